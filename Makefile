@@ -1,0 +1,39 @@
+# quota: needs nothing but PGXS, and PG_CONFIG if pg_config is not on the PATH.
+
+EXTENSION = quota
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" quota.control)
+MODULE_big = quota
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA_built = quota--$(EXTVERSION).sql
+EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
+
+# In the order in which the script runs them; rights.sql is last because it
+# takes from PUBLIC what stands before it.
+SCHEMA = $(addprefix sql/schema/,types.sql catalog.sql accounts.sql usage.sql)
+FUNCTIONS = $(addprefix sql/functions/,consume.sql evaluate.sql catalog.sql attach.sql rights.sql)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h)
+
+# The install script creates and never replaces: an object planted beforehand
+# is an error. The names of schema objects are quoted where they are looked up.
+quota--$(EXTVERSION).sql: $(SCHEMA) $(FUNCTIONS) quota.control
+	@{ echo '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
+	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
+	   cat $(SCHEMA) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
+
+.PHONY: format checkver tidy
+format:
+	clang-format -i src/*.c src/*.h
+
+# clang-tidy's bug checks
+tidy:
+	clang-tidy --quiet --warnings-as-errors='*' src/*.c -- $(filter -I% -D%,$(CPPFLAGS)) -isystem $(shell $(PG_CONFIG) --includedir-server)
+
+# The version is written by hand in quota.control; the others must agree.
+checkver:
+	@grep -q '"version": *"$(EXTVERSION)"' META.json || { echo "META.json: not $(EXTVERSION)"; exit 1; }
+	@grep -q '^## .*$(EXTVERSION)' CHANGELOG.md || { echo "CHANGELOG.md: no $(EXTVERSION)"; exit 1; }

@@ -1,0 +1,344 @@
+/*
+ * Plans as code.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_plan_with(feature text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF quota_plan_with.feature IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
+	ELSIF NOT EXISTS (SELECT FROM quota.features f WHERE f.feature = quota_plan_with.feature) THEN
+		RAISE undefined_object USING
+			MESSAGE = format('feature "%s" does not exist', quota_plan_with.feature);
+	END IF;
+	RETURN (
+		SELECT p.plan
+		FROM quota.plans p
+		WHERE p.visible
+			AND (EXISTS (
+					SELECT FROM quota.plan_features v
+					WHERE v.plan = p.plan AND v.feature = quota_plan_with.feature
+						AND v.value NOT IN ('false', 'null'))
+				OR EXISTS (
+					SELECT FROM quota.plan_limits l
+					WHERE l.plan = p.plan AND l.feature = quota_plan_with.feature
+					HAVING bool_and(l.usage_limit IS DISTINCT FROM 0)))
+		ORDER BY p.price NULLS LAST, p.display_order, p.plan
+		LIMIT 1);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_plan_with(text) IS
+	'the cheapest visible plan that has a feature, or NULL';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_export()
+	RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH limits AS (
+		SELECT plan, jsonb_object_agg(feature, periods) AS document
+		FROM (
+			SELECT plan, feature,
+				jsonb_object_agg(period,
+					jsonb_build_object(
+						'limit', usage_limit,
+						'on_limit', on_limit,
+						'warn_ratio', warn_ratio,
+						'block_ratio', block_ratio)
+					|| jsonb_strip_nulls(jsonb_build_object(
+						'overage_price', overage_price,
+						'overage_cap', overage_cap,
+						'burst', burst))) AS periods
+			FROM quota.plan_limits
+			GROUP BY plan, feature) l
+		GROUP BY plan
+	), flags AS (
+		SELECT plan, jsonb_object_agg(feature, value) AS document
+		FROM quota.plan_features
+		GROUP BY plan
+	)
+	SELECT jsonb_build_object(
+		'features', COALESCE((
+			SELECT jsonb_object_agg(feature, jsonb_strip_nulls(jsonb_build_object(
+				'kind', kind,
+				'unit', unit,
+				'description', description,
+				'ledger', NULLIF(ledger, false))))
+			FROM quota.features), '{}'),
+		'plans', COALESCE((
+			SELECT jsonb_object_agg(plan,
+				jsonb_strip_nulls(jsonb_build_object(
+					'name', name,
+					'description', description,
+					'price', price,
+					'currency', currency,
+					'billing_interval', NULLIF(billing_interval, 'month'),
+					'default', NULLIF(is_default, false),
+					'visible', NULLIF(visible, true),
+					'display_order', NULLIF(display_order, 0),
+					'rate_multiplier', NULLIF(rate_multiplier, 1)))
+				|| CASE metadata WHEN '{}' THEN '{}' ELSE jsonb_build_object('metadata', metadata) END
+				|| CASE WHEN limits.plan IS NULL THEN '{}' ELSE jsonb_build_object('limits', limits.document) END
+				|| CASE WHEN flags.plan IS NULL THEN '{}' ELSE jsonb_build_object('features', flags.document) END)
+			FROM quota.plans
+				LEFT JOIN limits USING (plan)
+				LEFT JOIN flags USING (plan)), '{}'));
+END;
+COMMENT ON FUNCTION @extschema@.quota_export() IS
+	'the catalogue as the document that quota_apply takes';
+
+/*
+ * A member of the document that must be an object (nothing: an empty one) with
+ * no other keys than those named; any where `keys` is NULL.
+ */
+CREATE OR REPLACE FUNCTION quota.document_object(value jsonb, path text, keys text[])
+	RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	unknown text;
+BEGIN
+	IF value IS NULL THEN
+		RETURN '{}';
+	ELSIF jsonb_typeof(value) <> 'object' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('%s must be a JSON object, not %s', path, jsonb_typeof(value));
+	END IF;
+	SELECT k INTO unknown FROM jsonb_object_keys(value) k WHERE k <> ALL (keys) LIMIT 1;
+	IF FOUND THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('%s has the unknown key "%s"', path, unknown),
+			HINT = format('Known keys: %s.', array_to_string(keys, ', '));
+	END IF;
+	RETURN value;
+END $$;
+COMMENT ON FUNCTION quota.document_object(jsonb, text, text[]) IS 'checks one object of a plan document';
+
+/*
+ * What differs between two documents of quota_export, for one of their members.
+ */
+CREATE OR REPLACE FUNCTION quota.document_changes(before jsonb, after jsonb)
+	RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT COALESCE(jsonb_object_agg(change, names), '{}')
+	FROM (
+		SELECT CASE WHEN b.key IS NULL THEN 'added' WHEN a.key IS NULL THEN 'removed' ELSE 'changed' END AS change,
+			jsonb_agg(COALESCE(a.key, b.key) ORDER BY COALESCE(a.key, b.key)) AS names
+		FROM jsonb_each(before) b FULL JOIN jsonb_each(after) a ON a.key = b.key
+		WHERE a.value IS DISTINCT FROM b.value
+		GROUP BY 1) c;
+END;
+COMMENT ON FUNCTION quota.document_changes(jsonb, jsonb) IS 'names of what was added, changed and removed';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_apply(document jsonb)
+	RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before jsonb;
+	after jsonb;
+	features jsonb;
+	plans jsonb;
+	item record;
+	part record;
+	leaf record;
+	used_by bigint;
+BEGIN
+	IF document IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'document must not be null';
+	END IF;
+	PERFORM quota.document_object(document, 'document', '{features,plans}');
+	features := quota.document_object(document->'features', 'features',
+		ARRAY(SELECT jsonb_object_keys(document->'features') WHERE jsonb_typeof(document->'features') = 'object'));
+	plans := quota.document_object(document->'plans', 'plans',
+		ARRAY(SELECT jsonb_object_keys(document->'plans') WHERE jsonb_typeof(document->'plans') = 'object'));
+
+	/* every check before the first write, so that an error names the document's fault */
+	FOR item IN SELECT key, value, format('features.%s', key) AS path FROM jsonb_each(features) LOOP
+		PERFORM quota.document_object(item.value, item.path, '{kind,unit,description,ledger}');
+		IF item.value->>'kind' IS NULL THEN
+			RAISE invalid_parameter_value USING MESSAGE = format('%s has no kind', item.path);
+		END IF;
+	END LOOP;
+	FOR item IN SELECT key, value, format('plans.%s', key) AS path FROM jsonb_each(plans) LOOP
+		PERFORM quota.document_object(item.value, item.path,
+			'{name,description,price,currency,billing_interval,default,visible,display_order,rate_multiplier,metadata,limits,features}');
+		FOR part IN SELECT key, value, format('%s.limits.%s', item.path, key) AS path
+			FROM jsonb_each(quota.document_object(item.value->'limits', item.path || '.limits',
+				ARRAY(SELECT jsonb_object_keys(features))))
+		LOOP
+			FOR leaf IN SELECT key, value, format('%s.%s', part.path, key) AS path
+				FROM jsonb_each(quota.document_object(part.value, part.path,
+					enum_range(NULL::@extschema@.quota_period)::text[]))
+			LOOP
+				PERFORM quota.document_object(leaf.value, leaf.path,
+					'{limit,on_limit,warn_ratio,block_ratio,overage_price,overage_cap,burst}');
+				IF NOT leaf.value ? 'limit' THEN
+					RAISE invalid_parameter_value USING
+						MESSAGE = format('%s has no limit', leaf.path),
+						HINT = 'A limit of null means unlimited.';
+				END IF;
+			END LOOP;
+		END LOOP;
+		PERFORM quota.document_object(item.value->'features', item.path || '.features',
+			ARRAY(SELECT jsonb_object_keys(features)));
+	END LOOP;
+	IF (SELECT count(*) > 1 FROM jsonb_each(plans) WHERE (value->>'default')::boolean) THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'more than one plan is the default';
+	END IF;
+
+	LOCK TABLE quota.plans, quota.features IN SHARE ROW EXCLUSIVE MODE;
+	before := @extschema@.quota_export();
+
+	/* what is left out goes, unless somebody uses it */
+	SELECT p.plan AS plan, count(*) AS accounts INTO item
+	FROM quota.plans p JOIN quota.accounts a ON p.plan IN (a.plan, a.next_plan)
+	WHERE NOT plans ? p.plan
+	GROUP BY p.plan ORDER BY p.plan LIMIT 1;
+	IF FOUND THEN
+		RAISE dependent_objects_still_exist USING
+			MESSAGE = format('plan "%s" is missing from the document but still in use', item.plan),
+			DETAIL = format('Accounts on it: %s.', item.accounts),
+			HINT = 'Move them to another plan first, or keep it with "visible": false.';
+	END IF;
+	SELECT o.feature AS feature, count(*) AS overrides INTO item
+	FROM quota.limit_overrides o
+	WHERE NOT features ? o.feature
+	GROUP BY o.feature ORDER BY o.feature LIMIT 1;
+	IF FOUND THEN
+		RAISE dependent_objects_still_exist USING
+			MESSAGE = format('feature "%s" is missing from the document but still in use', item.feature),
+			DETAIL = format('Overrides of it: %s.', item.overrides);
+	END IF;
+	DELETE FROM quota.plans p WHERE NOT plans ? p.plan;
+	DELETE FROM quota.features f WHERE NOT features ? f.feature;
+	DELETE FROM quota.plan_limits l
+	WHERE document #> ARRAY['plans', l.plan, 'limits', l.feature, l.period::text] IS NULL;
+	DELETE FROM quota.plan_features v
+	WHERE document #> ARRAY['plans', v.plan, 'features', v.feature] IS NULL;
+	UPDATE quota.plans p SET is_default = false
+	WHERE is_default AND NOT COALESCE((plans->p.plan->>'default')::boolean, false);
+
+	INSERT INTO quota.features AS f
+	SELECT key, value->>'kind', value->>'unit', value->>'description',
+		COALESCE((value->>'ledger')::boolean, false)
+	FROM jsonb_each(features)
+	ON CONFLICT (feature) DO UPDATE
+		SET (kind, unit, description, ledger) =
+			(excluded.kind, excluded.unit, excluded.description, excluded.ledger)
+		WHERE f IS DISTINCT FROM excluded;
+
+	INSERT INTO quota.plans AS p
+	SELECT key, COALESCE(value->>'name', key), value->>'description', (value->>'price')::numeric,
+		COALESCE(value->>'currency', 'USD'), COALESCE(value->>'billing_interval', 'month'),
+		COALESCE((value->>'default')::boolean, false), COALESCE((value->>'visible')::boolean, true),
+		COALESCE((value->>'display_order')::integer, 0), COALESCE((value->>'rate_multiplier')::numeric, 1),
+		COALESCE(value->'metadata', '{}')
+	FROM jsonb_each(plans)
+	ON CONFLICT (plan) DO UPDATE
+		SET (name, description, price, currency, billing_interval, is_default, visible,
+				display_order, rate_multiplier, metadata) =
+			(excluded.name, excluded.description, excluded.price, excluded.currency,
+				excluded.billing_interval, excluded.is_default, excluded.visible,
+				excluded.display_order, excluded.rate_multiplier, excluded.metadata)
+		WHERE p IS DISTINCT FROM excluded;
+
+	INSERT INTO quota.plan_limits AS l
+	SELECT p.key, f.key, w.key::@extschema@.quota_period, (w.value->>'limit')::bigint,
+		COALESCE(w.value->>'on_limit', 'block'), COALESCE((w.value->>'warn_ratio')::numeric, 0.8),
+		COALESCE((w.value->>'block_ratio')::numeric, 1.0), (w.value->>'overage_price')::numeric,
+		(w.value->>'overage_cap')::bigint, (w.value->>'burst')::bigint
+	FROM jsonb_each(plans) p, jsonb_each(p.value->'limits') f, jsonb_each(f.value) w
+	ON CONFLICT (plan, feature, period) DO UPDATE
+		SET (usage_limit, on_limit, warn_ratio, block_ratio, overage_price, overage_cap, burst) =
+			(excluded.usage_limit, excluded.on_limit, excluded.warn_ratio, excluded.block_ratio,
+				excluded.overage_price, excluded.overage_cap, excluded.burst)
+		WHERE l IS DISTINCT FROM excluded;
+
+	INSERT INTO quota.plan_features AS v
+	SELECT p.key, f.key, f.value
+	FROM jsonb_each(plans) p, jsonb_each(p.value->'features') f
+	ON CONFLICT (plan, feature) DO UPDATE
+		SET value = excluded.value
+		WHERE v IS DISTINCT FROM excluded;
+
+	after := @extschema@.quota_export();
+	RETURN (
+		SELECT COALESCE(jsonb_object_agg(member, changes), '{}')
+		FROM unnest('{features,plans}'::text[]) member,
+			quota.document_changes(before->member, after->member) changes
+		WHERE changes <> '{}');
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_apply(jsonb) IS
+	'make the catalogue equal to a document; returns the names of what was added, changed and removed, {} when nothing was';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_preset(name text)
+	RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	document jsonb := CASE name
+	WHEN 'reports' THEN '{
+		"features": {
+			"report": {"kind": "counter", "unit": "report", "ledger": true},
+			"schedule_run": {"kind": "counter", "unit": "run"}
+		},
+		"plans": {
+			"free": {"name": "Free", "price": 0, "currency": "USD", "default": true, "limits": {
+				"report": {"month": {"limit": 50, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.1}},
+				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"pro": {"name": "Pro", "currency": "USD", "display_order": 1, "limits": {
+				"report": {"month": {"limit": 300, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 1.50}},
+				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"team": {"name": "Team", "currency": "USD", "display_order": 2, "limits": {
+				"report": {"month": {"limit": 1000, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 1.00}},
+				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"affiliate": {"name": "Affiliate", "currency": "USD", "visible": false, "display_order": 3, "limits": {
+				"report": {"month": {"limit": 5000, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 0}},
+				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"sponsored_free": {"name": "Sponsored Free", "price": 0, "currency": "USD", "visible": false, "display_order": 4, "limits": {
+				"report": {"month": {"limit": 75, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.1}},
+				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}}
+		}}'
+	WHEN 'resume' THEN '{
+		"features": {
+			"ats_scan": {"kind": "counter", "unit": "scan"},
+			"resume_tailor": {"kind": "counter", "unit": "resume"},
+			"cover_letter": {"kind": "counter", "unit": "letter"},
+			"jd_parse": {"kind": "counter", "unit": "job description"}
+		},
+		"plans": {
+			"free": {"name": "Free", "price": 0, "currency": "USD", "default": true, "limits": {
+				"ats_scan": {"month": {"limit": 2, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"resume_tailor": {"month": {"limit": 3, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"cover_letter": {"month": {"limit": 3, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"jd_parse": {"month": {"limit": 5, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"pro": {"name": "Pro", "currency": "USD", "display_order": 1, "limits": {
+				"ats_scan": {"month": {"limit": 20, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"resume_tailor": {"month": {"limit": 25, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"cover_letter": {"month": {"limit": 30, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"jd_parse": {"month": {"limit": 60, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
+			"elite": {"name": "Elite", "currency": "USD", "display_order": 2, "limits": {
+				"ats_scan": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"resume_tailor": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"cover_letter": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
+				"jd_parse": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}}
+		}}'
+	END;
+BEGIN
+	IF name IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'name must not be null';
+	ELSIF document IS NULL THEN
+		RAISE undefined_object USING
+			MESSAGE = format('preset "%s" does not exist', name),
+			HINT = 'There are: reports, resume.';
+	END IF;
+	RETURN document;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_preset(text) IS 'the plan document of a shipped example: reports or resume';

@@ -1,0 +1,94 @@
+/*
+ * Rights. The C functions read and write the tables on their own, so that a
+ * role that may charge holds nothing on the tables.
+ */
+CREATE OR REPLACE FUNCTION quota.grants(level text)
+	RETURNS SETOF text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with}';
+	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
+BEGIN
+	IF level IS NULL OR level NOT IN ('app', 'reader', 'admin') THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('level "%s" does not exist', level),
+			HINT = 'There are: app, reader, admin.';
+	END IF;
+	RETURN NEXT 'USAGE ON SCHEMA @extschema@';
+	RETURN QUERY
+		SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
+		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+			AND d.refclassid = 'pg_extension'::regclass
+			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+			AND CASE level
+				WHEN 'app' THEN p.proname = ANY (decide || charge)
+				WHEN 'reader' THEN p.proname = ANY (decide || '{quota_export,quota_preset}'::text[])
+				ELSE p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants')
+			END
+		ORDER BY p.oid;
+	IF level <> 'app' THEN
+		RETURN NEXT 'USAGE ON SCHEMA quota';
+		RETURN NEXT CASE level WHEN 'reader' THEN 'SELECT' ELSE 'SELECT, INSERT, UPDATE, DELETE' END
+			|| ' ON ALL TABLES IN SCHEMA quota';
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.grants(text) IS 'what quota_allow grants for a level, in the words of GRANT';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_allow(role text, level text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	privilege text;
+BEGIN
+	IF role IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
+	END IF;
+	FOR privilege IN SELECT quota.grants(level) LOOP
+		EXECUTE format('GRANT %s TO %I', privilege, role);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_allow(text, text) IS
+	'grant a role what it needs: app decides and charges, reader decides and reads the tables, admin manages';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_revoke(role text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	privilege text;
+BEGIN
+	IF role IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
+	END IF;
+	FOR privilege IN
+		/* USAGE on the extension's schema stays: others' objects may live there */
+		SELECT g FROM quota.grants('admin') g WHERE g <> 'USAGE ON SCHEMA @extschema@'
+	LOOP
+		EXECUTE format('REVOKE %s FROM %I', privilege, role);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_revoke(text) IS 'take back what quota_allow granted';
+
+/*
+ * Nothing is for PUBLIC.
+ */
+DO $$
+DECLARE
+	member text;
+BEGIN
+	FOR member IN
+		SELECT format('%s %s', kind, (pg_identify_object(classid, objid, 0)).identity)
+		FROM pg_depend, (VALUES ('pg_proc'::regclass, 'FUNCTION'), ('pg_type'::regclass, 'TYPE')) k (class, kind)
+		WHERE classid = k.class AND deptype = 'e'
+			AND refclassid = 'pg_extension'::regclass
+			AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+	LOOP
+		EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', member);
+	END LOOP;
+END $$;

@@ -1,0 +1,76 @@
+/*
+ * Who uses it. An account needs no row: without one it has the default plan.
+ */
+CREATE TABLE quota.accounts (
+	account text COLLATE "C" PRIMARY KEY
+		CHECK (account <> '' AND octet_length(account) <= 255),
+	name text,
+	account_type text,
+	plan text COLLATE "C" REFERENCES quota.plans ON UPDATE CASCADE,
+	status text NOT NULL DEFAULT 'active'
+		CHECK (status IN ('active', 'trialing', 'past_due', 'suspended', 'canceled')),
+	trial_ends_at timestamptz,
+	plan_ends_at timestamptz,
+	next_plan text COLLATE "C" REFERENCES quota.plans ON UPDATE CASCADE,
+	cycle_anchor timestamptz CHECK (isfinite(cycle_anchor)),
+	timezone text,
+	sponsor text COLLATE "C" REFERENCES quota.accounts
+		ON UPDATE CASCADE ON DELETE SET NULL CHECK (sponsor <> account),
+	pool text COLLATE "C" CHECK (pool IS NULL),
+	bypass boolean NOT NULL DEFAULT false,
+	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
+	created_at timestamptz NOT NULL DEFAULT now(),
+	updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX accounts_plan ON quota.accounts (plan);
+CREATE INDEX accounts_sponsor ON quota.accounts (sponsor) WHERE sponsor IS NOT NULL;
+COMMENT ON TABLE quota.accounts IS 'who uses it; an account without a row has the default plan';
+COMMENT ON COLUMN quota.accounts.account IS 'the application''s own key as text';
+COMMENT ON COLUMN quota.accounts.plan IS 'NULL: the default plan';
+COMMENT ON COLUMN quota.accounts.status IS
+	'suspended is refused everything; trialing ends at trial_ends_at; canceled has the default plan; past_due keeps its plan';
+COMMENT ON COLUMN quota.accounts.next_plan IS 'the plan after trial_ends_at or plan_ends_at; NULL: the default plan';
+COMMENT ON COLUMN quota.accounts.cycle_anchor IS 'where the windows of period cycle begin; NULL: with the calendar month';
+COMMENT ON COLUMN quota.accounts.timezone IS 'of the calendar windows; NULL: setting quota.timezone';
+COMMENT ON COLUMN quota.accounts.pool IS 'reserved: the account whose counters this one draws on';
+COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
+SELECT pg_extension_config_dump('quota.accounts', '');
+
+CREATE TABLE quota.account_users (
+	account text COLLATE "C" NOT NULL
+		REFERENCES quota.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+	user_id text COLLATE "C" NOT NULL
+		CHECK (user_id <> '' AND octet_length(user_id) <= 255),
+	role text NOT NULL DEFAULT 'MEMBER' CHECK (role IN ('OWNER', 'MEMBER', 'AFFILIATE', 'ADMIN')),
+	PRIMARY KEY (account, user_id)
+);
+CREATE INDEX account_users_user ON quota.account_users (user_id);
+COMMENT ON TABLE quota.account_users IS 'which of the application''s users belong to an account';
+SELECT pg_extension_config_dump('quota.account_users', '');
+
+CREATE TABLE quota.limit_overrides (
+	account text COLLATE "C" NOT NULL
+		CHECK (account <> '' AND octet_length(account) <= 255),
+	feature text COLLATE "C" NOT NULL
+		REFERENCES quota.features ON UPDATE CASCADE ON DELETE CASCADE,
+	period @extschema@.quota_period NOT NULL,
+	usage_limit bigint CHECK (usage_limit >= 0),
+	expires_at timestamptz,
+	reason text,
+	PRIMARY KEY (account, feature, period)
+);
+CREATE INDEX limit_overrides_feature ON quota.limit_overrides (feature);
+COMMENT ON TABLE quota.limit_overrides IS 'one account''s own limit in place of the plan''s, while it lasts';
+COMMENT ON COLUMN quota.limit_overrides.usage_limit IS 'units a window; NULL: unlimited';
+COMMENT ON COLUMN quota.limit_overrides.expires_at IS 'NULL: does not expire';
+SELECT pg_extension_config_dump('quota.limit_overrides', '');
+
+CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.limit_overrides
+	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();
+
+CREATE FUNCTION quota.check_account() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_check_account';
+COMMENT ON FUNCTION quota.check_account() IS 'refuses an unknown time zone and keeps updated_at';
+
+CREATE TRIGGER check_account BEFORE INSERT OR UPDATE ON quota.accounts
+	FOR EACH ROW EXECUTE FUNCTION quota.check_account();

@@ -1,0 +1,65 @@
+/*
+ * The counters: the only table that a charge writes. `used` is first, so that
+ * a charge overwrites eight bytes at a known place of the row; the fillfactor
+ * keeps room on each page for HOT updates, so that the index never changes.
+ */
+CREATE TABLE quota.usage (
+	used bigint NOT NULL CHECK (used >= 0),
+	period_start timestamptz NOT NULL,
+	period @extschema@.quota_period NOT NULL,
+	account text COLLATE "C" NOT NULL
+		CHECK (account <> '' AND octet_length(account) <= 255),
+	feature text COLLATE "C" NOT NULL,
+	PRIMARY KEY (account, feature, period, period_start)
+) USING heap WITH (
+	fillfactor = 70,
+	autovacuum_vacuum_scale_factor = 0.02,
+	autovacuum_analyze_scale_factor = 0.1
+);
+COMMENT ON TABLE quota.usage IS 'one row a counter and window';
+COMMENT ON COLUMN quota.usage.used IS 'units charged in the window';
+COMMENT ON COLUMN quota.usage.period_start IS 'the window''s first instant; -infinity for lifetime';
+SELECT pg_extension_config_dump('quota.usage', '');
+
+/*
+ * Every backend drops what it has cached of a table when somebody changes it.
+ * A row trigger and ENABLE ALWAYS, because replicated changes count as well.
+ */
+CREATE FUNCTION quota.catalog_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_catalog_changed';
+COMMENT ON FUNCTION quota.catalog_changed() IS 'drops what backends have cached of the table, at commit';
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plans
+	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
+CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plans
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.plans ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE quota.plans ENABLE ALWAYS TRIGGER catalog_emptied;
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.features
+	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
+CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.features
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.features ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE quota.features ENABLE ALWAYS TRIGGER catalog_emptied;
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plan_limits
+	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
+CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plan_limits
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.plan_limits ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE quota.plan_limits ENABLE ALWAYS TRIGGER catalog_emptied;
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plan_features
+	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
+CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plan_features
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_emptied;
+
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.limit_overrides
+	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
+CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.limit_overrides
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_emptied;

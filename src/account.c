@@ -1,0 +1,232 @@
+/*
+ * What an account is entitled to: the plan in effect, its overrides, its
+ * windows. Reads through `store` and `plan`; no locks; allocates in the
+ * caller's context.
+ */
+#include "postgres.h"
+
+#include "account.h"
+
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+
+static const char *plan_in_effect(const QuotaAccountRow *row, TimestampTz now);
+static void load_overrides(QuotaStore *store, QuotaAccount *account);
+static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
+static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
+static pg_tz *known_timezone(const char *name);
+
+/*
+ * Load an account, as it is now. One without a row has the default plan.
+ *
+ * account: text, of 1 to 255 bytes.
+ * Begins a new look at the catalogue (quota_plan_begin).
+ */
+void
+quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
+{
+	QuotaAccountRow row;
+	const char *plan;
+
+	quota_plan_begin();
+	memset(loaded, 0, sizeof(QuotaAccount));
+	loaded->account = account;
+	loaded->now = quota_guc_now();
+	if (quota_store_account(store, account, &row))
+	{
+		plan = plan_in_effect(&row, loaded->now);
+		loaded->suspended = row.status == QUOTA_SUSPENDED;
+		loaded->bypass = row.bypass;
+		loaded->has_anchor = row.has_anchor;
+		loaded->cycle_anchor = row.cycle_anchor;
+		loaded->tz = row.timezone == NULL ? quota_guc_timezone() : known_timezone(row.timezone);
+	}
+	else
+	{
+		plan = quota_plan_default();
+		loaded->tz = quota_guc_timezone();
+	}
+	if (plan != NULL)
+		strlcpy(loaded->plan, plan, sizeof(loaded->plan));
+	if (quota_plan_overrides_exist())
+		load_overrides(store, loaded);
+}
+
+/*
+ * What a loaded account may have of a feature, in the windows that hold `at`.
+ *
+ * Errors: undefined_object for an unknown feature; datetime_value_out_of_range
+ * where a window is not within what a timestamp can hold.
+ */
+void
+quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement)
+{
+	const QuotaOffer *offer = NULL;
+
+	entitlement->feature = *quota_plan_feature(feature);
+	strcpy(entitlement->plan, account->plan);
+	entitlement->suspended = account->suspended;
+	entitlement->bypass = account->bypass;
+	entitlement->count = 0;
+
+	if (account->plan[0] != '\0')
+		offer = quota_plan_offer(quota_plan_get(account->plan), feature);
+	for (int i = 0; offer != NULL && i < offer->count; i++)
+		window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
+	if (account->noverrides > 0)
+		override_windows(account, offer, entitlement);
+
+	entitlement->in_plan = entitlement->count > 0;
+	if (!entitlement->in_plan)
+		window_of(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
+	for (int i = 0; i < entitlement->count; i++)
+		entitlement->windows[i].window =
+			quota_period_window(entitlement->windows[i].period, at, account->tz,
+								account->has_anchor ? &account->cycle_anchor : NULL);
+}
+
+/* The static value (jsonb) that the account's plan has for a feature; false: none. */
+bool
+quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
+{
+	const QuotaOffer *offer = NULL;
+
+	if (account->plan[0] != '\0')
+		offer = quota_plan_offer(quota_plan_get(account->plan), feature);
+	if (offer == NULL || !offer->has_value)
+		return false;
+	*value = offer->value;
+	return true;
+}
+
+/*
+ * BEFORE ROW trigger of quota.accounts: a time zone must be one that a charge
+ * can use.
+ */
+PG_FUNCTION_INFO_V1(quota_check_account);
+
+Datum
+quota_check_account(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	HeapTuple tuple;
+	TupleDesc desc;
+	char *name;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("quota.check_account must be a BEFORE INSERT OR UPDATE row trigger")));
+	desc = RelationGetDescr(trigdata->tg_relation);
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	name = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "timezone"));
+	if (name != NULL)
+		known_timezone(name);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		int column = SPI_fnumber(desc, "updated_at");
+		Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		bool isnull = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, desc, 1, &column, &now, &isnull);
+	}
+	return PointerGetDatum(tuple);
+}
+
+/*
+ * A trial or plan past its end falls back to next_plan, else to the default
+ * plan; a canceled account has the default plan. NULL: there is none.
+ */
+static const char *
+plan_in_effect(const QuotaAccountRow *row, TimestampTz now)
+{
+	bool trial_over = row->status == QUOTA_TRIALING && now >= row->trial_ends_at;
+
+	if (row->status == QUOTA_CANCELED)
+		return quota_plan_default();
+	if (trial_over || now >= row->plan_ends_at)
+		return row->next_plan[0] != '\0' ? row->next_plan : quota_plan_default();
+	return row->plan[0] != '\0' ? row->plan : quota_plan_default();
+}
+
+static void
+load_overrides(QuotaStore *store, QuotaAccount *account)
+{
+	int count;
+	int in_force = 0;
+	QuotaLimitRow *rows = quota_store_overrides(store, account->account, &count);
+
+	for (int i = 0; i < count; i++)
+		if (account->now < rows[i].expires_at)
+			rows[in_force++] = rows[i];
+	account->noverrides = in_force;
+	account->overrides = rows;
+}
+
+/*
+ * An override replaces the plan's limit and keeps its terms; where the plan has
+ * no limit for the window, it brings one of its own, with the usual terms.
+ */
+static void
+override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
+{
+	for (int i = 0; i < account->noverrides; i++)
+	{
+		const QuotaLimitRow *override = &account->overrides[i];
+		QuotaLimitRow terms = {.on_limit = QUOTA_ON_LIMIT_BLOCK};
+
+		if (strcmp(override->feature, entitlement->feature.feature) != 0)
+			continue;
+		for (int j = 0; offer != NULL && j < offer->count; j++)
+			if (offer->rows[j].period == override->period)
+				terms = offer->rows[j];
+		if (terms.warn_ratio == 0)
+		{
+			/* as the defaults of quota.plan_limits */
+			terms.warn_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("0.8"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+			terms.block_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("1.0"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		}
+		window_of(entitlement, override->period)->limit =
+			quota_decide_limit(override->unlimited ? NULL : &override->usage_limit,
+							   terms.on_limit, terms.warn_ratio, terms.block_ratio,
+							   terms.capped ? &terms.overage_cap : NULL);
+	}
+}
+
+/* The window of a period, made in its place in the order where it is not there. */
+static QuotaWindowLimit *
+window_of(QuotaEntitlement *entitlement, QuotaPeriod period)
+{
+	QuotaWindowLimit *windows = entitlement->windows;
+	int i = 0;
+
+	while (i < entitlement->count && windows[i].period < period)
+		i++;
+	if (i == entitlement->count || windows[i].period != period)
+	{
+		memmove(&windows[i + 1], &windows[i], (entitlement->count - i) * sizeof(QuotaWindowLimit));
+		memset(&windows[i], 0, sizeof(QuotaWindowLimit));
+		windows[i].period = period;
+		entitlement->count++;
+	}
+	return &windows[i];
+}
+
+static pg_tz *
+known_timezone(const char *name)
+{
+	pg_tz *tz = pg_tzset(name);
+
+	if (tz == NULL || !pg_tz_acceptable(tz))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", name)));
+	return tz;
+}

@@ -1,0 +1,48 @@
+/*
+ * What an account is entitled to.
+ */
+#ifndef QUOTA_ACCOUNT_H
+#define QUOTA_ACCOUNT_H
+
+#include "plan.h"
+
+/* Who the account is, and on which plan, at one moment. */
+typedef struct QuotaAccount
+{
+	Datum account; /* text, the caller's */
+	TimestampTz now;
+	char plan[QUOTA_MAX_PLAN + 1]; /* the plan in effect; empty: none at all */
+	bool suspended;
+	bool bypass;
+	bool has_anchor;
+	TimestampTz cycle_anchor;
+	pg_tz *tz;
+	int noverrides;
+	QuotaLimitRow *overrides; /* those in force */
+} QuotaAccount;
+
+/* One window of a feature: when, and how much of it. */
+typedef struct QuotaWindowLimit
+{
+	QuotaPeriod period;
+	QuotaWindow window;
+	QuotaLimit limit;
+} QuotaWindowLimit;
+
+/* What an account may have of one feature. Holds no pointers: it outlives the plan cache. */
+typedef struct QuotaEntitlement
+{
+	QuotaFeatureRow feature;
+	char plan[QUOTA_MAX_PLAN + 1];
+	bool suspended;
+	bool bypass;
+	bool in_plan; /* otherwise the one window is lifetime, unlimited, for what is counted nevertheless */
+	int count;
+	QuotaWindowLimit windows[QUOTA_PERIODS];
+} QuotaEntitlement;
+
+extern void quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded);
+extern void quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement);
+extern bool quota_account_value(const QuotaAccount *account, const char *feature, Datum *value);
+
+#endif

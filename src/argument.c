@@ -1,0 +1,102 @@
+/*
+ * Arguments of the SQL functions, checked. The functions are not strict: a
+ * NULL is an error, since a NULL result could be taken for a yes.
+ */
+#include "postgres.h"
+
+#include "argument.h"
+
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "store.h"
+
+static void check_not_null(FunctionCallInfo fcinfo, int number, const char *name);
+
+/* The account, argument 0, as text. */
+Datum
+quota_argument_account(FunctionCallInfo fcinfo)
+{
+	Datum account;
+
+	check_not_null(fcinfo, 0, "account");
+	account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
+	quota_argument_check_account(account);
+	return account;
+}
+
+Datum
+quota_argument_account_uuid(FunctionCallInfo fcinfo)
+{
+	check_not_null(fcinfo, 0, "account");
+	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0))));
+}
+
+Datum
+quota_argument_account_bigint(FunctionCallInfo fcinfo)
+{
+	check_not_null(fcinfo, 0, "account");
+	return CStringGetTextDatum(psprintf("%lld", (long long) PG_GETARG_INT64(0)));
+}
+
+/* Errors: invalid_parameter_value for an account that could not be stored. */
+void
+quota_argument_check_account(Datum account)
+{
+	Size length = VARSIZE_ANY_EXHDR(DatumGetPointer(account));
+
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account must not be empty")));
+	if (length > QUOTA_MAX_ACCOUNT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", length, QUOTA_MAX_ACCOUNT)));
+}
+
+/* The name of a feature, which need not exist. */
+char *
+quota_argument_feature(FunctionCallInfo fcinfo, int number)
+{
+	check_not_null(fcinfo, number, "feature");
+	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/* An amount of units, at least 1. */
+int64
+quota_argument_amount(FunctionCallInfo fcinfo, int number)
+{
+	check_not_null(fcinfo, number, "n");
+	quota_argument_check_amount(PG_GETARG_INT64(number));
+	return PG_GETARG_INT64(number);
+}
+
+void
+quota_argument_check_amount(int64 n)
+{
+	if (n < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount must be at least 1, not %lld", (long long) n)));
+}
+
+/* An argument that must be NULL until what it stands for is built. */
+void
+quota_argument_not_yet(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (!PG_ARGISNULL(number))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is not supported yet", name)));
+}
+
+static void
+check_not_null(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}

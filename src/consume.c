@@ -1,0 +1,318 @@
+/*
+ * Charging: consume, enforce, record, consume_many, refund.
+ *
+ * A charge reads what the account is entitled to and its counters, decides, and
+ * updates the counters. It takes no lock before it knows that it may write: if
+ * a counter is found changed by another transaction, which the update waits
+ * for, everything is read and decided again on what is then there. So a denial
+ * writes and locks nothing, and no limit is passed.
+ *
+ * Locks: rows of quota.usage in the order (account, feature, period), until the
+ * end of the transaction. Memory: the caller's context.
+ */
+#include "postgres.h"
+
+#include "consume.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "guc.h"
+
+static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
+static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
+static void take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows);
+static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
+static int64 amount_of_json(const char *feature, const JsonbValue *value);
+static int compare_charges(const void *a, const void *b);
+
+/* quota_consume(account, feature, n, key, metadata) */
+QUOTA_ACCOUNT_FUNCTION(quota_consume)
+{
+	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED)->decision);
+}
+
+/* quota_enforce(account, feature, n, key, metadata): a denial is an error */
+QUOTA_ACCOUNT_FUNCTION(quota_enforce)
+{
+	QuotaCharge *charge = charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED);
+
+	if (charge->decision.verdict == QUOTA_BLOCK)
+		quota_decision_raise(&charge->decision);
+	return quota_decision_datum(&charge->decision);
+}
+
+/* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
+QUOTA_ACCOUNT_FUNCTION(quota_record)
+{
+	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_ALWAYS)->decision);
+}
+
+/* quota_consume_many(account, amounts): all or none, a row a feature */
+QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaCharge *charges;
+	int count;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("amounts must not be null")));
+	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	quota_consume_charge(account, charges, count, QUOTA_CHARGE_JUDGED);
+	for (int i = 0; i < count; i++)
+		quota_decision_put(&charges[i].decision, rsinfo->setResult);
+	return (Datum) 0;
+}
+
+/*
+ * quota_refund(account, feature, n, at): gives units back to the windows that
+ * hold `at`, to none of them more than is used.
+ */
+QUOTA_ACCOUNT_FUNCTION(quota_refund)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaStore *store;
+	QuotaAccount loaded;
+	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
+
+	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("time of a refund must be finite")));
+	store = quota_store_begin_write();
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		quota_consume_look(store, &loaded, charge, at);
+		for (int i = 0; i < charge->entitlement.count; i++)
+			charge->deltas[i] = -Min(charge->n, charge->counters[i].used);
+		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
+			break;
+		quota_store_refresh(store);
+	}
+	quota_store_end(store);
+
+	/* the figures as they are now; giving back is always allowed */
+	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
+	quota_decision_allow(&charge->decision);
+	return quota_decision_datum(&charge->decision);
+}
+
+/*
+ * Prepare to charge n units, at least 1, of a feature.
+ */
+void
+quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
+{
+	/* a name that is longer than any feature names none: the look at the catalogue says so */
+	if (strlen(feature) > QUOTA_MAX_FEATURE)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%s\" does not exist", feature)));
+	strcpy(charge->feature, feature);
+	charge->n = n;
+}
+
+/*
+ * Charge an account, all or nothing.
+ *
+ * account: text of 1 to 255 bytes. charges: as quota_consume_ask prepared them,
+ * no feature twice; they are put into the order in which they are locked, and
+ * each gets its decision, whose figures count this call where it was charged.
+ * Returns whether it was charged.
+ * Errors: undefined_object for an unknown feature; wrong_object_type for a flag;
+ * numeric_value_out_of_range where the use cannot be counted;
+ * read_only_sql_transaction; serialization_failure at the higher isolation levels.
+ * Locks: the counters' rows, until the end of the transaction; rollback undoes
+ * the charge. A denial locks nothing.
+ */
+bool
+quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+{
+	QuotaStore *store = quota_store_begin_write();
+	QuotaAccount loaded;
+	bool charged;
+
+	qsort(charges, count, sizeof(QuotaCharge), compare_charges);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		charged = judge(store, &loaded, charges, count, mode) &&
+				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+		if (!charged || write_charges(store, charges, count))
+			break;
+		quota_store_refresh(store);
+	}
+	quota_store_end(store);
+
+	for (int i = 0; i < count; i++)
+	{
+		QuotaDecision *decision = &charges[i].decision;
+
+		if (charged && decision->window != NULL)
+			decision->used = charges[i].counters[decision->window - charges[i].entitlement.windows].used;
+		quota_decision_log(decision);
+	}
+	return charged;
+}
+
+/*
+ * What an account may have of a feature, and what it has used, in the windows
+ * that hold `at`.
+ */
+void
+quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
+{
+	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
+
+	if (feature->kind == QUOTA_FLAG)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" is a flag and cannot be counted", charge->feature),
+				 errhint("Ask quota_has_feature or quota_feature.")));
+	if (feature->kind == QUOTA_RATE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("features of kind rate are not supported yet")));
+	quota_account_entitle(account, charge->feature, at, &charge->entitlement);
+	for (int i = 0; i < charge->entitlement.count; i++)
+	{
+		QuotaCounterKey *key = &charge->counters[i].key;
+
+		key->account = account->account;
+		key->feature = charge->feature;
+		key->period = charge->entitlement.windows[i].period;
+		key->period_start = charge->entitlement.windows[i].window.start;
+		quota_store_read(store, &charge->counters[i]);
+	}
+}
+
+/* The common body of consume, enforce and record. */
+static QuotaCharge *
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+
+	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_argument_not_yet(fcinfo, 3, "key");
+	quota_argument_not_yet(fcinfo, 4, "metadata");
+	quota_consume_charge(account, charge, 1, mode);
+	return charge;
+}
+
+/* Decide on every charge; true where all are allowed. */
+static bool
+judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+{
+	bool allowed = true;
+
+	for (int i = 0; i < count; i++)
+	{
+		QuotaCharge *charge = &charges[i];
+		QuotaDecision *decision = &charge->decision;
+
+		quota_consume_look(store, account, charge, account->now);
+		*decision = quota_decision_make(account, &charge->entitlement, charge->counters, charge->n);
+		if (mode == QUOTA_CHARGE_ALWAYS)
+			quota_decision_allow(decision);
+		quota_decision_enforce(decision);
+		for (int j = 0; j < charge->entitlement.count; j++)
+			charge->deltas[j] = charge->n;
+		allowed &= decision->verdict != QUOTA_BLOCK;
+	}
+	return allowed;
+}
+
+/*
+ * Add to all counters of all charges; false, with nothing added, where one of
+ * them has changed since it was read.
+ */
+static bool
+write_charges(QuotaStore *store, QuotaCharge *charges, int count)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+			if (!quota_store_add(store, &charges[i].counters[j], charges[i].deltas[j]))
+			{
+				take_back(store, charges, i, j);
+				return false;
+			}
+	return true;
+}
+
+/* Undo what was added to all windows of `count` charges, and to `windows` of the next. They stay locked. */
+static void
+take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows)
+{
+	for (int i = 0; i <= count; i++)
+		for (int j = 0; j < (i < count ? charges[i].entitlement.count : windows); j++)
+			if (!quota_store_add(store, &charges[i].counters[j], -charges[i].deltas[j]))
+				elog(ERROR, "counter changed under its lock");
+}
+
+/* {"feature": n, ...}: jsonb has each key once. */
+static QuotaCharge *
+charges_of_jsonb(Jsonb *amounts, int *count)
+{
+	QuotaCharge *charges;
+	JsonbIterator *iterator;
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	if (!JB_ROOT_IS_OBJECT(amounts))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amounts must be a JSON object"),
+				 errhint("For example {\"report\": 1, \"token\": 200}.")));
+	charges = palloc(Max(JB_ROOT_COUNT(amounts), 1) * sizeof(QuotaCharge));
+	*count = 0;
+	iterator = JsonbIteratorInit(&amounts->root);
+	JsonbIteratorNext(&iterator, &value, true);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) == WJB_KEY)
+	{
+		char *feature = pnstrdup(value.val.string.val, value.val.string.len);
+
+		JsonbIteratorNext(&iterator, &value, true);
+		quota_consume_ask(&charges[(*count)++], feature, amount_of_json(feature, &value));
+	}
+	return charges;
+}
+
+static int64
+amount_of_json(const char *feature, const JsonbValue *value)
+{
+	Datum number;
+	int64 n;
+
+	if (value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount of feature \"%s\" must be a number", feature)));
+	number = NumericGetDatum(value->val.numeric);
+	n = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, number, NumericGetDatum(int64_to_numeric(n)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount of feature \"%s\" must be a whole number", feature)));
+	quota_argument_check_amount(n);
+	return n;
+}
+
+static int
+compare_charges(const void *a, const void *b)
+{
+	return strcmp(((const QuotaCharge *) a)->feature, ((const QuotaCharge *) b)->feature);
+}

@@ -1,0 +1,30 @@
+/*
+ * Charging.
+ */
+#ifndef QUOTA_CONSUME_H
+#define QUOTA_CONSUME_H
+
+#include "decision.h"
+
+typedef enum QuotaChargeMode
+{
+	QUOTA_CHARGE_JUDGED, /* as the limits allow */
+	QUOTA_CHARGE_ALWAYS	 /* whatever they say */
+} QuotaChargeMode;
+
+/* Units of one feature: what is asked for, and what came of it. */
+typedef struct QuotaCharge
+{
+	char feature[QUOTA_MAX_FEATURE + 1];
+	int64 n;
+	QuotaEntitlement entitlement;
+	QuotaCounter counters[QUOTA_PERIODS]; /* one a window of the entitlement */
+	int64 deltas[QUOTA_PERIODS];		  /* what is to be added to each */
+	QuotaDecision decision;
+} QuotaCharge;
+
+extern void quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n);
+extern bool quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+extern void quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at);
+
+#endif

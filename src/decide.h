@@ -1,0 +1,65 @@
+/*
+ * The decision: limit + use + units -> verdict. No database access.
+ */
+#ifndef QUOTA_DECIDE_H
+#define QUOTA_DECIDE_H
+
+/* in the order of the SQL type quota_verdict */
+typedef enum QuotaVerdict
+{
+	QUOTA_ALLOW,
+	QUOTA_WARN,
+	QUOTA_BLOCK
+} QuotaVerdict;
+
+#define QUOTA_VERDICTS (QUOTA_BLOCK + 1)
+
+typedef enum QuotaReason
+{
+	QUOTA_REASON_OK,
+	QUOTA_REASON_NEAR_LIMIT,
+	QUOTA_REASON_OVERAGE,
+	QUOTA_REASON_SOFT_LIMIT,
+	QUOTA_REASON_LIMIT_REACHED,
+	QUOTA_REASON_NOT_IN_PLAN,
+	QUOTA_REASON_SUSPENDED,
+	QUOTA_REASON_UNLIMITED,
+	QUOTA_REASON_BYPASS,
+	QUOTA_REASON_SHADOW
+} QuotaReason;
+
+#define QUOTA_REASONS (QUOTA_REASON_SHADOW + 1)
+
+typedef enum QuotaOnLimit
+{
+	QUOTA_ON_LIMIT_BLOCK,
+	QUOTA_ON_LIMIT_WARN,
+	QUOTA_ON_LIMIT_CHARGE
+} QuotaOnLimit;
+
+/* A limit as it is judged. Ratios are gone: they are exact numerics, computed once. */
+typedef struct QuotaLimit
+{
+	bool unlimited;
+	QuotaOnLimit on_limit;
+	int64 usage_limit;
+	int64 warn_at;	/* warns from this use on */
+	int64 block_at; /* the use that is never exceeded; INT64_MAX: none */
+} QuotaLimit;
+
+typedef struct QuotaJudgement
+{
+	QuotaVerdict verdict;
+	QuotaReason reason;
+} QuotaJudgement;
+
+extern QuotaLimit quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
+									 Datum warn_ratio, Datum block_ratio,
+									 const int64 *overage_cap);
+extern QuotaJudgement quota_decide(const QuotaLimit *limit, int64 used, int64 n);
+extern int64 quota_decide_remaining(const QuotaLimit *limit, int64 used);
+extern int64 quota_decide_overage(const QuotaLimit *limit, int64 used);
+extern double quota_decide_ratio(const QuotaLimit *limit, int64 used);
+extern int64 quota_decide_sum(int64 used, int64 n);
+
+#endif

@@ -1,0 +1,486 @@
+/*
+ * A decision: made of an entitlement and counters, and told as a row, as a
+ * message for a person, as a line of the server log, or as an error.
+ *
+ * No locks; allocates in the caller's context.
+ */
+#include "postgres.h"
+
+#include "decision.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "errors.h"
+#include "guc.h"
+
+/* the columns of the SQL type quota_decision */
+enum
+{
+	COLUMN_ACCOUNT,
+	COLUMN_FEATURE,
+	COLUMN_PLAN,
+	COLUMN_PERIOD,
+	COLUMN_DECISION,
+	COLUMN_ALLOWED,
+	COLUMN_USED,
+	COLUMN_USAGE_LIMIT,
+	COLUMN_REMAINING,
+	COLUMN_RATIO,
+	COLUMN_OVERAGE,
+	COLUMN_PERIOD_START,
+	COLUMN_PERIOD_END,
+	COLUMN_RETRY_AFTER,
+	COLUMN_REASON,
+	COLUMN_MESSAGE,
+	COLUMNS
+};
+
+static const char *const reason_names[QUOTA_REASONS] = {
+	"ok", "near_limit", "overage", "soft_limit", "limit_reached",
+	"not_in_plan", "suspended", "unlimited", "bypass", "shadow"};
+
+static const char *const verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
+
+static const char *const period_adjectives[QUOTA_PERIODS] = {
+	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
+
+static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
+static QuotaLimit limit_of(const QuotaDecision *decision);
+static bool has_end(const QuotaDecision *decision);
+static char *limit_message(const QuotaDecision *decision);
+static char *figures(const QuotaDecision *decision);
+static const char *unit_of(const QuotaEntitlement *entitlement);
+static int percent(const QuotaDecision *decision);
+static char *detail(const QuotaDecision *decision, const char *error);
+static char *hint(const QuotaDecision *decision);
+static char *plan_with(const char *feature);
+static void append_json(StringInfo json, const char *key, const char *value);
+
+/*
+ * The decision for n more units, with the figures of the tightest window.
+ *
+ * counters: one a window of the entitlement, as read. The entitlement must
+ * outlive the decision. n: 0 or more.
+ * Errors: numeric_value_out_of_range where used + n is no bigint.
+ */
+QuotaDecision
+quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+					const QuotaCounter *counters, int64 n)
+{
+	QuotaDecision tightest = quota_decision_of_window(account, entitlement, counters, 0, n);
+
+	for (int i = 1; i < entitlement->count; i++)
+	{
+		QuotaDecision other = quota_decision_of_window(account, entitlement, counters, i, n);
+
+		if (tighter(&other, &tightest))
+			tightest = other;
+	}
+	return tightest;
+}
+
+/* The decision that one window alone would make. */
+QuotaDecision
+quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+						 const QuotaCounter *counters, int window, int64 n)
+{
+	QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, counters[window].used, n);
+	QuotaDecision decision = {
+		.account = account->account,
+		.now = account->now,
+		.entitlement = entitlement,
+		.n = n,
+		.window = entitlement->in_plan ? &entitlement->windows[window] : NULL,
+		.used = entitlement->in_plan ? counters[window].used : 0,
+		.verdict = judgement.verdict,
+		.reason = judgement.reason};
+
+	if (entitlement->suspended)
+	{
+		decision.verdict = QUOTA_BLOCK;
+		decision.reason = QUOTA_REASON_SUSPENDED;
+	}
+	else if (entitlement->bypass)
+	{
+		decision.verdict = QUOTA_ALLOW;
+		decision.reason = QUOTA_REASON_BYPASS;
+	}
+	else if (!entitlement->in_plan)
+	{
+		decision.verdict = QUOTA_BLOCK;
+		decision.reason = QUOTA_REASON_NOT_IN_PLAN;
+	}
+	return decision;
+}
+
+/* What is counted whatever the limit says: a denial becomes a warning. */
+void
+quota_decision_allow(QuotaDecision *decision)
+{
+	if (decision->verdict != QUOTA_BLOCK)
+		return;
+	decision->verdict = QUOTA_WARN;
+	if (decision->reason == QUOTA_REASON_LIMIT_REACHED)
+		decision->reason = limit_of(decision).on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
+}
+
+/* What setting quota.enforcement makes of a denial. */
+void
+quota_decision_enforce(QuotaDecision *decision)
+{
+	if (decision->verdict != QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_ON)
+		return;
+	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW)
+	{
+		decision->verdict = QUOTA_WARN;
+		decision->reason = QUOTA_REASON_SHADOW;
+	}
+	else
+	{
+		decision->verdict = QUOTA_ALLOW;
+		decision->reason = QUOTA_REASON_OK;
+	}
+}
+
+/* The decision as a value of the SQL type quota_decision. */
+Datum
+quota_decision_datum(const QuotaDecision *decision)
+{
+	TupleDesc desc = lookup_rowtype_tupdesc(quota_store_decision_type(), -1);
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	QuotaLimit limit = limit_of(decision);
+	Datum values[COLUMNS];
+	bool nulls[COLUMNS] = {false};
+	HeapTuple tuple;
+
+	values[COLUMN_ACCOUNT] = decision->account;
+	values[COLUMN_FEATURE] = CStringGetTextDatum(entitlement->feature.feature);
+	values[COLUMN_PLAN] = CStringGetTextDatum(entitlement->plan);
+	nulls[COLUMN_PLAN] = entitlement->plan[0] == '\0';
+	values[COLUMN_DECISION] = ObjectIdGetDatum(quota_store_verdict_oid(decision->verdict));
+	values[COLUMN_ALLOWED] = BoolGetDatum(decision->verdict != QUOTA_BLOCK);
+	values[COLUMN_USED] = Int64GetDatum(decision->used);
+	values[COLUMN_USAGE_LIMIT] = Int64GetDatum(limit.usage_limit);
+	values[COLUMN_REMAINING] = Int64GetDatum(quota_decide_remaining(&limit, decision->used));
+	values[COLUMN_RATIO] = Float8GetDatum(limit.unlimited ? 0 : quota_decide_ratio(&limit, decision->used));
+	nulls[COLUMN_USAGE_LIMIT] = nulls[COLUMN_REMAINING] = nulls[COLUMN_RATIO] = limit.unlimited;
+	values[COLUMN_OVERAGE] = Int64GetDatum(quota_decide_overage(&limit, decision->used));
+
+	nulls[COLUMN_PERIOD] = decision->window == NULL;
+	if (decision->window != NULL)
+		values[COLUMN_PERIOD] = ObjectIdGetDatum(quota_store_period_oid(decision->window->period));
+	nulls[COLUMN_PERIOD_START] = nulls[COLUMN_PERIOD_END] = !has_end(decision);
+	nulls[COLUMN_RETRY_AFTER] = !has_end(decision) || decision->reason != QUOTA_REASON_LIMIT_REACHED;
+	if (has_end(decision))
+	{
+		values[COLUMN_PERIOD_START] = TimestampTzGetDatum(decision->window->window.start);
+		values[COLUMN_PERIOD_END] = TimestampTzGetDatum(decision->window->window.end);
+		if (!nulls[COLUMN_RETRY_AFTER])
+			values[COLUMN_RETRY_AFTER] = DirectFunctionCall2(timestamp_mi, values[COLUMN_PERIOD_END],
+															 TimestampTzGetDatum(decision->now));
+	}
+	values[COLUMN_REASON] = CStringGetTextDatum(reason_names[decision->reason]);
+	values[COLUMN_MESSAGE] = CStringGetTextDatum(quota_decision_message(decision));
+
+	if (desc->natts != COLUMNS)
+		elog(ERROR, "type quota_decision has %d columns, not %d", desc->natts, COLUMNS);
+	tuple = heap_form_tuple(desc, values, nulls);
+	ReleaseTupleDesc(desc);
+	return HeapTupleGetDatum(tuple);
+}
+
+/* The decision as a row of a set. */
+void
+quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
+{
+	HeapTupleHeader row = DatumGetHeapTupleHeader(quota_decision_datum(decision));
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+
+	tuplestore_puttuple(result, &tuple);
+}
+
+/* One English line for a person. */
+char *
+quota_decision_message(const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_NEAR_LIMIT:
+			return psprintf("Approaching limit: %s (%d%%)", figures(decision), percent(decision));
+		case QUOTA_REASON_OVERAGE:
+		case QUOTA_REASON_SOFT_LIMIT:
+			return psprintf("Over limit: %s (%d%%)", figures(decision), percent(decision));
+		case QUOTA_REASON_LIMIT_REACHED:
+			return limit_message(decision);
+		case QUOTA_REASON_NOT_IN_PLAN:
+			return entitlement->plan[0] == '\0'
+					   ? psprintf("No plan includes %s for this account.", entitlement->feature.feature)
+					   : psprintf("Plan \"%s\" does not include %s.", entitlement->plan, entitlement->feature.feature);
+		case QUOTA_REASON_SUSPENDED:
+			return pstrdup("Account is suspended.");
+		case QUOTA_REASON_UNLIMITED:
+			return psprintf("Unlimited: %s", figures(decision));
+		case QUOTA_REASON_BYPASS:
+			return psprintf("Not limited: %s", figures(decision));
+		case QUOTA_REASON_SHADOW:
+			return psprintf("Would be refused: %s", figures(decision));
+		case QUOTA_REASON_OK:
+			break;
+	}
+	return limit_of(decision).unlimited
+			   ? psprintf("Within limit: %s", figures(decision))
+			   : psprintf("Within limit: %s (%d%%)", figures(decision), percent(decision));
+}
+
+/* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
+void
+quota_decision_log(const QuotaDecision *decision)
+{
+	const QuotaLimit limit = limit_of(decision);
+	StringInfoData line;
+	char *account;
+
+	switch (quota_guc_log_decisions)
+	{
+		case QUOTA_LOG_ALL:
+			break;
+		case QUOTA_LOG_WARN:
+			if (decision->verdict != QUOTA_ALLOW)
+				break;
+			return;
+		case QUOTA_LOG_BLOCK:
+			if (decision->verdict == QUOTA_BLOCK)
+				break;
+			/* fall through */
+		default:
+			if (decision->reason == QUOTA_REASON_SHADOW)
+				break;
+			return;
+	}
+
+	initStringInfo(&line);
+	appendStringInfoString(&line, "[usage] account=");
+	account = TextDatumGetCString(decision->account);
+	/* whatever could be taken for another field or line is quoted */
+	if (strspn(account, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.@:+") == strlen(account))
+		appendStringInfoString(&line, account);
+	else
+		escape_json(&line, account);
+	appendStringInfo(&line, " plan=%s decision=%s usage=%lld",
+					 decision->entitlement->plan[0] == '\0' ? "-" : decision->entitlement->plan,
+					 verdict_names[decision->verdict], (long long) decision->used);
+	if (limit.unlimited)
+		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
+	else
+		appendStringInfo(&line, " limit=%lld ratio=%.2f",
+						 (long long) limit.usage_limit, quota_decide_ratio(&limit, decision->used));
+	appendStringInfo(&line, " feature=%s period=%s reason=%s",
+					 decision->entitlement->feature.feature,
+					 decision->window == NULL ? "-" : quota_period_names[decision->window->period],
+					 reason_names[decision->reason]);
+	ereport(LOG_SERVER_ONLY,
+			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
+}
+
+/*
+ * A denial as an error: PT429, PT402 or PT403.
+ */
+void
+quota_decision_raise(const QuotaDecision *decision)
+{
+	int sqlstate = ERRCODE_QUOTA_EXCEEDED;
+	const char *error = "quota_exceeded";
+
+	if (decision->reason == QUOTA_REASON_NOT_IN_PLAN)
+	{
+		sqlstate = ERRCODE_QUOTA_NOT_IN_PLAN;
+		error = "feature_not_in_plan";
+	}
+	else if (decision->reason == QUOTA_REASON_SUSPENDED)
+	{
+		sqlstate = ERRCODE_QUOTA_SUSPENDED;
+		error = "account_suspended";
+	}
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg_internal("%s", quota_decision_message(decision)),
+			 errdetail_internal("%s", detail(decision, error)),
+			 errhint("%s", hint(decision))));
+}
+
+/*
+ * Whether decision a says more than b: the worse verdict; of two denials the
+ * one that lasts longer; otherwise the one with less left.
+ */
+static bool
+tighter(const QuotaDecision *a, const QuotaDecision *b)
+{
+	QuotaLimit left = limit_of(a);
+	QuotaLimit right = limit_of(b);
+
+	if (a->verdict != b->verdict)
+		return a->verdict > b->verdict;
+	if (a->reason == QUOTA_REASON_LIMIT_REACHED)
+		return a->window->window.end > b->window->window.end;
+	if (left.unlimited != right.unlimited)
+		return right.unlimited;
+	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
+}
+
+/* What is not in the plan has a limit of nothing; unless it is counted nevertheless. */
+static QuotaLimit
+limit_of(const QuotaDecision *decision)
+{
+	QuotaLimit nothing = {.unlimited = decision->reason == QUOTA_REASON_BYPASS};
+
+	return decision->window == NULL ? nothing : decision->window->limit;
+}
+
+/* lifetime has no end, nor has what is not in the plan */
+static bool
+has_end(const QuotaDecision *decision)
+{
+	return decision->window != NULL && !TIMESTAMP_NOT_FINITE(decision->window->window.end);
+}
+
+static char *
+limit_message(const QuotaDecision *decision)
+{
+	const char *adjective = period_adjectives[decision->window->period];
+	const char *feature = decision->entitlement->feature.feature;
+	QuotaLimit limit = limit_of(decision);
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfo(&message, "%s%s limit", adjective, feature);
+	message.data[0] = pg_toupper((unsigned char) message.data[0]);
+	if (decision->n > 1 && decision->used < limit.block_at)
+		appendStringInfo(&message, " does not allow %lld more", (long long) decision->n);
+	else
+		appendStringInfoString(&message, " reached");
+	appendStringInfo(&message, " (%lld/%lld).", (long long) decision->used, (long long) limit.usage_limit);
+	return message.data;
+}
+
+/* `245/300 reports`, `47 reports` where there is no limit */
+static char *
+figures(const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+
+	if (limit.unlimited)
+		return psprintf("%lld %s", (long long) decision->used, unit_of(decision->entitlement));
+	return psprintf("%lld/%lld %s", (long long) decision->used, (long long) limit.usage_limit,
+					unit_of(decision->entitlement));
+}
+
+/* The unit in the plural, as far as English is regular: words get an s, symbols such as MB do not. */
+static const char *
+unit_of(const QuotaEntitlement *entitlement)
+{
+	const char *unit = entitlement->feature.unit;
+	Size length = strlen(unit);
+
+	if (length == 0)
+		return entitlement->feature.feature;
+	if (length < 3 || unit[length - 1] == 's' || strspn(unit, "abcdefghijklmnopqrstuvwxyz ") != length)
+		return unit;
+	return psprintf("%ss", unit);
+}
+
+static int
+percent(const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+	double exact = 100 * quota_decide_ratio(&limit, decision->used) + 0.5;
+
+	return exact < PG_INT32_MAX ? (int) exact : PG_INT32_MAX;
+}
+
+/* The facts, for programs. */
+static char *
+detail(const QuotaDecision *decision, const char *error)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	StringInfoData json;
+
+	initStringInfo(&json);
+	append_json(&json, "error", error);
+	append_json(&json, "feature", entitlement->feature.feature);
+	append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
+	if (decision->reason == QUOTA_REASON_LIMIT_REACHED)
+	{
+		QuotaLimit limit = limit_of(decision);
+
+		appendStringInfo(&json, ",\"limit\":%lld,\"used\":%lld,\"remaining\":%lld",
+						 (long long) limit.usage_limit, (long long) decision->used,
+						 (long long) quota_decide_remaining(&limit, decision->used));
+		append_json(&json, "period", quota_period_names[decision->window->period]);
+		if (has_end(decision))
+			/* rounded up: whoever waits that long is in the next window */
+			appendStringInfo(&json, ",\"retry_after_s\":%lld",
+							 (long long) ((decision->window->window.end - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC));
+		else
+			appendStringInfoString(&json, ",\"retry_after_s\":null");
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* What the application can do. */
+static char *
+hint(const QuotaDecision *decision)
+{
+	char *plan;
+
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_SUSPENDED:
+			return pstrdup("Activate the account first.");
+		case QUOTA_REASON_NOT_IN_PLAN:
+			plan = plan_with(decision->entitlement->feature.feature);
+			return plan == NULL ? pstrdup("No plan on offer includes it.")
+								: psprintf("Plan \"%s\" includes it.", plan);
+		default:
+			return has_end(decision) ? psprintf("The next window begins at %s; a larger plan or an override allows more now.",
+												timestamptz_to_str(decision->window->window.end))
+									 : pstrdup("A larger plan or an override allows more.");
+	}
+}
+
+/* The cheapest visible plan that has a feature, or NULL. */
+static char *
+plan_with(const char *feature)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo function;
+	Datum plan;
+
+	fmgr_info(quota_store_plan_with_function(), &function);
+	InitFunctionCallInfoData(*fcinfo, &function, 1, DEFAULT_COLLATION_OID, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(feature);
+	fcinfo->args[0].isnull = false;
+	plan = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(plan);
+}
+
+/* A member of a JSON object, which the first one opens. */
+static void
+append_json(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, "%c\"%s\":", json->len == 0 ? '{' : ',', key);
+	if (value == NULL)
+		appendStringInfoString(json, "null");
+	else
+		escape_json(json, value);
+}

@@ -1,0 +1,35 @@
+/*
+ * A decision: what was decided for an account, and how it is told.
+ */
+#ifndef QUOTA_DECISION_H
+#define QUOTA_DECISION_H
+
+#include "utils/tuplestore.h"
+
+#include "account.h"
+
+typedef struct QuotaDecision
+{
+	Datum account; /* text */
+	TimestampTz now;
+	const QuotaEntitlement *entitlement;
+	int64 n;
+	const QuotaWindowLimit *window; /* whose figures these are; NULL: the feature is not in the plan */
+	int64 used;
+	QuotaVerdict verdict;
+	QuotaReason reason;
+} QuotaDecision;
+
+extern QuotaDecision quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+										 const QuotaCounter *counters, int64 n);
+extern QuotaDecision quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+											  const QuotaCounter *counters, int window, int64 n);
+extern void quota_decision_allow(QuotaDecision *decision);
+extern void quota_decision_enforce(QuotaDecision *decision);
+extern Datum quota_decision_datum(const QuotaDecision *decision);
+extern void quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result);
+extern char *quota_decision_message(const QuotaDecision *decision);
+extern void quota_decision_log(const QuotaDecision *decision);
+extern void quota_decision_raise(const QuotaDecision *decision) pg_attribute_noreturn();
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * Deciding without charging: evaluate, has_feature, feature, require_feature.
+ * Writes and locks nothing, works on a standby and in read-only transactions.
+ */
+#include "postgres.h"
+
+#include "consume.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+
+static void evaluate_feature(QuotaStore *store, const QuotaAccount *account, const char *feature, Tuplestorestate *result);
+static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
+static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
+static bool is_true(Datum jsonb);
+static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
+static int compare_names(const void *a, const void *b);
+
+/* quota_evaluate(account, feature, n): the verdict for n more units */
+QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaStore *store;
+	QuotaAccount loaded;
+
+	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	store = quota_store_begin_read();
+	quota_account_load(store, account, &loaded);
+	quota_consume_look(store, &loaded, charge, loaded.now);
+	quota_store_end(store);
+	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, charge->n);
+	quota_decision_enforce(&charge->decision);
+	return quota_decision_datum(&charge->decision);
+}
+
+/* quota_evaluate(account): a row a feature that can be counted, and window */
+QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaStore *store;
+	QuotaAccount loaded;
+	const QuotaPlan *plan;
+	const char **names;
+	int count = 0;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	store = quota_store_begin_read();
+	quota_account_load(store, account, &loaded);
+	plan = loaded.plan[0] == '\0' ? NULL : quota_plan_get(loaded.plan);
+	names = palloc((loaded.noverrides + (plan == NULL ? 0 : plan->count) + 1) * sizeof(char *));
+	for (int i = 0; plan != NULL && i < plan->count; i++)
+		if (plan->offers[i].count > 0)
+			names[count++] = plan->offers[i].feature;
+	for (int i = 0; i < loaded.noverrides; i++)
+		names[count++] = loaded.overrides[i].feature;
+	qsort(names, count, sizeof(char *), compare_names);
+	for (int i = 0; i < count; i++)
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+			evaluate_feature(store, &loaded, names[i], rsinfo->setResult);
+	quota_store_end(store);
+	return (Datum) 0;
+}
+
+/* quota_has_feature(account, feature) */
+QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
+}
+
+/* quota_feature(account, feature): the flag's value, or the limits in force */
+QUOTA_ACCOUNT_FUNCTION(quota_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+	Datum value;
+
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	if (loaded.suspended)
+		PG_RETURN_NULL();
+	if (quota_account_value(&loaded, entitlement.feature.feature, &value))
+		/* a copy: the cache's own may go */
+		PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+	if (!entitlement.in_plan)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(limits_as_jsonb(&entitlement));
+}
+
+/* quota_require_feature(account, feature): an error unless the account has it */
+QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+	QuotaDecision decision = {0};
+
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	decision.account = account;
+	decision.now = loaded.now;
+	decision.entitlement = &entitlement;
+	decision.verdict = QUOTA_BLOCK;
+	decision.reason = loaded.suspended ? QUOTA_REASON_SUSPENDED : QUOTA_REASON_NOT_IN_PLAN;
+	if (!has_feature(&loaded, &entitlement))
+	{
+		quota_decision_enforce(&decision);
+		quota_decision_log(&decision);
+		if (decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&decision);
+	}
+	PG_RETURN_VOID();
+}
+
+/* The rows of one feature, each window judged on its own. */
+static void
+evaluate_feature(QuotaStore *store, const QuotaAccount *account, const char *feature, Tuplestorestate *result)
+{
+	QuotaCharge charge;
+	QuotaKind kind = quota_plan_feature(feature)->kind;
+
+	if (kind != QUOTA_COUNTER && kind != QUOTA_GAUGE)
+		return;
+	quota_consume_ask(&charge, feature, 1);
+	quota_consume_look(store, account, &charge, account->now);
+	for (int i = 0; i < charge.entitlement.count; i++)
+	{
+		QuotaDecision decision = quota_decision_of_window(account, &charge.entitlement, charge.counters, i, 1);
+
+		quota_decision_enforce(&decision);
+		quota_decision_put(&decision, result);
+	}
+}
+
+static void
+look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
+{
+	char *feature = quota_argument_feature(fcinfo, 1);
+	QuotaStore *store = quota_store_begin_read();
+
+	quota_account_load(store, account, loaded);
+	quota_store_end(store);
+	quota_account_entitle(loaded, feature, loaded->now, entitlement);
+}
+
+/* A flag is had unless its value is false or null; all else where the plan names it, or an override. */
+static bool
+has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
+{
+	Datum value;
+
+	if (account->suspended)
+		return false;
+	if (account->bypass)
+		return true;
+	if (quota_account_value(account, entitlement->feature.feature, &value))
+		return is_true(value);
+	return entitlement->in_plan;
+}
+
+static bool
+is_true(Datum jsonb)
+{
+	Jsonb *value = DatumGetJsonbP(jsonb);
+	JsonbValue scalar;
+
+	if (!JB_ROOT_IS_SCALAR(value) || !JsonbExtractScalar(&value->root, &scalar))
+		return true;
+	return !(scalar.type == jbvNull || (scalar.type == jbvBool && !scalar.val.boolean));
+}
+
+/* {"month": 150, "day": 5}; null: unlimited */
+static Datum
+limits_as_jsonb(const QuotaEntitlement *entitlement)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < entitlement->count; i++)
+	{
+		const QuotaWindowLimit *window = &entitlement->windows[i];
+		JsonbValue key = {.type = jbvString};
+		JsonbValue value = {.type = jbvNull};
+
+		key.val.string.val = unconstify(char *, quota_period_names[window->period]);
+		key.val.string.len = strlen(quota_period_names[window->period]);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		if (!window->limit.unlimited)
+		{
+			value.type = jbvNumeric;
+			value.val.numeric = int64_to_numeric(window->limit.usage_limit);
+		}
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}

@@ -1,0 +1,163 @@
+/*
+ * Every setting of the extension.
+ *
+ * All of them are PGC_SUSET, since each can weaken enforcement or hide it. The
+ * clock and the time zone are parsed when they are set: what check hooks
+ * return in `extra` is malloc'ed and owned by the settings machinery.
+ */
+#include "postgres.h"
+
+#include "guc.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+int quota_guc_enforcement = QUOTA_ENFORCEMENT_ON;
+int quota_guc_log_decisions = QUOTA_LOG_NONE;
+
+static char *now_string;
+static char *timezone_string;
+static bool now_is_set;
+static TimestampTz fixed_now;
+static pg_tz *default_timezone;
+
+static const struct config_enum_entry enforcement_options[] = {
+	{"on", QUOTA_ENFORCEMENT_ON, false},
+	{"shadow", QUOTA_ENFORCEMENT_SHADOW, false},
+	{"off", QUOTA_ENFORCEMENT_OFF, false},
+	{NULL, 0, false}};
+
+static const struct config_enum_entry log_decisions_options[] = {
+	{"none", QUOTA_LOG_NONE, false},
+	{"block", QUOTA_LOG_BLOCK, false},
+	{"warn", QUOTA_LOG_WARN, false},
+	{"all", QUOTA_LOG_ALL, false},
+	{NULL, 0, false}};
+
+static bool check_now(char **newval, void **extra, GucSource source);
+static void assign_now(const char *newval, void *extra);
+static bool check_timezone(char **newval, void **extra, GucSource source);
+static void assign_timezone(const char *newval, void *extra);
+
+void
+quota_guc_init(void)
+{
+	DefineCustomEnumVariable("quota.enforcement",
+							 "Whether limits are enforced.",
+							 "on: denials deny; shadow: would-be denials are allowed, counted and logged; off: nothing is denied or charged.",
+							 &quota_guc_enforcement,
+							 QUOTA_ENFORCEMENT_ON,
+							 enforcement_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("quota.log_decisions",
+							 "Which decisions are written to the server log.",
+							 NULL,
+							 &quota_guc_log_decisions,
+							 QUOTA_LOG_NONE,
+							 log_decisions_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("quota.now",
+							   "A fixed clock, for tests.",
+							   "Empty: the start of the transaction.",
+							   &now_string,
+							   "",
+							   PGC_SUSET, 0, check_now, assign_now, NULL);
+	DefineCustomStringVariable("quota.timezone",
+							   "Time zone of the calendar windows of accounts that have none of their own.",
+							   NULL,
+							   &timezone_string,
+							   "UTC",
+							   PGC_SUSET, 0, check_timezone, assign_timezone, NULL);
+	MarkGUCPrefixReserved("quota");
+}
+
+/* The time that decisions are made for. */
+TimestampTz
+quota_guc_now(void)
+{
+	return now_is_set ? fixed_now : GetCurrentTransactionStartTimestamp();
+}
+
+/* The time zone of accounts that have none of their own. */
+pg_tz *
+quota_guc_timezone(void)
+{
+	return default_timezone;
+}
+
+/*
+ * Reads the time without timestamptz_in, which would throw where a check hook
+ * must return false.
+ */
+static bool
+check_now(char **newval, void **extra, GucSource source)
+{
+	char *field[MAXDATEFIELDS];
+	int ftype[MAXDATEFIELDS];
+	char workbuf[MAXDATELEN + MAXDATEFIELDS];
+	struct pg_tm tm;
+	fsec_t fsec;
+	int tz;
+	int nf;
+	int dtype;
+	TimestampTz *parsed;
+
+	if ((*newval)[0] == '\0')
+		return true;
+	if (ParseDateTime(*newval, workbuf, sizeof(workbuf), field, ftype,
+					  MAXDATEFIELDS, &nf) != 0 ||
+		DecodeDateTime(field, ftype, nf, &dtype, &tm, &fsec, &tz) != 0 ||
+		dtype != DTK_DATE)
+	{
+		GUC_check_errdetail("It must be a finite time with a date.");
+		return false;
+	}
+	parsed = malloc(sizeof(TimestampTz));
+	if (parsed == NULL)
+		return false;
+	if (tm2timestamp(&tm, fsec, &tz, parsed) != 0)
+	{
+		free(parsed);
+		GUC_check_errdetail("The time is out of range.");
+		return false;
+	}
+	*extra = parsed;
+	return true;
+}
+
+static void
+assign_now(const char *newval, void *extra)
+{
+	now_is_set = (extra != NULL);
+	if (now_is_set)
+		fixed_now = *(TimestampTz *) extra;
+}
+
+static bool
+check_timezone(char **newval, void **extra, GucSource source)
+{
+	pg_tz *tz = pg_tzset(*newval);
+	pg_tz **parsed;
+
+	if (tz == NULL || !pg_tz_acceptable(tz))
+	{
+		GUC_check_errdetail("Time zone \"%s\" is not known.", *newval);
+		return false;
+	}
+	parsed = malloc(sizeof(pg_tz *));
+	if (parsed == NULL)
+		return false;
+	*parsed = tz;
+	*extra = parsed;
+	return true;
+}
+
+static void
+assign_timezone(const char *newval, void *extra)
+{
+	default_timezone = *(pg_tz **) extra;
+}

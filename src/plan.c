@@ -1,0 +1,228 @@
+/*
+ * The catalogue: features, plans and what each plan allows, cached.
+ *
+ * The cache holds what committed transactions (and this one) have written to
+ * the catalogue, whatever snapshot the transaction uses: entries are loaded
+ * with a fresh one. It is dropped by quota_plan_begin when the store tells of
+ * another catalogue version, and never in between, so that pointers stay valid
+ * from one quota_plan_begin to the next.
+ *
+ * Memory: one context below CacheMemoryContext, reset when the cache is
+ * dropped. No locks.
+ */
+#include "postgres.h"
+
+#include "plan.h"
+
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+typedef struct FeatureEntry
+{
+	char feature[QUOTA_MAX_FEATURE + 1];
+	bool loaded;
+	QuotaFeatureRow row;
+} FeatureEntry;
+
+static MemoryContext cache = NULL;
+static uint64 cached_version = 0;
+static HTAB *features;
+static HTAB *plans;
+static bool default_known;
+static bool default_exists;
+static char default_plan[QUOTA_MAX_PLAN + 1];
+static uint64 overrides_version = 0;
+static bool overrides_exist;
+
+static void load_plan(QuotaPlan *plan);
+static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
+static int compare_limits(const void *a, const void *b);
+static int compare_offers(const void *a, const void *b);
+static HTAB *make_table(const char *name, Size keysize, Size entrysize);
+
+/* Begin an operation: what has been committed before is seen from here on. */
+void
+quota_plan_begin(void)
+{
+	uint64 version = quota_store_catalog_version();
+
+	if (cache != NULL && cached_version == version)
+		return;
+	if (cache == NULL)
+		cache = AllocSetContextCreate(CacheMemoryContext, "quota catalogue", ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(cache);
+	/* the tables lived in the context: NULL until there are new ones */
+	features = plans = NULL;
+	cached_version = 0;
+	default_known = false;
+	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(FeatureEntry));
+	plans = make_table("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
+	/* the version from before any loading: a change while loading drops the cache again */
+	cached_version = version;
+}
+
+/*
+ * A feature.
+ *
+ * Errors: undefined_object where there is none of that name.
+ */
+const QuotaFeatureRow *
+quota_plan_feature(const char *feature)
+{
+	FeatureEntry *entry;
+	bool found;
+
+	/* longer than a key of the hash table, and than any feature */
+	if (strlen(feature) <= QUOTA_MAX_FEATURE)
+	{
+		QuotaFeatureRow row;
+
+		entry = hash_search(features, feature, HASH_FIND, NULL);
+		if (entry != NULL)
+			return &entry->row;
+		if (quota_store_feature(feature, &row))
+		{
+			entry = hash_search(features, feature, HASH_ENTER, &found);
+			entry->row = row;
+			return &entry->row;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("feature \"%s\" does not exist", feature)));
+}
+
+/* The default plan's key, or NULL. */
+const char *
+quota_plan_default(void)
+{
+	if (!default_known)
+	{
+		default_exists = quota_store_default_plan(default_plan);
+		default_known = true;
+	}
+	return default_exists ? default_plan : NULL;
+}
+
+/* A plan, which a foreign key promises to exist, with all that it allows. */
+const QuotaPlan *
+quota_plan_get(const char *plan)
+{
+	bool found;
+	QuotaPlan *entry = hash_search(plans, plan, HASH_ENTER, &found);
+
+	if (!found)
+		entry->loaded = false;
+	if (!entry->loaded)
+	{
+		MemoryContext old = MemoryContextSwitchTo(cache);
+
+		load_plan(entry);
+		MemoryContextSwitchTo(old);
+	}
+	return entry;
+}
+
+/* What a plan says of a feature; NULL: nothing. */
+const QuotaOffer *
+quota_plan_offer(const QuotaPlan *plan, const char *feature)
+{
+	QuotaOffer key;
+
+	strlcpy(key.feature, feature, sizeof(key.feature));
+	return plan->count == 0 ? NULL : bsearch(&key, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
+}
+
+/* Whether any account at all has an override. */
+bool
+quota_plan_overrides_exist(void)
+{
+	uint64 version = quota_store_override_version();
+
+	if (overrides_version != version)
+	{
+		overrides_version = 0;
+		overrides_exist = quota_store_has_overrides();
+		overrides_version = version;
+	}
+	return overrides_exist;
+}
+
+static void
+load_plan(QuotaPlan *plan)
+{
+	int nlimits;
+	int nvalues;
+	QuotaLimitRow *limits = quota_store_plan_limits(plan->plan, &nlimits);
+	QuotaValueRow *values = quota_store_plan_values(plan->plan, &nvalues);
+
+	plan->count = 0;
+	plan->offers = palloc0(Max(nlimits + nvalues, 1) * sizeof(QuotaOffer));
+	qsort(limits, nlimits, sizeof(QuotaLimitRow), compare_limits);
+	for (int i = 0; i < nlimits; i++)
+	{
+		QuotaOffer *offer = add_offer(plan, limits[i].feature);
+
+		if (offer->count == 0)
+		{
+			offer->rows = &limits[i];
+			offer->limits = palloc(QUOTA_PERIODS * sizeof(QuotaLimit));
+		}
+		offer->limits[offer->count++] =
+			quota_decide_limit(limits[i].unlimited ? NULL : &limits[i].usage_limit,
+							   limits[i].on_limit, limits[i].warn_ratio, limits[i].block_ratio,
+							   limits[i].capped ? &limits[i].overage_cap : NULL);
+	}
+	for (int i = 0; i < nvalues; i++)
+	{
+		QuotaOffer *offer = add_offer(plan, values[i].feature);
+
+		offer->has_value = true;
+		offer->value = values[i].value;
+	}
+	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
+	plan->loaded = true;
+}
+
+/* limits come in order and values are of other features (flags): the last offer or a new one */
+static QuotaOffer *
+add_offer(QuotaPlan *plan, const char *feature)
+{
+	QuotaOffer *last = plan->offers + plan->count - 1;
+
+	if (plan->count == 0 || strcmp(last->feature, feature) != 0)
+	{
+		last++;
+		plan->count++;
+		strlcpy(last->feature, feature, sizeof(last->feature));
+	}
+	return last;
+}
+
+static int
+compare_limits(const void *a, const void *b)
+{
+	const QuotaLimitRow *left = a;
+	const QuotaLimitRow *right = b;
+	int feature = strcmp(left->feature, right->feature);
+
+	return feature != 0 ? feature : (int) left->period - (int) right->period;
+}
+
+static int
+compare_offers(const void *a, const void *b)
+{
+	return strcmp(((const QuotaOffer *) a)->feature, ((const QuotaOffer *) b)->feature);
+}
+
+static HTAB *
+make_table(const char *name, Size keysize, Size entrysize)
+{
+	HASHCTL control = {0};
+
+	control.keysize = keysize;
+	control.entrysize = entrysize;
+	control.hcxt = cache;
+	return hash_create(name, 16, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}

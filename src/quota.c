@@ -1,0 +1,22 @@
+/*
+ * Module magic and initialization, nothing else.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "attach.h"
+#include "guc.h"
+#include "store.h"
+
+PG_MODULE_MAGIC;
+
+extern void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	quota_guc_init();
+	quota_store_init();
+	quota_attach_init();
+}

@@ -1,0 +1,874 @@
+/*
+ * Access to the tables of schema quota. The only module that knows of heap,
+ * index, OIDs and column numbers.
+ *
+ * Snapshots. What an account is entitled to is always read as it is now: a
+ * limit that has been lowered holds for a transaction that began before. Use
+ * is read with the transaction's snapshot when charging, so that READ COMMITTED
+ * sees the newest version and the higher levels fail as any UPDATE would, and
+ * with the query's snapshot when only looking.
+ *
+ * Locks. A charge is an update of a row of quota.usage and holds its row lock
+ * until the end of the transaction; nothing else is locked. Callers charge rows
+ * in the order (account, feature, period).
+ *
+ * Memory. Everything is allocated in the caller's context. OIDs are kept for
+ * the life of the backend in static variables and dropped by the relcache
+ * callback, which also counts the versions that src/plan.c caches by.
+ */
+#include "postgres.h"
+
+#include "store.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation_d.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+typedef enum Table
+{
+	PLANS,
+	FEATURES,
+	PLAN_LIMITS,
+	PLAN_FEATURES,
+	ACCOUNTS,
+	LIMIT_OVERRIDES,
+	USAGE,
+	TABLES
+} Table;
+
+enum
+{
+	PLANS_PLAN = 1,
+	PLANS_IS_DEFAULT = 7,
+
+	FEATURES_FEATURE = 1,
+	FEATURES_KIND = 2,
+	FEATURES_UNIT = 3,
+
+	PLAN_LIMITS_PLAN = 1,
+	PLAN_LIMITS_FEATURE = 2,
+	PLAN_LIMITS_PERIOD = 3,
+	PLAN_LIMITS_USAGE_LIMIT = 4,
+	PLAN_LIMITS_ON_LIMIT = 5,
+	PLAN_LIMITS_WARN_RATIO = 6,
+	PLAN_LIMITS_BLOCK_RATIO = 7,
+	PLAN_LIMITS_OVERAGE_CAP = 9,
+
+	PLAN_FEATURES_PLAN = 1,
+	PLAN_FEATURES_FEATURE = 2,
+	PLAN_FEATURES_VALUE = 3,
+
+	ACCOUNTS_ACCOUNT = 1,
+	ACCOUNTS_PLAN = 4,
+	ACCOUNTS_STATUS = 5,
+	ACCOUNTS_TRIAL_ENDS_AT = 6,
+	ACCOUNTS_PLAN_ENDS_AT = 7,
+	ACCOUNTS_NEXT_PLAN = 8,
+	ACCOUNTS_CYCLE_ANCHOR = 9,
+	ACCOUNTS_TIMEZONE = 10,
+	ACCOUNTS_BYPASS = 13,
+
+	LIMIT_OVERRIDES_ACCOUNT = 1,
+	LIMIT_OVERRIDES_FEATURE = 2,
+	LIMIT_OVERRIDES_PERIOD = 3,
+	LIMIT_OVERRIDES_USAGE_LIMIT = 4,
+	LIMIT_OVERRIDES_EXPIRES_AT = 5,
+
+	USAGE_USED = 1,
+	USAGE_PERIOD_START = 2,
+	USAGE_PERIOD = 3,
+	USAGE_ACCOUNT = 4,
+	USAGE_FEATURE = 5,
+	USAGE_COLUMNS = 5
+};
+
+static const char *const table_names[TABLES] = {
+	"plans", "features", "plan_limits", "plan_features", "accounts", "limit_overrides", "usage"};
+
+/* the last column that this module reads of each table, to notice a table that is not ours */
+static const struct
+{
+	AttrNumber number;
+	const char *name;
+} last_columns[TABLES] = {
+	{PLANS_IS_DEFAULT, "is_default"},
+	{FEATURES_UNIT, "unit"},
+	{PLAN_LIMITS_OVERAGE_CAP, "overage_cap"},
+	{PLAN_FEATURES_VALUE, "value"},
+	{ACCOUNTS_BYPASS, "bypass"},
+	{LIMIT_OVERRIDES_EXPIRES_AT, "expires_at"},
+	{USAGE_FEATURE, "feature"}};
+
+static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
+static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
+static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
+static const char *const verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
+
+typedef struct Oids
+{
+	Oid tables[TABLES];
+	Oid periods[QUOTA_PERIODS];
+	Oid verdicts[QUOTA_VERDICTS];
+	Oid decision_type;
+	Oid plan_with;
+} Oids;
+
+struct QuotaStore
+{
+	bool write;
+	int conflicts;	/* charges that met a newer version */
+	Snapshot now;	/* of what accounts are entitled to */
+	Snapshot as_of; /* of use */
+	Relation usage;
+	EState *estate; /* NULL until a row needs index entries */
+	ResultRelInfo *result;
+};
+
+static Oids oids;
+static bool oids_valid = false;
+static uint64 invalidations = 0;
+static uint64 catalog_version = 1;
+static uint64 override_version = 1;
+
+static void relation_changed(Datum arg, Oid relid);
+static const Oids *get_oids(void);
+static void resolve(Oids *found);
+static Relation open_table(Table table, LOCKMODE lock);
+static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
+static void text_key(ScanKey key, AttrNumber column, const char *value);
+static void take_snapshots(QuotaStore *store);
+static void drop_snapshots(QuotaStore *store);
+static bool insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used);
+static bool lock_newest(QuotaStore *store, ItemPointer tid);
+static void open_indexes(QuotaStore *store);
+static bool changed(void);
+static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
+static void copy_text(char *to, Size size, Datum from, bool isnull);
+static int name_number(const char *const *names, Datum name);
+static QuotaPeriod period_of(Oid period);
+
+void
+quota_store_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+/*
+ * Numbers that change when somebody's change of the catalogue, or of the
+ * overrides, has committed. What was read under one number holds until the
+ * number is another.
+ */
+uint64
+quota_store_catalog_version(void)
+{
+	return catalog_version;
+}
+
+uint64
+quota_store_override_version(void)
+{
+	return override_version;
+}
+
+/*
+ * AFTER row and TRUNCATE trigger of the catalogue tables.
+ *
+ * Data changes do not reach relcache callbacks by themselves.
+ */
+PG_FUNCTION_INFO_V1(quota_catalog_changed);
+
+Datum
+quota_catalog_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("quota.catalog_changed must be an AFTER trigger")));
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigdata->tg_relation));
+	return PointerGetDatum(NULL);
+}
+
+/* The key of the default plan; false: there is none. */
+bool
+quota_store_default_plan(char *plan)
+{
+	Relation rel = open_table(PLANS, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+
+	/* no index: few rows, and read once */
+	ScanKeyInit(&key, PLANS_IS_DEFAULT, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		Datum *values;
+		bool *nulls;
+
+		deform(tuple, rel, &values, &nulls);
+		copy_text(plan, QUOTA_MAX_PLAN + 1, values[PLANS_PLAN - 1], false);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* A feature; false: there is none of that name. */
+bool
+quota_store_feature(const char *feature, QuotaFeatureRow *row)
+{
+	Relation rel = open_table(FEATURES, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+
+	text_key(&key, FEATURES_FEATURE, feature);
+	scan = begin_scan(rel, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		Datum *values;
+		bool *nulls;
+
+		deform(tuple, rel, &values, &nulls);
+		copy_text(row->feature, sizeof(row->feature), values[FEATURES_FEATURE - 1], false);
+		copy_text(row->unit, sizeof(row->unit), values[FEATURES_UNIT - 1], nulls[FEATURES_UNIT - 1]);
+		row->kind = name_number(kind_names, values[FEATURES_KIND - 1]);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* The limits of a plan, in any order. */
+QuotaLimitRow *
+quota_store_plan_limits(const char *plan, int *count)
+{
+	Relation rel = open_table(PLAN_LIMITS, AccessShareLock);
+	int allocated = 8;
+	QuotaLimitRow *rows = palloc(allocated * sizeof(QuotaLimitRow));
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	*count = 0;
+	text_key(&key, PLAN_LIMITS_PLAN, plan);
+	scan = begin_scan(rel, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		QuotaLimitRow *row;
+		Datum *values;
+		bool *nulls;
+
+		if (*count == allocated)
+			rows = repalloc(rows, (allocated *= 2) * sizeof(QuotaLimitRow));
+		row = &rows[(*count)++];
+		deform(tuple, rel, &values, &nulls);
+		copy_text(row->feature, sizeof(row->feature), values[PLAN_LIMITS_FEATURE - 1], false);
+		row->period = period_of(DatumGetObjectId(values[PLAN_LIMITS_PERIOD - 1]));
+		row->unlimited = nulls[PLAN_LIMITS_USAGE_LIMIT - 1];
+		row->usage_limit = row->unlimited ? 0 : DatumGetInt64(values[PLAN_LIMITS_USAGE_LIMIT - 1]);
+		row->on_limit = name_number(on_limit_names, values[PLAN_LIMITS_ON_LIMIT - 1]);
+		row->warn_ratio = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[PLAN_LIMITS_WARN_RATIO - 1]));
+		row->block_ratio = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[PLAN_LIMITS_BLOCK_RATIO - 1]));
+		row->capped = !nulls[PLAN_LIMITS_OVERAGE_CAP - 1];
+		row->overage_cap = row->capped ? DatumGetInt64(values[PLAN_LIMITS_OVERAGE_CAP - 1]) : 0;
+		row->expires_at = DT_NOEND;
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* The gates and static values of a plan. */
+QuotaValueRow *
+quota_store_plan_values(const char *plan, int *count)
+{
+	Relation rel = open_table(PLAN_FEATURES, AccessShareLock);
+	int allocated = 8;
+	QuotaValueRow *rows = palloc(allocated * sizeof(QuotaValueRow));
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	*count = 0;
+	text_key(&key, PLAN_FEATURES_PLAN, plan);
+	scan = begin_scan(rel, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Datum *values;
+		bool *nulls;
+
+		if (*count == allocated)
+			rows = repalloc(rows, (allocated *= 2) * sizeof(QuotaValueRow));
+		deform(tuple, rel, &values, &nulls);
+		copy_text(rows[*count].feature, sizeof(rows->feature), values[PLAN_FEATURES_FEATURE - 1], false);
+		rows[*count].value = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[PLAN_FEATURES_VALUE - 1]));
+		(*count)++;
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* Whether any account has an override: where none has, nobody need look. */
+bool
+quota_store_has_overrides(void)
+{
+	Relation rel = open_table(LIMIT_OVERRIDES, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	bool found = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/*
+ * Begin to look, or to charge; to be ended by quota_store_end.
+ *
+ * Errors: read_only_sql_transaction when charging where nothing may be written.
+ * Locks: quota.usage as SELECT, or as UPDATE does.
+ */
+QuotaStore *
+quota_store_begin_read(void)
+{
+	QuotaStore *store = palloc0(sizeof(QuotaStore));
+
+	store->usage = open_table(USAGE, AccessShareLock);
+	take_snapshots(store);
+	return store;
+}
+
+QuotaStore *
+quota_store_begin_write(void)
+{
+	QuotaStore *store = palloc0(sizeof(QuotaStore));
+
+	PreventCommandIfReadOnly("a charge");
+	PreventCommandIfParallelMode("a charge");
+	store->write = true;
+	store->usage = open_table(USAGE, RowExclusiveLock);
+	take_snapshots(store);
+	return store;
+}
+
+/* Look at what has committed since, and at what this transaction wrote. */
+void
+quota_store_refresh(QuotaStore *store)
+{
+	drop_snapshots(store);
+	take_snapshots(store);
+}
+
+void
+quota_store_end(QuotaStore *store)
+{
+	drop_snapshots(store);
+	if (store->estate != NULL)
+	{
+		ExecCloseIndices(store->result);
+		ExecResetTupleTable(store->estate->es_tupleTable, false);
+		FreeExecutorState(store->estate);
+	}
+	/* locks are kept to the end of the transaction, as those of any statement */
+	table_close(store->usage, NoLock);
+	pfree(store);
+}
+
+/* An account's row; false: it has none. */
+bool
+quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
+{
+	Relation rel = open_table(ACCOUNTS, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+
+	ScanKeyInit(&key, ACCOUNTS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
+	scan = begin_scan(rel, store->now, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		Datum *values;
+		bool *nulls;
+
+		deform(tuple, rel, &values, &nulls);
+		copy_text(row->plan, sizeof(row->plan), values[ACCOUNTS_PLAN - 1], nulls[ACCOUNTS_PLAN - 1]);
+		copy_text(row->next_plan, sizeof(row->next_plan), values[ACCOUNTS_NEXT_PLAN - 1], nulls[ACCOUNTS_NEXT_PLAN - 1]);
+		row->status = name_number(status_names, values[ACCOUNTS_STATUS - 1]);
+		row->bypass = DatumGetBool(values[ACCOUNTS_BYPASS - 1]);
+		row->trial_ends_at = nulls[ACCOUNTS_TRIAL_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_TRIAL_ENDS_AT - 1]);
+		row->plan_ends_at = nulls[ACCOUNTS_PLAN_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_PLAN_ENDS_AT - 1]);
+		row->has_anchor = !nulls[ACCOUNTS_CYCLE_ANCHOR - 1];
+		row->cycle_anchor = row->has_anchor ? DatumGetTimestampTz(values[ACCOUNTS_CYCLE_ANCHOR - 1]) : 0;
+		row->timezone = nulls[ACCOUNTS_TIMEZONE - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_TIMEZONE - 1]);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* The overrides of an account, also those that have expired, in any order. */
+QuotaLimitRow *
+quota_store_overrides(QuotaStore *store, Datum account, int *count)
+{
+	Relation rel = open_table(LIMIT_OVERRIDES, AccessShareLock);
+	int allocated = 4;
+	QuotaLimitRow *rows = palloc0(allocated * sizeof(QuotaLimitRow));
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	*count = 0;
+	ScanKeyInit(&key, LIMIT_OVERRIDES_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
+	scan = begin_scan(rel, store->now, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		QuotaLimitRow *row;
+		Datum *values;
+		bool *nulls;
+
+		if (*count == allocated)
+			rows = repalloc(rows, (allocated *= 2) * sizeof(QuotaLimitRow));
+		row = memset(&rows[(*count)++], 0, sizeof(QuotaLimitRow));
+		deform(tuple, rel, &values, &nulls);
+		copy_text(row->feature, sizeof(row->feature), values[LIMIT_OVERRIDES_FEATURE - 1], false);
+		row->period = period_of(DatumGetObjectId(values[LIMIT_OVERRIDES_PERIOD - 1]));
+		row->unlimited = nulls[LIMIT_OVERRIDES_USAGE_LIMIT - 1];
+		row->usage_limit = row->unlimited ? 0 : DatumGetInt64(values[LIMIT_OVERRIDES_USAGE_LIMIT - 1]);
+		row->expires_at = nulls[LIMIT_OVERRIDES_EXPIRES_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[LIMIT_OVERRIDES_EXPIRES_AT - 1]);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* Read a counter: what is used in the window that its key names, nothing where it has no row. */
+void
+quota_store_read(QuotaStore *store, QuotaCounter *counter)
+{
+	ScanKeyData keys[4];
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&keys[0], USAGE_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, counter->key.account);
+	text_key(&keys[1], USAGE_FEATURE, counter->key.feature);
+	ScanKeyInit(&keys[2], USAGE_PERIOD, BTEqualStrategyNumber, F_ENUM_EQ,
+				ObjectIdGetDatum(get_oids()->periods[counter->key.period]));
+	ScanKeyInit(&keys[3], USAGE_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+				TimestampTzGetDatum(counter->key.period_start));
+	scan = begin_scan(store->usage, store->as_of, 4, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool isnull;
+
+		counter->used = DatumGetInt64(heap_getattr(tuple, USAGE_USED, RelationGetDescr(store->usage), &isnull));
+		counter->version = heap_copytuple(tuple);
+	}
+	else
+	{
+		counter->used = 0;
+		counter->version = NULL;
+	}
+	systable_endscan(scan);
+}
+
+/*
+ * Add to a counter that was read, making its row where there is none.
+ *
+ * Returns false, with nothing written, where somebody else has changed the
+ * counter since: refresh, read and judge it again.
+ * Errors: serialization_failure for that at the higher isolation levels.
+ * Locks: the row, until the end of the transaction; waits for whoever holds it.
+ */
+bool
+quota_store_add(QuotaStore *store, QuotaCounter *counter, int64 delta)
+{
+	HeapTuple tuple = counter->version;
+	int64 used = quota_decide_sum(counter->used, delta);
+	ItemPointerData tid;
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+	TM_Result result;
+
+	Assert(store->write && used >= 0);
+	if (tuple == NULL)
+		return insert_counter(store, counter, used);
+
+	/* `used` is the row's first column, eight bytes, never null */
+	memcpy((char *) tuple->t_data + tuple->t_data->t_hoff, &used, sizeof(used));
+	tid = tuple->t_self;
+	result = heap_update(store->usage, &tid, tuple, GetCurrentCommandId(true),
+						 InvalidSnapshot, true, &failure, &lock_mode);
+	switch (result)
+	{
+		case TM_Ok:
+			break;
+		case TM_Updated:
+			changed();
+			/*
+			 * Others are at this counter as well. Whoever loses twice queues
+			 * for the newest version, and cannot lose a third time.
+			 */
+			if (++store->conflicts > 1)
+				lock_newest(store, &tid);
+			return false;
+		case TM_Deleted:
+			return changed();
+		default:
+			elog(ERROR, "unexpected result %d of updating a counter", (int) result);
+	}
+	counter->used = used;
+	if (!HeapTupleIsHeapOnly(tuple))
+	{
+		/* the new version is on another page: the index must know */
+		TupleTableSlot *slot;
+
+		open_indexes(store);
+		slot = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuple, slot, false);
+		ExecInsertIndexTuples(store->result, slot, store->estate, true, false, NULL, NIL);
+	}
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * Lock a counter that was read, making its row where there is none.
+ *
+ * Result, errors and locks as of quota_store_add; where it returns false the
+ * newest version is locked already.
+ */
+bool
+quota_store_lock(QuotaStore *store, QuotaCounter *counter)
+{
+	Assert(store->write);
+	if (counter->version == NULL)
+		return insert_counter(store, counter, 0);
+	return lock_newest(store, &counter->version->t_self);
+}
+
+/* The SQL type quota_decision, and the values of its enums. */
+Oid
+quota_store_decision_type(void)
+{
+	return get_oids()->decision_type;
+}
+
+Oid
+quota_store_period_oid(QuotaPeriod period)
+{
+	return get_oids()->periods[period];
+}
+
+Oid
+quota_store_verdict_oid(QuotaVerdict verdict)
+{
+	return get_oids()->verdicts[verdict];
+}
+
+/* The SQL function quota_plan_with. */
+Oid
+quota_store_plan_with_function(void)
+{
+	return get_oids()->plan_with;
+}
+
+/*
+ * Insert a counter's row. Somebody else may be doing the same: the row goes in
+ * speculatively, as for ON CONFLICT, and of two one stays.
+ */
+static bool
+insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
+{
+	TupleDesc desc = RelationGetDescr(store->usage);
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+	TupleTableSlot *slot;
+	ItemPointerData conflict;
+	bool lost = false;
+	uint32 token;
+
+	memset(nulls, true, desc->natts * sizeof(bool));
+	memset(nulls, false, USAGE_COLUMNS * sizeof(bool));
+	values[USAGE_USED - 1] = Int64GetDatum(used);
+	values[USAGE_PERIOD_START - 1] = TimestampTzGetDatum(counter->key.period_start);
+	values[USAGE_PERIOD - 1] = ObjectIdGetDatum(get_oids()->periods[counter->key.period]);
+	values[USAGE_ACCOUNT - 1] = counter->key.account;
+	values[USAGE_FEATURE - 1] = CStringGetTextDatum(counter->key.feature);
+
+	open_indexes(store);
+	slot = ExecInitExtraTupleSlot(store->estate, desc, &TTSOpsHeapTuple);
+	ExecStoreHeapTuple(heap_form_tuple(desc, values, nulls), slot, false);
+	slot->tts_tableOid = RelationGetRelid(store->usage);
+
+	if (!ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
+		return changed();
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(store->usage, slot, GetCurrentCommandId(true), 0, NULL, token);
+	ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
+	table_tuple_complete_speculative(store->usage, slot, token, !lost);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	if (lost)
+		return changed();
+
+	counter->used = used;
+	counter->version = ExecCopySlotHeapTuple(slot);
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * Lock the newest version of a row, waiting for whoever holds it. Returns
+ * whether that is the version at tid.
+ */
+static bool
+lock_newest(QuotaStore *store, ItemPointer tid)
+{
+	TupleTableSlot *slot = table_slot_create(store->usage, NULL);
+	ItemPointerData read_at = *tid;
+	TM_FailureData failure;
+	TM_Result result;
+	bool same;
+
+	result = table_tuple_lock(store->usage, tid, store->as_of, slot,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
+	ExecDropSingleTupleTableSlot(slot);
+	if (result != TM_Ok)
+		return changed();
+	return same;
+}
+
+/* A counter is not what was read: false, to be read again, or an error where it cannot be. */
+static bool
+changed(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errhint("The transaction might succeed if retried.")));
+	return false;
+}
+
+static void
+open_indexes(QuotaStore *store)
+{
+	if (store->estate != NULL)
+		return;
+	store->estate = CreateExecutorState();
+	store->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(store->result, store->usage, 1, NULL, 0);
+	ExecOpenIndices(store->result, true);
+}
+
+static void
+take_snapshots(QuotaStore *store)
+{
+	/* locks that are held already do not tell of changes: ask */
+	AcceptInvalidationMessages();
+	if (store->write && !IsolationUsesXactSnapshot())
+	{
+		store->as_of = RegisterSnapshot(GetTransactionSnapshot());
+		store->now = store->as_of;
+	}
+	else
+	{
+		store->as_of = RegisterSnapshot(store->write ? GetTransactionSnapshot() : GetActiveSnapshot());
+		store->now = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(store->usage)));
+	}
+}
+
+static void
+drop_snapshots(QuotaStore *store)
+{
+	if (store->now != store->as_of)
+		UnregisterSnapshot(store->now);
+	UnregisterSnapshot(store->as_of);
+}
+
+static Relation
+open_table(Table table, LOCKMODE lock)
+{
+	return table_open(get_oids()->tables[table], lock);
+}
+
+/* Scan by the primary key, or a prefix of it; snapshot NULL: as it is now. */
+static SysScanDesc
+begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys)
+{
+	Oid index = RelationGetPrimaryKeyIndex(rel);
+
+	if (!OidIsValid(index))
+		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(rel));
+	return systable_beginscan(rel, index, true, snapshot, nkeys, keys);
+}
+
+static void
+text_key(ScanKey key, AttrNumber column, const char *value)
+{
+	/* ScanKeyInit compares in the C collation, which our key columns have */
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+static void
+deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls)
+{
+	int natts = RelationGetNumberOfAttributes(rel);
+
+	*values = palloc(natts * sizeof(Datum));
+	*nulls = palloc(natts * sizeof(bool));
+	heap_deform_tuple(tuple, RelationGetDescr(rel), *values, *nulls);
+}
+
+/* NULL becomes an empty string, which our constraints allow in none of these columns. */
+static void
+copy_text(char *to, Size size, Datum from, bool isnull)
+{
+	to[0] = '\0';
+	if (!isnull)
+	{
+		text *value = DatumGetTextPP(from);
+
+		if (VARSIZE_ANY_EXHDR(value) >= size)
+			elog(ERROR, "value too long in a table of schema quota");
+		text_to_cstring_buffer(value, to, size);
+	}
+}
+
+static int
+name_number(const char *const *names, Datum name)
+{
+	text *value = DatumGetTextPP(name);
+	Size length = VARSIZE_ANY_EXHDR(value);
+
+	for (int i = 0; names[i] != NULL; i++)
+		if (strlen(names[i]) == length && memcmp(names[i], VARDATA_ANY(value), length) == 0)
+			return i;
+	elog(ERROR, "unexpected value in a table of schema quota");
+	return 0; /* not reached */
+}
+
+static QuotaPeriod
+period_of(Oid period)
+{
+	for (int i = 0; i < QUOTA_PERIODS; i++)
+		if (get_oids()->periods[i] == period)
+			return i;
+	elog(ERROR, "unexpected value %u of type quota_period", period);
+	return 0; /* not reached */
+}
+
+/* Called on every change of a relation's definition, and by quota.catalog_changed. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	bool known = false;
+
+	invalidations++;
+	for (int i = 0; i < TABLES; i++)
+		known |= oids.tables[i] == relid;
+	if (!known && relid != InvalidOid)
+		return;
+	oids_valid = false;
+	if (relid == InvalidOid || relid == oids.tables[LIMIT_OVERRIDES])
+		override_version++;
+	if (relid != oids.tables[LIMIT_OVERRIDES] && relid != oids.tables[USAGE] && relid != oids.tables[ACCOUNTS])
+		catalog_version++;
+}
+
+static const Oids *
+get_oids(void)
+{
+	while (!oids_valid)
+	{
+		uint64 before = invalidations;
+		Oids found = {0};
+
+		resolve(&found);
+		if (memcmp(&found, &oids, sizeof(Oids)) != 0)
+		{
+			/* a new extension of the same name, or the first look */
+			catalog_version++;
+			override_version++;
+			oids = found;
+		}
+		/* if anything changed while looking, look again */
+		oids_valid = before == invalidations;
+	}
+	return &oids;
+}
+
+static void
+resolve(Oids *found)
+{
+	Oid tables = get_namespace_oid("quota", true);
+	Oid period_type = InvalidOid;
+	Oid verdict_type;
+	Oid api;
+	oidvector *text_argument;
+	Oid textoid = TEXTOID;
+
+	for (int i = 0; i < TABLES; i++)
+	{
+		found->tables[i] = OidIsValid(tables) ? get_relname_relid(table_names[i], tables) : InvalidOid;
+		if (!OidIsValid(found->tables[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table quota.%s does not exist", table_names[i]),
+					 errhint("Install the extension with CREATE EXTENSION quota.")));
+		if (strcmp(get_attname(found->tables[i], last_columns[i].number, false), last_columns[i].name) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("table quota.%s is not as the extension made it", table_names[i])));
+	}
+
+	/* the schema of the API is wherever the type of usage.period is */
+	period_type = get_atttype(found->tables[USAGE], USAGE_PERIOD);
+	api = GetSysCacheOid1(TYPEOID, Anum_pg_type_typnamespace, ObjectIdGetDatum(period_type));
+	verdict_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("quota_verdict"), ObjectIdGetDatum(api));
+	found->decision_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("quota_decision"), ObjectIdGetDatum(api));
+	for (int i = 0; i < QUOTA_PERIODS; i++)
+		found->periods[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+											ObjectIdGetDatum(period_type), CStringGetDatum(quota_period_names[i]));
+	for (int i = 0; i < QUOTA_VERDICTS; i++)
+		found->verdicts[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+											 ObjectIdGetDatum(verdict_type), CStringGetDatum(verdict_names[i]));
+	text_argument = buildoidvector(&textoid, 1);
+	found->plan_with = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("quota_plan_with"),
+									   PointerGetDatum(text_argument), ObjectIdGetDatum(api));
+}

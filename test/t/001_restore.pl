@@ -1,0 +1,189 @@
+
+# Dump and restore keep everything: what is decided, and the triggers.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', slurp_file($ENV{QUOTA_CONF}))
+  if $ENV{QUOTA_CONF};
+$node->append_conf('postgresql.conf', "timezone = 'UTC'");
+$node->start;
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+# Each of them has the extension, filled, and two tables of an application.
+sub fill
+{
+	my ($dbname, $schema) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
+	$node->safe_psql($dbname, "CREATE SCHEMA $schema") if $schema ne 'public';
+	$node->safe_psql(
+		$dbname, qq{
+		ALTER DATABASE $dbname SET search_path = public, $schema;
+		ALTER DATABASE $dbname SET quota.now = '2026-01-31 23:30+00';
+		CREATE EXTENSION quota SCHEMA $schema;
+	});
+	$node->safe_psql(
+		$dbname, q{
+		SELECT quota_apply('{
+			"features": {
+				"report": {"kind": "counter", "unit": "report", "ledger": true, "description": "Überblick"},
+				"run": {"kind": "counter"},
+				"seat": {"kind": "gauge"},
+				"export": {"kind": "flag"},
+				"theme": {"kind": "flag"}
+			},
+			"plans": {
+				"free": {"name": "Free", "default": true, "price": 0, "metadata": {"fr": "Gratuit"}, "limits": {
+					"report": {"month": {"limit": 5, "block_ratio": 1.2}, "day": {"limit": 4}},
+					"run": {"cycle": {"limit": 3}},
+					"seat": {"lifetime": {"limit": 2}}}},
+				"pro": {"name": "Pro", "price": 9.99, "currency": "EUR", "billing_interval": "year", "visible": false, "display_order": 3, "limits": {
+					"report": {"month": {"limit": 300, "on_limit": "charge", "warn_ratio": 0.123456789, "overage_price": 1.5, "overage_cap": 10}},
+					"run": {"month": {"limit": null}}},
+					"features": {"export": true, "theme": {"colours": [1, 2]}}}
+			}}');
+		INSERT INTO quota.accounts (account, plan, status, timezone, cycle_anchor, bypass, plan_ends_at, next_plan, sponsor, metadata) VALUES
+			('ada', 'pro', 'active', 'America/New_York', '2024-01-31 12:00+00', false, NULL, NULL, NULL, '{"a": 1}'),
+			('bob', 'pro', 'trialing', NULL, NULL, true, '2030-01-01', 'free', 'ada', '{}'),
+			('eve', NULL, 'suspended', 'Asia/Kathmandu', NULL, false, NULL, NULL, NULL, '{}');
+		INSERT INTO quota.account_users VALUES ('ada', 'u1', 'OWNER'), ('ada', 'u2', 'MEMBER');
+		INSERT INTO quota.limit_overrides VALUES
+			('ada', 'report', 'month', 2, '2027-01-01', 'sales'),
+			('zoe', 'run', 'cycle', NULL, NULL, NULL),
+			('zoe', 'seat', 'lifetime', 1, '2026-01-01', 'over');
+
+		SELECT quota_record('ada', 'report', 7), quota_record('ada', 'run', 3000000000);
+		SELECT quota_consume('bob', 'report', 1000), quota_consume('bob', 'run');
+		SELECT quota_consume('zoe', 'report'), quota_consume('zoe', 'seat'), quota_consume('zoe', 'run', 9);
+		SET quota.now = '2025-11-05';
+		SELECT quota_consume('zoe', 'report', 3);
+		RESET quota.now;
+
+		CREATE TABLE reports (id serial PRIMARY KEY, owner text);
+		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
+		SELECT quota_attach('reports', 'report', 'owner');
+		SELECT quota_attach('runs', 'run', 'owner', 'amount', 'mark',
+			status_column => 'status', blocked_status => 'skipped_limit', message_column => 'why');
+		INSERT INTO reports (owner) VALUES ('kim'), ('kim'), ('lee');
+		INSERT INTO runs (owner, amount, status) VALUES ('kim', 2, 'new'), ('kim', 2, 'new');
+	});
+}
+
+# Every decision that the database makes.
+sub decisions
+{
+	my ($dbname) = @_;
+	return $node->safe_psql(
+		$dbname, q{
+		SELECT d.*, quota_has_feature(a, 'export'), quota_feature(a, 'theme')
+		FROM unnest('{ada,bob,eve,zoe,kim,lee,new}'::text[]) a, quota_evaluate(a) d
+		ORDER BY a, d.feature, d.period});
+}
+
+# Every row of the extension's tables.
+sub rows
+{
+	my ($dbname) = @_;
+	return $node->safe_psql(
+		$dbname, q{
+		SELECT c.oid::regclass, x
+		FROM pg_class c, LATERAL unnest(xpath('/table/row',
+			table_to_xml(c.oid, true, false, ''))) x
+		WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p')
+		ORDER BY c.oid::regclass::text COLLATE "C", x::text COLLATE "C"});
+}
+
+# The lines of a dump, in any order, without the key that differs each time.
+sub lines
+{
+	my ($dbname) = @_;
+	my ($out, $err) = run_command([ 'pg_dump', '-d', $node->connstr($dbname) ]);
+	is($err, '', "pg_dump of $dbname says nothing");
+	return join("\n", sort grep { !/^\\(un)?restrict / } split(/\n/, $out));
+}
+
+sub sqlstate
+{
+	my ($dbname, $sql) = @_;
+	my ($ret, $out, $err) =
+	  $node->psql($dbname, $sql, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+	return $err =~ /ERROR:\s+(\S+)/ ? $1 : "none: $out";
+}
+
+# The triggers that came with a dump charge and refuse.
+sub triggers_work
+{
+	my ($dbname) = @_;
+
+	# day limit of 4, 2 used
+	$node->safe_psql($dbname, q{INSERT INTO reports (owner) VALUES ('kim'), ('kim')});
+	is(sqlstate($dbname, q{INSERT INTO reports (owner) VALUES ('kim')}),
+		'PT429', "$dbname: raise refuses");
+	is( $node->safe_psql($dbname,
+			q{SELECT count(*), (SELECT string_agg(period || '=' || used, ' ' ORDER BY period) FROM quota.usage
+			WHERE (account, feature) = ('kim', 'report')) FROM reports WHERE owner = 'kim'}),
+		'4|day=4 month=4', "$dbname: raise charges");
+
+	# limit of 3, 2 used, one row marked
+	is( $node->safe_psql($dbname,
+			q{INSERT INTO runs (owner, amount, status) VALUES ('kim', 1, 'new'), ('kim', 1, 'new')
+			RETURNING status, why IS NOT NULL}),
+		"new|f\nskipped_limit|t", "$dbname: mark marks");
+	is( $node->safe_psql($dbname,
+			q{SELECT sum(used) FROM quota.usage WHERE (account, feature) = ('kim', 'run')}),
+		'3', "$dbname: mark charges");
+	$node->safe_psql($dbname, q{SELECT quota_detach('reports', 'report'), quota_detach('runs', 'run')});
+	is( $node->safe_psql($dbname,
+			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal
+			AND tgrelid IN ('reports'::regclass, 'runs'::regclass)}),
+		'0', "$dbname: the triggers can be detached");
+}
+
+foreach my $schema ('public', 'limits')
+{
+	my $source = "app_$schema";
+	fill($source, $schema);
+	my $decisions = decisions($source);
+	my $rows = rows($source);
+	my $lines = lines($source);
+
+	# six accounts with some windows each: the comparison is of something
+	cmp_ok(scalar(split(/\n/, $decisions)), '>=', 15, "$source: it decides");
+	like($rows, qr/Gratuit/, "$source: it holds rows");
+
+	my %formats = (
+		custom => [ '-Fc' ],
+		directory => [ '-Fd', '-j2' ],
+		plain => [ '-Fp' ]);
+	foreach my $format (sort keys %formats)
+	{
+		my $target = "${format}_$schema";
+		my $file = "$dir/$target";
+		$node->safe_psql('postgres', "CREATE DATABASE $target");
+		$node->safe_psql('postgres',
+			"ALTER DATABASE $target SET search_path = public, $schema;
+			ALTER DATABASE $target SET quota.now = '2026-01-31 23:30+00'");
+		command_ok(
+			[ 'pg_dump', @{ $formats{$format} }, '-f', $file, '-d', $node->connstr($source) ],
+			"$target: pg_dump");
+		command_ok(
+			$format eq 'plain'
+			? [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', "$dir/out", '-f', $file, '-d', $node->connstr($target) ]
+			: [ 'pg_restore', '--exit-on-error', ($format eq 'directory' ? '-j2' : ()), '-d', $node->connstr($target), $file ],
+			"$target: restored");
+		is(decisions($target), $decisions, "$target: every decision is the same");
+		is(rows($target), $rows, "$target: every row is the same");
+		is(lines($target), $lines, "$target: its own dump is the same");
+		triggers_work($target);
+	}
+}
+
+$node->stop;
+done_testing();

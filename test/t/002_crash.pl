@@ -1,0 +1,112 @@
+
+# A crash refunds what had not committed, and nothing else.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', slurp_file($ENV{QUOTA_CONF}))
+  if $ENV{QUOTA_CONF};
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 10');
+$node->start;
+
+$node->safe_psql(
+	'postgres', q{
+	CREATE EXTENSION quota;
+	SELECT quota_apply('{
+		"features": {"report": {"kind": "counter"}, "seat": {"kind": "gauge"}},
+		"plans": {"free": {"default": true, "limits": {
+			"report": {"year": {"limit": 1000}, "lifetime": {"limit": 5000}},
+			"seat": {"lifetime": {"limit": 10}}}}}}');
+	CREATE TABLE reports (id serial PRIMARY KEY, owner text, amount int);
+	SELECT quota_attach('reports', 'report', 'owner', 'amount');
+});
+
+# figures by account, feature and period
+sub usage
+{
+	return $node->safe_psql('postgres',
+		q{SELECT account, feature, string_agg(used::text, ' ' ORDER BY period)
+		FROM quota.usage GROUP BY 1, 2 ORDER BY 1, 2});
+}
+
+sub crash
+{
+	$node->stop('immediate');
+	$node->start;
+}
+
+# Committed: before a checkpoint and after it, on old rows and on new ones.
+$node->safe_psql('postgres', q{SELECT quota_consume('ada', 'report', 100), quota_consume('ada', 'seat', 4)});
+$node->safe_psql('postgres', q{INSERT INTO reports (owner, amount) VALUES ('bob', 5), ('ada', 1), ('bob', 6)});
+$node->safe_psql('postgres', 'CHECKPOINT');
+$node->safe_psql('postgres', q{SELECT quota_consume('ada', 'report') FROM generate_series(1, 50)});
+$node->safe_psql('postgres', q{SELECT quota_consume('new', 'report', 7), quota_refund('ada', 'seat')});
+$node->safe_psql('postgres',
+	q{BEGIN; SELECT quota_consume('ada', 'report', 20); SAVEPOINT s;
+	SELECT quota_consume('ada', 'report', 300); ROLLBACK TO s; COMMIT});
+$node->safe_psql('postgres',
+	q{BEGIN; SELECT quota_consume('ada', 'report', 300); ROLLBACK});
+my $committed = "ada|report|171 171\nada|seat|3\nbob|report|11 11\nnew|report|7 7";
+is(usage(), $committed, 'what committed is counted');
+
+# Not committed: on the same rows, and on rows that only they made.
+my @sessions = map { $node->background_psql('postgres') } (1 .. 3);
+$sessions[0]->query_safe(
+	q{BEGIN; SELECT quota_consume('ada', 'report', 400), quota_consume('ada', 'seat', 2)});
+$sessions[1]->query_safe(
+	q{BEGIN; INSERT INTO reports (owner, amount) VALUES ('bob', 30), ('fay', 3); SELECT quota_refund('new', 'report', 7)});
+$sessions[2]->query_safe(q{BEGIN; SELECT quota_consume('gus', 'report', 2)});
+# so that the crash finds their changes on disk
+$node->safe_psql('postgres', 'CHECKPOINT');
+$node->safe_psql('postgres', q{SELECT quota_consume('hal', 'report')});
+
+crash();
+eval { $_->quit } foreach @sessions;
+
+is(usage(), "$committed\nhal|report|1 1",
+	'after a crash: what committed stays, what did not is gone');
+is($node->safe_psql('postgres', q{SELECT owner, sum(amount) FROM reports GROUP BY 1 ORDER BY 1}),
+	"ada|1\nbob|11", 'after a crash: so do the rows that were charged');
+
+# The room that the crash gave back can be used, to the unit.
+is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ada', 'report', 830)}),
+	'f|171', 'after a crash: not more than what is left');
+is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ada', 'report', 829)}),
+	't|1000', 'after a crash: all of what is left');
+is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('gus', 'report', 1000)}),
+	't|1000', 'after a crash: a counter that vanished begins at 0');
+
+# A prepared transaction outlives a crash, and its charge with it.
+$node->safe_psql('postgres',
+	q{BEGIN; SELECT quota_consume('ida', 'report', 600); PREPARE TRANSACTION 'keep'});
+$node->safe_psql('postgres',
+	q{BEGIN; SELECT quota_consume('joe', 'report', 600); PREPARE TRANSACTION 'drop'});
+crash();
+is($node->safe_psql('postgres', q{SELECT count(*) FROM quota.usage WHERE account IN ('ida', 'joe')}),
+	'0', 'prepared: not counted yet');
+my ($ret, $out, $err) = $node->psql('postgres',
+	q{SET lock_timeout = '50ms'; SELECT quota_consume('ida', 'report', 600)},
+	extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+like($err, qr/55P03/, 'prepared: others wait for it');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'keep'});
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'drop'});
+is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ida', 'report', 600)}),
+	'f|600', 'prepared and committed: counted');
+is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('joe', 'report', 600)}),
+	't|600', 'prepared and rolled back: not counted');
+
+# Index and table agree.
+$node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
+is($node->safe_psql('postgres', q{SELECT bt_index_check('quota.usage_pkey', true)}),
+	'', 'the index of usage holds every row');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM verify_heapam('quota.usage')}),
+	'0', 'the table is sound');
+
+$node->stop;
+done_testing();
