@@ -21,7 +21,7 @@ $(OBJS): $(wildcard src/*.h)
 # The install script creates and never replaces: an object planted beforehand
 # is an error. The names of schema objects are quoted where they are looked up.
 quota--$(EXTVERSION).sql: $(SCHEMA) $(FUNCTIONS) quota.control
-	@{ echo '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
+	@{ printf '%s\n' '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
 	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
 	   cat $(SCHEMA) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
 

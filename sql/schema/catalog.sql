@@ -109,12 +109,12 @@ BEGIN
 				MESSAGE = format('feature "%s" of kind %s cannot have a static value', NEW.feature, feature_kind),
 				HINT = 'Give it a limit in quota.plan_limits.';
 		END IF;
-	ELSIF NOT CASE feature_kind
+	ELSIF NOT (CASE feature_kind
 		WHEN 'counter' THEN NEW.period NOT IN ('second', 'minute')
 		WHEN 'gauge' THEN NEW.period = 'lifetime'
 		WHEN 'rate' THEN NEW.period IN ('second', 'minute', 'hour', 'day')
 		ELSE feature_kind IS NULL
-	END THEN
+	END) THEN
 		RAISE check_violation USING
 			MESSAGE = format('feature "%s" of kind %s cannot have a limit for period %s',
 				NEW.feature, feature_kind, NEW.period);
