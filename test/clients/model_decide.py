@@ -100,16 +100,15 @@ def remaining(window):
 
 def tightness(window):
     """Sorts the tightest first."""
-    end = WINDOWS[window.period][1]
+    verdict = -["ALLOW", "ALLOW_WITH_WARNING", "BLOCK"].index(window.verdict)
+    if window.reason == "limit_reached":
+        # the one that denies longest
+        end = WINDOWS[window.period][1]
+        return verdict, -end.timestamp() if end else -math.inf, \
+            PERIODS.index(window.period)
     left = remaining(window)
-    return (
-        -["ALLOW", "ALLOW_WITH_WARNING", "BLOCK"].index(window.verdict),
-        # of those that deny the one that ends last
-        -(end.timestamp() if end else math.inf)
-        if window.verdict == "BLOCK" else 0,
-        math.inf if left is None else left,
-        PERIODS.index(window.period),
-    )
+    return verdict, math.inf if left is None else left, \
+        PERIODS.index(window.period)
 
 
 def figures(plan, window):

@@ -91,13 +91,12 @@ sub decisions
 sub rows
 {
 	my ($dbname) = @_;
-	return $node->safe_psql(
+	my $query = $node->safe_psql(
 		$dbname, q{
-		SELECT c.oid::regclass, x
-		FROM pg_class c, LATERAL unnest(xpath('/table/row',
-			table_to_xml(c.oid, true, false, ''))) x
-		WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p')
-		ORDER BY c.oid::regclass::text COLLATE "C", x::text COLLATE "C"});
+		SELECT string_agg(format('SELECT %L, t::text COLLATE "C" FROM %s t', oid::regclass, oid::regclass),
+			' UNION ALL ' ORDER BY oid::regclass::text COLLATE "C") || ' ORDER BY 1, 2'
+		FROM pg_class WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p')});
+	return $node->safe_psql($dbname, $query);
 }
 
 # The lines of a dump, in any order, without the key that differs each time.
