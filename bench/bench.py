@@ -107,10 +107,7 @@ def main():
                    '## Server CPU a transaction, quota / other (less is better)',
                    table(heads, cpu)]
     if 'copy' in options.only:
-        heads = ['rows']
-        for accounts in COPY_ACCOUNTS:
-            name = f'{accounts:,} account{"s" * (accounts > 1)}'
-            heads += [name, f'{name}: a row, against {COPY_ROWS[0]:,} rows']
+        heads = ['rows'] + [f'{n:,} account{"s" * (n > 1)}' for n in COPY_ACCOUNTS]
         output += ['## `COPY`, time with trigger / without (less is better)',
                    table(heads, bench.compare_copy())]
 
@@ -160,6 +157,8 @@ class Bench:
         return self.db.execute(query).fetchone()[0]
 
     def prepare(self):
+        if os.getloadavg()[0] > 1:
+            say(f'something else uses this machine: the load is {os.getloadavg()[0]:.1f}')
         say(f'loading {ACCOUNTS:,} accounts and twice {self.options.report_accounts * 300:,} reports')
         run('psql', '-Xqo', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-v', f'accounts={ACCOUNTS}',
             '-v', f'report_accounts={self.options.report_accounts}', '-f', HERE / 'setup.sql')
@@ -255,26 +254,18 @@ class Bench:
         self.db.execute('SET synchronous_commit = off')
         self.db.execute('VACUUM')
         self.db.execute('CHECKPOINT')
-        times = {}
+        ratios = {}
         for turn in range(-1, self.options.pairs):      # the first fills the caches
             for accounts in COPY_ACCOUNTS:
                 for rows in COPY_ROWS:
-                    charged, plain = pair = self.copy_pair(accounts, rows)
+                    charged, plain = self.copy_pair(accounts, rows)
                     say(f'copy, {rows:,} rows, {accounts:,} account(s): {charged * 1e3:.0f} / '
                         f'{plain * 1e3:.0f} ms = {charged / plain:.2f}')
                     if turn >= 0:
-                        times.setdefault((accounts, rows), []).append(pair)
+                        ratios.setdefault((accounts, rows), []).append(charged / plain)
 
-        lines = []
-        for rows in COPY_ROWS:
-            line = [f'{rows:,}']
-            for accounts in COPY_ACCOUNTS:
-                measured, first = times[accounts, rows], times[accounts, COPY_ROWS[0]]
-                line.append(spread([charged / plain for charged, plain in measured]))
-                line.append(spread([m[0] / rows / (f[0] / COPY_ROWS[0])
-                                    for m, f in zip(measured, first)]))
-            lines.append(line)
-        return lines
+        return [[f'{rows:,}'] + [spread(ratios[accounts, rows]) for accounts in COPY_ACCOUNTS]
+                for rows in COPY_ROWS]
 
     def copy_pair(self, accounts, rows):
         """Seconds that COPY of so many rows takes with and without the trigger:

@@ -10,23 +10,23 @@
  * The three SQL-callable functions behind a name, for accounts named by text,
  * uuid and bigint: each calls static Datum name_of(fcinfo, account).
  */
-#define QUOTA_ACCOUNT_FUNCTION(name)                                 \
-	PG_FUNCTION_INFO_V1(name);                                       \
-	PG_FUNCTION_INFO_V1(name##_uuid);                                \
-	PG_FUNCTION_INFO_V1(name##_bigint);                              \
-	static Datum name##_of(FunctionCallInfo fcinfo, Datum account);  \
-	Datum name(PG_FUNCTION_ARGS)                                     \
-	{                                                                \
-		return name##_of(fcinfo, quota_argument_account(fcinfo));    \
-	}                                                                \
-	Datum name##_uuid(PG_FUNCTION_ARGS)                              \
-	{                                                                \
+#define QUOTA_ACCOUNT_FUNCTION(name) \
+	PG_FUNCTION_INFO_V1(name); \
+	PG_FUNCTION_INFO_V1(name##_uuid); \
+	PG_FUNCTION_INFO_V1(name##_bigint); \
+	static Datum name##_of(FunctionCallInfo fcinfo, Datum account); \
+	Datum name(PG_FUNCTION_ARGS) \
+	{ \
+		return name##_of(fcinfo, quota_argument_account(fcinfo)); \
+	} \
+	Datum name##_uuid(PG_FUNCTION_ARGS) \
+	{ \
 		return name##_of(fcinfo, quota_argument_account_uuid(fcinfo)); \
-	}                                                                \
-	Datum name##_bigint(PG_FUNCTION_ARGS)                            \
-	{                                                                \
+	} \
+	Datum name##_bigint(PG_FUNCTION_ARGS) \
+	{ \
 		return name##_of(fcinfo, quota_argument_account_bigint(fcinfo)); \
-	}                                                                \
+	} \
 	static Datum name##_of(FunctionCallInfo fcinfo, Datum account)
 
 extern Datum quota_argument_account(FunctionCallInfo fcinfo);

@@ -54,7 +54,7 @@ enum
 typedef struct Column
 {
 	AttrNumber number;
-	Oid type;	   /* as declared */
+	Oid type;      /* as declared */
 	Oid base_type; /* of a domain */
 	int32 typmod;
 	int16 typlen;
@@ -86,7 +86,7 @@ typedef struct AccountEntry
 	AccountBytes bytes;
 	uint32 hash;
 	char status;
-	int64 n;			 /* units of its rows */
+	int64 n;             /* units of its rows */
 	QuotaCharge *charge; /* of a frame: its locked counters; NULL until then */
 } AccountEntry;
 
@@ -252,7 +252,7 @@ quota_judge_row(PG_FUNCTION_ARGS)
 
 /* Frames of statements that failed go with what failed. */
 static void
-end_transaction(XactEvent event, void *arg)
+end_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
 	/* their memory goes with TopTransactionContext */
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
@@ -260,7 +260,8 @@ end_transaction(XactEvent event, void *arg)
 }
 
 static void
-end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+end_subtransaction(SubXactEvent event, SubTransactionId subid,
+				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		while (frames != NULL && frames->subid >= subid)
@@ -349,6 +350,9 @@ sum_rows(const Attachment *attachment, Tuplestorestate *rows)
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(attachment->rel), &TTSOpsMinimalTuple);
 	AccountEntry *last = NULL;
 
+	/* other triggers read the same rows */
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		int64 n;
@@ -460,16 +464,16 @@ account_bytes(const Attachment *attachment, TupleTableSlot *slot, int64 *scratch
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
-			{
-				text *string = DatumGetTextPP(value);
+		{
+			text *string = DatumGetTextPP(value);
 
-				bytes.data = VARDATA_ANY(string);
-				bytes.length = VARSIZE_ANY_EXHDR(string);
-				/* blanks at the end of a char(n) mean nothing */
-				if (attachment->account.base_type == BPCHAROID)
-					bytes.length = bpchartruelen(unconstify(char *, bytes.data), bytes.length);
-				break;
-			}
+			bytes.data = VARDATA_ANY(string);
+			bytes.length = VARSIZE_ANY_EXHDR(string);
+			/* blanks at the end of a char(n) mean nothing */
+			if (attachment->account.base_type == BPCHAROID)
+				bytes.length = bpchartruelen(unconstify(char *, bytes.data), bytes.length);
+			break;
+		}
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),

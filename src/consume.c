@@ -270,7 +270,6 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	QuotaCharge *charges;
 	JsonbIterator *iterator;
 	JsonbValue value;
-	JsonbIteratorToken token;
 
 	if (!JB_ROOT_IS_OBJECT(amounts))
 		ereport(ERROR,
@@ -281,7 +280,7 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	*count = 0;
 	iterator = JsonbIteratorInit(&amounts->root);
 	JsonbIteratorNext(&iterator, &value, true);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
 		char *feature = pnstrdup(value.val.string.val, value.val.string.len);
 

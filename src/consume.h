@@ -9,7 +9,7 @@
 typedef enum QuotaChargeMode
 {
 	QUOTA_CHARGE_JUDGED, /* as the limits allow */
-	QUOTA_CHARGE_ALWAYS	 /* whatever they say */
+	QUOTA_CHARGE_ALWAYS  /* whatever they say */
 } QuotaChargeMode;
 
 /* Units of one feature: what is asked for, and what came of it. */
@@ -19,7 +19,7 @@ typedef struct QuotaCharge
 	int64 n;
 	QuotaEntitlement entitlement;
 	QuotaCounter counters[QUOTA_PERIODS]; /* one a window of the entitlement */
-	int64 deltas[QUOTA_PERIODS];		  /* what is to be added to each */
+	int64 deltas[QUOTA_PERIODS];          /* what is to be added to each */
 	QuotaDecision decision;
 } QuotaCharge;
 

@@ -43,7 +43,7 @@ typedef struct QuotaLimit
 	bool unlimited;
 	QuotaOnLimit on_limit;
 	int64 usage_limit;
-	int64 warn_at;	/* warns from this use on */
+	int64 warn_at;  /* warns from this use on */
 	int64 block_at; /* the use that is never exceeded; INT64_MAX: none */
 } QuotaLimit;
 

@@ -219,7 +219,9 @@ quota_decision_message(const QuotaDecision *decision)
 			return psprintf("Approaching limit: %s (%d%%)", figures(decision), percent(decision));
 		case QUOTA_REASON_OVERAGE:
 		case QUOTA_REASON_SOFT_LIMIT:
-			return psprintf("Over limit: %s (%d%%)", figures(decision), percent(decision));
+			return psprintf("%s limit: %s (%d%%)",
+							decision->window != NULL && quota_decide_overage(&decision->window->limit, decision->used) > 0 ? "Over" : "Approaching",
+							figures(decision), percent(decision));
 		case QUOTA_REASON_LIMIT_REACHED:
 			return limit_message(decision);
 		case QUOTA_REASON_NOT_IN_PLAN:
@@ -330,7 +332,7 @@ tighter(const QuotaDecision *a, const QuotaDecision *b)
 
 	if (a->verdict != b->verdict)
 		return a->verdict > b->verdict;
-	if (a->reason == QUOTA_REASON_LIMIT_REACHED)
+	if (a->verdict == QUOTA_BLOCK && a->window != NULL && b->window != NULL)
 		return a->window->window.end > b->window->window.end;
 	if (left.unlimited != right.unlimited)
 		return right.unlimited;

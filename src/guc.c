@@ -94,7 +94,7 @@ quota_guc_timezone(void)
  * must return false.
  */
 static bool
-check_now(char **newval, void **extra, GucSource source)
+check_now(char **newval, void **extra, GucSource source pg_attribute_unused())
 {
 	char *field[MAXDATEFIELDS];
 	int ftype[MAXDATEFIELDS];
@@ -130,7 +130,7 @@ check_now(char **newval, void **extra, GucSource source)
 }
 
 static void
-assign_now(const char *newval, void *extra)
+assign_now(const char *newval pg_attribute_unused(), void *extra)
 {
 	now_is_set = (extra != NULL);
 	if (now_is_set)
@@ -138,7 +138,7 @@ assign_now(const char *newval, void *extra)
 }
 
 static bool
-check_timezone(char **newval, void **extra, GucSource source)
+check_timezone(char **newval, void **extra, GucSource source pg_attribute_unused())
 {
 	pg_tz *tz = pg_tzset(*newval);
 	pg_tz **parsed;
@@ -157,7 +157,7 @@ check_timezone(char **newval, void **extra, GucSource source)
 }
 
 static void
-assign_timezone(const char *newval, void *extra)
+assign_timezone(const char *newval pg_attribute_unused(), void *extra)
 {
 	default_timezone = *(pg_tz **) extra;
 }

@@ -52,7 +52,7 @@ quota_period_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const Timesta
 	if (period <= QUOTA_HOUR)
 	{
 		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
-																					   : 1) *
+																					  : 1) *
 					   USECS_PER_SEC;
 		int64 into = fsec;
 

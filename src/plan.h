@@ -14,7 +14,7 @@ typedef struct QuotaOffer
 	Datum value; /* jsonb */
 	int count;
 	QuotaLimitRow *rows; /* in the order of period */
-	QuotaLimit *limits;	 /* the same, ready to be judged */
+	QuotaLimit *limits;  /* the same, ready to be judged */
 } QuotaOffer;
 
 typedef struct QuotaPlan

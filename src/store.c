@@ -136,8 +136,8 @@ typedef struct Oids
 struct QuotaStore
 {
 	bool write;
-	int conflicts;	/* charges that met a newer version */
-	Snapshot now;	/* of what accounts are entitled to */
+	int conflicts;  /* charges that met a newer version */
+	Snapshot now;   /* of what accounts are entitled to */
 	Snapshot as_of; /* of use */
 	Relation usage;
 	EState *estate; /* NULL until a row needs index entries */
@@ -692,7 +692,8 @@ open_indexes(QuotaStore *store)
 		return;
 	store->estate = CreateExecutorState();
 	store->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(store->result, store->usage, 1, NULL, 0);
+	/* range table index 0: there is no query */
+	InitResultRelInfo(store->result, store->usage, 0, NULL, 0);
 	ExecOpenIndices(store->result, true);
 }
 
@@ -795,7 +796,7 @@ period_of(Oid period)
 
 /* Called on every change of a relation's definition, and by quota.catalog_changed. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	bool known = false;
 

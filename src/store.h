@@ -62,7 +62,7 @@ typedef struct QuotaLimitRow
 	bool unlimited;
 	int64 usage_limit;
 	QuotaOnLimit on_limit;
-	Datum warn_ratio;	/* numeric */
+	Datum warn_ratio;  /* numeric */
 	Datum block_ratio; /* numeric */
 	bool capped;
 	int64 overage_cap;

@@ -50,7 +50,8 @@ workspace()
 	script=$(realpath "$0")
 
 	# A process group of its own, so that leave() can end all of it.
-	QUOTA_WORKSPACE=$work PG_CONFIG=$pg_config HOME=$work LC_ALL=C.UTF-8 \
+	QUOTA_WORKSPACE=$work PG_CONFIG=$pg_config LC_ALL=C.UTF-8 \
+		HOME=$work TMPDIR=$work \
 		setsid "${as_user[@]}" "$work/tree/${script#"$root"/}" "$@" &
 	child=$!
 	wait "$child" || status=$?

@@ -110,7 +110,7 @@ BEGIN
 	IF FOUND THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('%s has the unknown key "%s"', path, unknown),
-			HINT = format('Known keys: %s.', array_to_string(keys, ', '));
+			HINT = format('Known here: %s.', COALESCE(NULLIF(array_to_string(keys, ', '), ''), 'none'));
 	END IF;
 	RETURN value;
 END $$;

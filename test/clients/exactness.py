@@ -6,6 +6,9 @@ back meanwhile.
 """
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
@@ -21,6 +24,7 @@ CATALOGUE = {
             "pair": "counter", "post": "counter", "mark": "counter",
             "skip": "counter", "shared": "counter", "left": "counter",
             "right": "counter", "level": "gauge", "strict": "counter",
+            "tended": "counter", "moving": "counter",
         }.items()
     },
     "plans": {
@@ -34,7 +38,9 @@ CATALOGUE = {
                 "post": {"month": {"limit": 1000}},
                 "mark": {"month": {"limit": 300}},
                 "skip": {"month": {"limit": 300}},
-                "shared": {"month": {"limit": 200}},
+                "shared": {"month": {"limit": 60}},
+                "tended": {"day": {"limit": None}, "month": {"limit": 1600}},
+                "moving": {"month": {"limit": 10}},
                 "left": {"month": {"limit": 700}},
                 "right": {"month": {"limit": 900}},
                 "level": {"lifetime": {"limit": 20}},
@@ -306,7 +312,7 @@ def test_leave_out(admin, crowd):
 
 
 def test_several_accounts(admin, crowd):
-    accounts = [f"team-{i}" for i in range(8)]
+    accounts = [f"team-{i}" for i in range(100, 140)]
     admin.execute(
         "CREATE TABLE messages (id bigserial PRIMARY KEY, team varchar(20));"
         "SELECT quota_attach('messages', 'shared', 'team')")
@@ -314,7 +320,7 @@ def test_several_accounts(admin, crowd):
     def work(connection, rng, barrier):
         rest = list(accounts)
         while rest:
-            teams = rng.sample(rest, min(len(rest), rng.randint(1, 4)))
+            teams = rng.sample(rest, rng.randint(1, min(len(rest), rng.choice((3, 40)))))
             try:
                 with connection.transaction() as whole:
                     connection.execute(
@@ -336,7 +342,7 @@ def test_several_accounts(admin, crowd):
                         rest.remove(team)
 
     crowd.run(work)
-    expected = [(account, 200) for account in accounts]
+    expected = [(account, 60) for account in accounts]
     equal(admin.execute(
         "SELECT team, count(*) FROM messages GROUP BY 1 ORDER BY 1").fetchall(),
         expected, "rows of several accounts: each has as many as its limit")
@@ -379,6 +385,85 @@ def test_repeatable_read(admin, crowd):
           "repeatable read: nobody is denied before the limit")
 
 
+def test_tended(admin, crowd):
+    """What an administrator does to the table of counters meanwhile."""
+    stop = threading.Event()
+
+    def tend(connection):
+        taken = 0
+        while not stop.is_set():
+            for sql in ("VACUUM quota.usage",
+                        "DELETE FROM quota.usage WHERE feature = 'tended' "
+                        "AND period = 'day' RETURNING used",
+                        "REINDEX TABLE CONCURRENTLY quota.usage",
+                        "VACUUM FULL quota.usage", "ANALYZE quota.usage"):
+                cursor = connection.execute(sql)
+                if cursor.description:
+                    taken += sum(row[0] for row in cursor)
+        return taken
+
+    def work(connection, rng, barrier):
+        committed = 0
+        while True:
+            with connection.transaction() as whole:
+                allowed, _, _ = connection.execute(
+                    CONSUME, ("t", "tended", 1)).fetchone()
+                undo = rng.randrange(3) == 0
+                if undo and allowed:
+                    raise psycopg.Rollback(whole)
+            if not allowed:
+                return committed
+            committed += not undo
+
+    with ThreadPoolExecutor(1) as pool, connect() as connection:
+        tending = pool.submit(tend, connection)
+        try:
+            committed = sum(crowd.run(work, 8))
+        finally:
+            stop.set()
+        taken = tending.result()
+    rows = dict(usage(admin, "t", "tended"))
+    equal((committed, rows["month"]), (1600, 1600),
+          "vacuum, reindex and rewrite: usage is exact")
+    equal(taken + rows.get("day", 0), 1600,
+          "rows deleted meanwhile: what was deleted and what is left add up")
+
+
+def test_rising_limit(admin, crowd):
+    limits = (10, 50, 200, 400)
+    deadline = time.monotonic() + 60
+
+    def work(connection, rng, barrier):
+        committed = []
+        while time.monotonic() < deadline:
+            allowed, used, _ = connection.execute(
+                CONSUME, ("l", "moving", 1)).fetchone()
+            if allowed:
+                committed.append(used)
+            elif used == limits[-1]:
+                return committed
+            else:
+                time.sleep(0.001)
+        raise TimeoutError(f"the limit stays at {used}")
+
+    def raise_limit():
+        for reached, limit in zip(limits, limits[1:]):
+            while usage(admin, "l", "moving") != [("month", reached)]:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{reached} is not reached")
+                time.sleep(0.001)
+            admin.execute("UPDATE quota.plan_limits SET usage_limit = %s "
+                          "WHERE feature = 'moving'", (limit,))
+
+    with ThreadPoolExecutor(1) as pool:
+        raising = pool.submit(raise_limit)
+        results = crowd.run(work)
+        raising.result()
+    equal(sorted(used for part in results for used in part),
+          list(range(1, limits[-1] + 1)),
+          "a limit raised meanwhile is reached each time, and not passed")
+
+
 def main():
     rng = seeded()
     admin = connect()
@@ -386,7 +471,7 @@ def main():
     crowd = Crowd(CONNECTIONS, rng)
     for test in (test_one_account, test_gauge, test_first_use, test_two_windows,
                  test_many, test_raise, test_leave_out, test_several_accounts,
-                 test_repeatable_read):
+                 test_repeatable_read, test_tended, test_rising_limit):
         try:
             test(admin, crowd)
         except Exception as error:

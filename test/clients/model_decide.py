@@ -33,7 +33,7 @@ PERIODS = ["hour", "day", "week", "month", "year", "lifetime", "cycle"]
 
 PLANS = 24
 FEATURES = 60
-ACCOUNTS = 400
+ACCOUNTS = 340
 
 Limit = namedtuple("Limit", "limit on_limit warn block cap")
 DEFAULT = Limit(None, "block", Fraction(8, 10), Fraction(1), None)

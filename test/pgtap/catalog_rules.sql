@@ -1,0 +1,215 @@
+/*
+ * Rules that every object of the extension keeps, also those that are yet to
+ * come: comments, rights, volatility, search_path, dump, collations, overloads.
+ */
+BEGIN;
+SELECT no_plan();
+
+CREATE TEMP VIEW members AS
+	SELECT classid, objid, deptype
+	FROM pg_depend
+	WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
+		AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota');
+CREATE TEMP VIEW functions AS
+	SELECT p.*, p.oid::regprocedure::text AS signature,
+		n.nspname AS schema,
+		(SELECT lanname FROM pg_language l WHERE l.oid = p.prolang) AS language
+	FROM members m
+		JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+		JOIN pg_namespace n ON n.oid = p.pronamespace;
+CREATE TEMP VIEW tables AS
+	SELECT c.*, c.oid::regclass::text AS name
+	FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S');
+
+/* The views above find what they are meant to find. */
+SELECT cmp_ok((SELECT count(*) FROM functions), '>=', 43::bigint, 'functions are members');
+SELECT bag_has($$SELECT name FROM tables$$,
+	$$VALUES ('quota.plans'), ('quota.features'), ('quota.plan_limits'), ('quota.plan_features'), ('quota.accounts'),
+		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage')$$, 'tables are members');
+SELECT bag_has($$SELECT objid::regtype::text FROM members WHERE classid = 'pg_type'::regclass$$,
+	$$VALUES ('quota_period'), ('quota_verdict'), ('quota_decision')$$, 'types are members');
+SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'quota'), false, 'not relocatable');
+
+/* Membership and names. */
+SELECT is_empty($$
+	SELECT oid::regclass FROM pg_class
+	WHERE relnamespace = 'quota'::regnamespace AND relkind NOT IN ('i', 'I', 'c', 't')
+		AND oid NOT IN (SELECT objid FROM members WHERE classid = 'pg_class'::regclass)
+	$$, 'every table in schema quota is a member');
+SELECT is_empty($$
+	SELECT oid::regprocedure FROM pg_proc
+	WHERE (pronamespace = 'quota'::regnamespace OR proname LIKE 'quota\_%')
+		AND oid NOT IN (SELECT objid FROM members WHERE classid = 'pg_proc'::regclass)
+	$$, 'every function of ours is a member');
+SELECT is_empty($$SELECT signature FROM functions WHERE schema <> 'quota' AND proname NOT LIKE 'quota\_%'$$,
+	'functions of the API are called quota_*');
+SELECT is_empty($$SELECT name FROM tables WHERE relnamespace <> 'quota'::regnamespace$$,
+	'tables stand in schema quota');
+
+/* Comments. */
+SELECT is_empty($$SELECT signature FROM functions f WHERE COALESCE(obj_description(f.oid, 'pg_proc'), '') = ''$$,
+	'every function has a comment');
+SELECT is_empty($$SELECT name FROM tables t WHERE COALESCE(obj_description(t.oid, 'pg_class'), '') = ''$$,
+	'every table has a comment');
+SELECT is_empty($$
+	SELECT objid::regtype FROM members
+	WHERE classid = 'pg_type'::regclass AND COALESCE(obj_description(objid, 'pg_type'), '') = ''
+	$$, 'every type has a comment');
+SELECT isnt(obj_description('quota'::regnamespace, 'pg_namespace'), NULL, 'schema quota has a comment');
+
+/* Rights. */
+SELECT is_empty($$
+	SELECT signature FROM functions, aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0
+	$$, 'no function is for PUBLIC');
+SELECT is_empty($$
+	SELECT t.oid::regtype
+	FROM members m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid,
+		aclexplode(COALESCE(typacl, acldefault('T', typowner)))
+	WHERE grantee = 0
+	$$, 'no type is for PUBLIC');
+SELECT is_empty($$
+	SELECT name, privilege_type
+	FROM tables, aclexplode(COALESCE(relacl, acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner)))
+	WHERE grantee <> relowner
+	$$, 'no table is for anybody but its owner');
+SELECT is_empty($$
+	SELECT name, attname FROM tables t JOIN pg_attribute ON attrelid = t.oid WHERE attacl IS NOT NULL
+	$$, 'no column has rights of its own');
+SELECT is_empty($$
+	SELECT nspname FROM pg_namespace, aclexplode(COALESCE(nspacl, acldefault('n', nspowner)))
+	WHERE nspname = 'quota' AND grantee <> nspowner
+	$$, 'schema quota is for nobody but its owner');
+CREATE ROLE quota_test_nobody;
+SELECT is_empty($$SELECT signature FROM functions f WHERE has_function_privilege('quota_test_nobody', f.oid, 'EXECUTE')$$,
+	'a new role may call nothing');
+
+/* How functions are declared. */
+SELECT is_empty($$SELECT signature FROM functions WHERE proisstrict$$,
+	'no function is strict: a NULL result could be taken for a yes');
+SELECT is_empty($$
+	SELECT signature FROM functions
+	WHERE provolatile = 'v' AND proparallel <> 'u' OR provolatile <> 'v' AND proparallel <> 's'
+	$$, 'what is volatile is parallel unsafe, all else parallel safe');
+SELECT set_eq($$
+	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
+	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many',
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke')
+	$$, $$
+	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke}'::text[]) f
+	$$, 'what writes is volatile');
+SELECT set_eq($$
+	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
+	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
+		'quota_plan_with', 'quota_export')
+	$$, $$
+	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
+	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export}'::text[]) f
+	$$, 'what looks is stable');
+SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
+	'trigger functions are volatile');
+SELECT is_empty($$SELECT signature FROM functions WHERE language NOT IN ('c', 'plpgsql', 'sql')$$,
+	'functions are in C, PL/pgSQL or SQL');
+SELECT is_empty($$
+	SELECT signature FROM functions
+	WHERE language <> 'c' AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)
+	$$, 'every function in PL/pgSQL or SQL sets search_path');
+SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
+	'functions in SQL have a parsed body');
+SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)')$$,
+	'quota_plan_with alone is SECURITY DEFINER');
+SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
+	'every argument has a name');
+
+/* Dump and restore. */
+SELECT set_eq(
+	$$SELECT unnest(extconfig)::regclass::text AS name, unnest(extcondition) AS condition FROM pg_extension WHERE extname = 'quota'$$,
+	$$SELECT name, '' AS condition FROM tables WHERE relkind <> 'v' AND relkind <> 'm'$$,
+	'all rows of every table and sequence are dumped');
+
+/* Keys. */
+SELECT is_empty($$SELECT name FROM tables t WHERE relkind IN ('r', 'p')
+	AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND indisprimary)$$, 'every table has a primary key');
+SELECT is_empty($$
+	SELECT name, attname
+	FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND atttypid = 'text'::regtype
+	WHERE attcollation <> '"C"'::regcollation
+		AND (EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND attnum = ANY (indkey))
+			OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = t.oid AND contype IN ('p', 'u', 'f') AND attnum = ANY (conkey)))
+	$$, 'every key column is COLLATE "C"');
+SELECT is_empty($$
+	SELECT name, attname
+	FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0
+	WHERE attname IN ('account', 'plan', 'next_plan', 'feature', 'sponsor', 'pool', 'user_id')
+		AND (atttypid <> 'text'::regtype OR attcollation <> '"C"'::regcollation)
+	$$, 'accounts, plans and features are text COLLATE "C" wherever they stand');
+
+/* Every function whose first argument is an account, three times. */
+CREATE TEMP VIEW overloads AS
+	SELECT proname::text AS name, pronargs,
+		array_agg(proargnames[1] || ' ' || proargtypes[0]::regtype ORDER BY proargnames[1]) AS first_arguments,
+		count(DISTINCT (proargnames[2:], (proargtypes::oid[])[1:], pronargdefaults, prorettype, proretset, provolatile, proparallel)) AS ways
+	FROM functions
+	WHERE proargnames[1] IN ('account', 'account_uuid', 'account_id')
+		OR proname IN ('quota_evaluate', 'quota_consume', 'quota_enforce', 'quota_consume_many', 'quota_record',
+			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature')
+	GROUP BY proname, pronargs;
+SELECT is_empty($$SELECT name, first_arguments FROM overloads
+	WHERE first_arguments <> '{"account text","account_id bigint","account_uuid uuid"}'$$,
+	'every function of an account takes text, uuid and bigint');
+SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1$$,
+	'the three do not differ in anything else');
+SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
+	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
+		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature')$$,
+	'those are the functions of an account');
+SELECT set_eq($$
+	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
+	WHERE proargnames[1] = 'account' AND NOT (proname = 'quota_evaluate' AND pronargs = 1)
+	$$, $$VALUES
+	('quota_evaluate', 'account text, feature text, n bigint DEFAULT 1'),
+	('quota_consume', 'account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb'),
+	('quota_enforce', 'account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb'),
+	('quota_record', 'account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb'),
+	('quota_refund', 'account text, feature text, n bigint DEFAULT 1, at timestamp with time zone DEFAULT NULL::timestamp with time zone'),
+	('quota_consume_many', 'account text, amounts jsonb'),
+	('quota_has_feature', 'account text, feature text'),
+	('quota_feature', 'account text, feature text'),
+	('quota_require_feature', 'account text, feature text')
+	$$, 'their arguments are those of the contract');
+SELECT is(pg_get_function_arguments('quota_attach'::regproc),
+	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
+	'on_block text DEFAULT ''raise''::text, counted_when text DEFAULT NULL::text, status_column text DEFAULT NULL::text, '
+	'blocked_status text DEFAULT NULL::text, message_column text DEFAULT NULL::text, backfill boolean DEFAULT true',
+	'arguments of quota_attach');
+
+/* Types. */
+SELECT results_eq($$
+	SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod) FROM pg_attribute
+	WHERE attrelid = 'quota_decision'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+	$$, $$VALUES
+	('account', 'text'), ('feature', 'text'), ('plan', 'text'), ('period', 'quota_period'), ('decision', 'quota_verdict'),
+	('allowed', 'boolean'), ('used', 'bigint'), ('usage_limit', 'bigint'), ('remaining', 'bigint'),
+	('ratio', 'double precision'), ('overage', 'bigint'), ('period_start', 'timestamp with time zone'),
+	('period_end', 'timestamp with time zone'), ('retry_after', 'interval'), ('reason', 'text'), ('message', 'text')
+	$$, 'columns of quota_decision');
+SELECT is(enum_range(NULL::quota_period)::text, '{second,minute,hour,day,week,month,year,lifetime,cycle}', 'periods');
+SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOCK}', 'verdicts');
+
+/* What the caches of the backends hang on. */
+SELECT set_eq($$
+	SELECT tgrelid::regclass::text, tgname::text, tgenabled, pg_get_triggerdef(t.oid) ~ 'AFTER (INSERT OR DELETE OR UPDATE|TRUNCATE)' AS d
+	FROM pg_trigger t WHERE tgfoid = 'quota.catalog_changed'::regproc
+	$$, $$
+	SELECT 'quota.' || t AS a, n AS b, 'A'::"char" AS c, true AS d
+	FROM unnest('{plans,features,plan_limits,plan_features,limit_overrides}'::text[]) t,
+		unnest('{catalog_changed,catalog_emptied}'::text[]) n
+	$$, 'changes of what is cached are told ALWAYS');
+SELECT is((SELECT amname::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = 'quota.usage'::regclass), 'heap',
+	'usage is a heap');
+SELECT ok('fillfactor=70' = ANY (reloptions), 'pages of usage keep room for HOT')
+FROM pg_class WHERE oid = 'quota.usage'::regclass;
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,90 @@
+-- Rows that are charged by trigger.
+\set SHOW_CONTEXT never
+CREATE EXTENSION quota;
+SELECT quota_apply('{"features": {"report": {"kind": "counter", "unit": "report"}, "page": {"kind": "counter"}, "export": {"kind": "flag"}, "space": {"kind": "gauge"}},
+	"plans": {"free": {"default": true, "limits": {"report": {"month": {"limit": 3}}, "page": {"month": {"limit": 100}}}}}}') IS NOT NULL AS applied;
+SET timezone = 'UTC';
+SET quota.now = '2026-01-31 12:00+00';
+CREATE TABLE reports (id int PRIMARY KEY, account_id bigint, pages int DEFAULT 1, status text DEFAULT 'processing', error_message text);
+SELECT quota_attach('reports', 'report', 'account_id');
+SELECT quota_attach('reports', 'page', 'account_id', 'pages');
+INSERT INTO reports (id, account_id, pages) VALUES (1, 1, 10), (2, 1, 20), (3, 2, 0);
+SELECT account, feature, used FROM quota.usage ORDER BY account, feature;
+
+-- refused: nothing of the statement stays
+INSERT INTO reports (id, account_id, pages) SELECT i, 2, 1 FROM generate_series(4, 6) i;
+INSERT INTO reports (id, account_id, pages) VALUES (4, 2, 101);
+SELECT account, feature, used FROM quota.usage ORDER BY account, feature;
+
+-- only what goes in is charged
+INSERT INTO reports (id, account_id) VALUES (1, 1), (4, 1) ON CONFLICT DO NOTHING;
+INSERT INTO reports (id, account_id) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET pages = 7;
+SELECT account, feature, used FROM quota.usage ORDER BY account, feature;
+COPY reports (id, account_id) FROM stdin;
+5	3
+6	3
+\.
+COPY reports (id, account_id) FROM stdin;
+7	3
+8	3
+\.
+MERGE INTO reports USING (VALUES (1, 4), (9, 4)) n (id, account_id) ON reports.id = n.id
+	WHEN MATCHED THEN UPDATE SET pages = 8
+	WHEN NOT MATCHED THEN INSERT (id, account_id) VALUES (n.id, n.account_id);
+SELECT account, feature, used FROM quota.usage ORDER BY account, feature;
+
+-- rows that cannot be charged
+INSERT INTO reports (id, account_id) VALUES (10, NULL);
+INSERT INTO reports (id, account_id, pages) VALUES (10, 5, NULL);
+INSERT INTO reports (id, account_id, pages) VALUES (10, 5, -1);
+ALTER TABLE reports RENAME COLUMN account_id TO owner;
+INSERT INTO reports (id, owner) VALUES (10, 5);
+ALTER TABLE reports RENAME COLUMN owner TO account_id;
+ALTER TABLE reports RENAME TO documents;
+INSERT INTO documents (id, account_id) VALUES (10, 5);
+ALTER TABLE documents RENAME TO reports;
+ALTER TABLE reports DROP COLUMN pages;
+INSERT INTO reports (id, account_id) VALUES (11, 5);
+SELECT quota_detach('reports', 'page');
+SELECT quota_detach('reports', 'page');
+
+-- left out, or marked
+SELECT quota_attach('reports', 'report', 'account_id', on_block => 'skip', backfill => false);
+INSERT INTO reports (id, account_id) VALUES (20, 6), (21, 7), (22, 6), (23, 6), (24, 6), (25, 6) RETURNING id;
+SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark', status_column => 'status',
+	blocked_status => 'skipped_limit', message_column => 'error_message', backfill => false);
+INSERT INTO reports (id, account_id) VALUES (30, 6), (31, 7), (32, 7), (33, 7) RETURNING id, status, error_message;
+INSERT INTO reports (id, account_id, status) VALUES (34, 8, 'skipped_limit');
+COPY reports (id, account_id) FROM stdin;
+40	8
+41	8
+42	8
+43	8
+\.
+SELECT id, status, error_message FROM reports WHERE account_id = 8 ORDER BY id;
+SELECT account, feature, used FROM quota.usage WHERE account IN ('6', '7', '8') ORDER BY account, feature;
+
+-- many rows of an account are one update of its counter
+BEGIN;
+INSERT INTO quota.limit_overrides VALUES ('9', 'report', 'month', 10000), ('10', 'report', 'month', 10000);
+INSERT INTO reports (id, account_id) SELECT i, 9 + i % 2 FROM generate_series(1000, 2999) i;
+SELECT n_tup_ins, n_tup_upd FROM pg_stat_xact_user_tables WHERE schemaname = 'quota' AND relname = 'usage';
+SELECT account, used FROM quota.usage WHERE account IN ('9', '10') ORDER BY account;
+ROLLBACK;
+
+-- what cannot be attached
+SELECT quota_attach('reports', 'nothing', 'account_id');
+SELECT quota_attach('reports', 'export', 'account_id');
+SELECT quota_attach('reports', 'space', 'account_id');
+SELECT quota_attach('reports', 'report', 'nothing');
+SELECT quota_attach('reports', 'report', 'account_id', 'status');
+SELECT quota_attach('reports', 'report', 'account_id', on_block => 'shout');
+SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark');
+SELECT quota_attach('reports', 'report', 'account_id', counted_when => 'true');
+SELECT quota_attach('pg_stats', 'report', 'tablename');
+
+-- what hangs on the extension
+DROP EXTENSION quota;
+DROP EXTENSION quota CASCADE;
+INSERT INTO reports (id, account_id) VALUES (50, 6);
+DROP TABLE reports;
