@@ -41,9 +41,10 @@ async function consumer() {
         const limiter = await openLimiter();
         return (account) => limiter.consume(account);
     }
+    // What the limiter tells as well.
     return (account) => pool.query({
         name: 'consume',
-        text: 'SELECT * FROM quota_consume($1, $2)',
+        text: 'SELECT allowed, used, remaining, period_end FROM quota_consume($1, $2)',
         values: [account, 'report'],
     });
 }

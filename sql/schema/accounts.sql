@@ -14,8 +14,8 @@ CREATE TABLE quota.accounts (
 	next_plan text COLLATE "C" REFERENCES quota.plans ON UPDATE CASCADE,
 	cycle_anchor timestamptz CHECK (isfinite(cycle_anchor)),
 	timezone text,
-	sponsor text COLLATE "C" REFERENCES quota.accounts
-		ON UPDATE CASCADE ON DELETE SET NULL CHECK (sponsor <> account),
+	sponsor text COLLATE "C"
+		CHECK (sponsor <> '' AND sponsor <> account AND octet_length(sponsor) <= 255),
 	pool text COLLATE "C" CHECK (pool IS NULL),
 	bypass boolean NOT NULL DEFAULT false,
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
@@ -32,6 +32,7 @@ COMMENT ON COLUMN quota.accounts.status IS
 COMMENT ON COLUMN quota.accounts.next_plan IS 'the plan after trial_ends_at or plan_ends_at; NULL: the default plan';
 COMMENT ON COLUMN quota.accounts.cycle_anchor IS 'where the windows of period cycle begin; NULL: with the calendar month';
 COMMENT ON COLUMN quota.accounts.timezone IS 'of the calendar windows; NULL: setting quota.timezone';
+COMMENT ON COLUMN quota.accounts.sponsor IS 'the account that pays for this one; it needs no row either';
 COMMENT ON COLUMN quota.accounts.pool IS 'reserved: the account whose counters this one draws on';
 COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
 SELECT pg_extension_config_dump('quota.accounts', '');

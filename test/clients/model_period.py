@@ -42,8 +42,9 @@ class Zone:
     def __init__(self, name):
         self.zone = ZoneInfo(name)
         self.times, self.offsets = [], [self.ask(datetime(1968, 1, 1))]
-        at, step = datetime(1968, 1, 1), timedelta(hours=12)
+        at, step = datetime(1968, 1, 1), timedelta(days=1)
         while at.year < 2041:
+            # no zone has changed twice within a day since
             if self.ask(at + step) != self.offsets[-1]:
                 self.add_transition(at, at + step)
             at += step

@@ -183,7 +183,8 @@ FROM (VALUES
 		'plans.p.limits.x.month has the unknown key "cap"'),
 	('{"plans": {"p": {"default": true}, "q": {"default": true}}}', 'more than one plan is the default')
 ) bad (bad, message);
-SELECT is(error_of($$SELECT quota_apply('{"plan": {}}')$$)->>'hint', 'Known keys: features, plans.', 'known keys are told');
+SELECT is(error_of($$SELECT quota_apply('{"plan": {}}')$$)->>'hint', 'Known here: features, plans.', 'what is known is told');
+SELECT is(error_of($$SELECT quota_apply('{"plans": {"p": {"features": {"x": true}}}}')$$)->>'hint', 'Known here: none.', 'also when nothing is');
 SELECT is(error_of($$SELECT quota_apply('{"features": {"x": {"kind": "counter"}}, "plans": {"p": {"limits": {"x": {"day": {}}}}}}')$$)->>'hint',
 	'A limit of null means unlimited.', 'how to say unlimited');
 

@@ -61,8 +61,7 @@ FROM (VALUES
 	('solo', 'git_export', 'true'), ('solo', 'support', '"by mail"'), ('solo', 'prompt', '{"month": 10000}'),
 	('teams', 'support', '{"phone": true, "hours": [9, 17]}'), ('teams', 'seat', '{"lifetime": 5}'), ('teams', 'prompt', '{"day": 7, "month": 70}'),
 	('teams', 'call', '{"second": 10}'),
-	('late', 'git_export', 'false'), ('bad', 'git_export', NULL), ('bad', 'prompt', NULL), ('given', 'seat', '{"lifetime": 2}'),
-	('admin', 'git_export', 'false')
+	('late', 'git_export', 'false'), ('bad', 'git_export', NULL), ('bad', 'prompt', NULL), ('given', 'seat', '{"lifetime": 2}')
 ) v (a, f, v);
 DELETE FROM quota.limit_overrides WHERE account = 'teams';
 SELECT is(quota_feature('teams', 'prompt'), '{"month": null}'::jsonb, 'unlimited is null');

@@ -67,8 +67,9 @@ SELECT account, feature, used FROM quota.usage WHERE account IN ('6', '7', '8') 
 -- many rows of an account are one update of its counter
 BEGIN;
 INSERT INTO quota.limit_overrides VALUES ('9', 'report', 'month', 10000), ('10', 'report', 'month', 10000);
+SELECT n_tup_ins AS ins, n_tup_upd AS upd FROM pg_stat_xact_user_tables WHERE schemaname = 'quota' AND relname = 'usage' \gset
 INSERT INTO reports (id, account_id) SELECT i, 9 + i % 2 FROM generate_series(1000, 2999) i;
-SELECT n_tup_ins, n_tup_upd FROM pg_stat_xact_user_tables WHERE schemaname = 'quota' AND relname = 'usage';
+SELECT n_tup_ins - :ins AS inserted, n_tup_upd - :upd AS updated FROM pg_stat_xact_user_tables WHERE schemaname = 'quota' AND relname = 'usage';
 SELECT account, used FROM quota.usage WHERE account IN ('9', '10') ORDER BY account;
 ROLLBACK;
 
