@@ -66,7 +66,7 @@ COMPARISONS = [
                CONSUME, Side('transaction', COUNTER)),
     Comparison('count', '`count(*)` of 300 rows, then `INSERT`',
                INSERT, Side('insert_counted', None)),
-    Comparison('count_changed', 'the same, a row of each page changed since vacuum',
+    Comparison('count_changed', '`count(*)` with each page changed since vacuum, then `INSERT`',
                INSERT, Side('insert_counted', None),
                after_vacuum='UPDATE app.reports_counted SET title = title WHERE id % 50 = 0'),
     Comparison('limiter', 'rate-limiter-flexible, from node',

@@ -25,6 +25,7 @@
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -143,6 +144,8 @@ static AccountEntry *account_entry(accounts_hash *accounts, AccountBytes bytes);
 static Datum account_text(const Attachment *attachment, AccountBytes bytes);
 static void charge_accounts(const Attachment *attachment, accounts_hash *accounts);
 static Frame *find_frame(Relation rel, const char *feature);
+static void check_moved(Relation rel, const char *feature);
+static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
 static bool judge_row(Frame *frame, const Attachment *attachment, AccountEntry *entry, int64 n, char **message);
 static QuotaCharge *lock_counters(Frame *frame, Datum account, const char *feature, int64 n, QuotaDecision *denied);
@@ -183,6 +186,8 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 	{
 		Frame *frame = find_frame(trigdata->tg_relation, attachment.feature);
 
+		if (frame == NULL)
+			cannot_charge(trigdata->tg_relation);
 		if (frame->skipped > 0)
 			ereport(NOTICE,
 					(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
@@ -242,6 +247,12 @@ quota_judge_row(PG_FUNCTION_ARGS)
 	if (n == 0)
 		return PointerGetDatum(tuple);
 	frame = find_frame(trigdata->tg_relation, attachment.feature);
+	if (frame == NULL)
+	{
+		/* an UPDATE moves the row to another partition: it was charged when it came */
+		check_moved(trigdata->tg_relation, attachment.feature);
+		return PointerGetDatum(tuple);
+	}
 	if (judge_row(frame, &attachment, account_entry(frame->accounts, bytes), n, &message))
 		return PointerGetDatum(tuple);
 	if (attachment.mark)
@@ -554,7 +565,7 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	MemoryContextDelete(context);
 }
 
-/* The frame of the running statement that inserts into a table, or into what it is a partition of. */
+/* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
@@ -574,6 +585,31 @@ find_frame(Relation rel, const char *feature)
 				return frame;
 		}
 	}
+	return NULL;
+}
+
+/*
+ * Make sure that a row without a frame is one that an UPDATE moves here. It is
+ * not if the partition, or what it is a partition of, judges rows but lacks the
+ * trigger that opens a frame: then a statement that inserts gets here as well.
+ */
+static void
+check_moved(Relation rel, const char *feature)
+{
+	List *tables = lcons_oid(RelationGetRelid(rel), get_partition_ancestors(RelationGetRelid(rel)));
+	char *judge = psprintf("zz_quota_judge_%s", feature);
+	char *begin = psprintf("quota_begin_%s", feature);
+	ListCell *cell;
+
+	foreach (cell, tables)
+		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), judge, true)) &&
+			!OidIsValid(get_trigger_oid(lfirst_oid(cell), begin, true)))
+			cannot_charge(rel);
+}
+
+static void
+cannot_charge(Relation rel)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("rows of table \"%s\" cannot be charged", RelationGetRelationName(rel)),
@@ -683,7 +719,12 @@ mark_row(const Attachment *attachment, HeapTuple tuple, const char *message)
 	int count = 1;
 
 	if (attachment->message.number != 0)
+	{
+		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
+		if (attachment->message.typmod >= (int32) VARHDRSZ)
+			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
 		values[count++] = input(&attachment->message, message);
+	}
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
 }
 

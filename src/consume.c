@@ -4,8 +4,9 @@
  * A charge reads what the account is entitled to and its counters, decides, and
  * updates the counters. It takes no lock before it knows that it may write: if
  * a counter is found changed by another transaction, which the update waits
- * for, everything is read and decided again on what is then there. So a denial
- * writes and locks nothing, and no limit is passed.
+ * for, everything is read and decided again on what is then there. So no limit
+ * is passed, and a denial writes and locks nothing; unless its charge lost to
+ * others on the way, when a counter may stay locked, or stay behind at 0.
  *
  * Locks: rows of quota.usage in the order (account, feature, period), until the
  * end of the transaction. Memory: the caller's context.
@@ -136,7 +137,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
  * numeric_value_out_of_range where the use cannot be counted;
  * read_only_sql_transaction; serialization_failure at the higher isolation levels.
  * Locks: the counters' rows, until the end of the transaction; rollback undoes
- * the charge. A denial locks nothing.
+ * the charge. A denial locks nothing, unless others came first.
  */
 bool
 quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
@@ -162,7 +163,7 @@ quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaCharge
 	{
 		QuotaDecision *decision = &charges[i].decision;
 
-		if (charged && decision->window != NULL)
+		if (charged)
 			decision->used = charges[i].counters[decision->window - charges[i].entitlement.windows].used;
 		quota_decision_log(decision);
 	}

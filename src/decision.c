@@ -53,8 +53,12 @@ static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
 static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
+static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
 static QuotaLimit limit_of(const QuotaDecision *decision);
+static int64 used_of(const QuotaDecision *decision);
+static int64 overage_of(const QuotaDecision *decision);
 static bool has_end(const QuotaDecision *decision);
+static bool waiting_helps(const QuotaDecision *decision);
 static char *limit_message(const QuotaDecision *decision);
 static char *figures(const QuotaDecision *decision);
 static const char *unit_of(const QuotaEntitlement *entitlement);
@@ -92,31 +96,25 @@ QuotaDecision
 quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
 						 const QuotaCounter *counters, int window, int64 n)
 {
-	QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, counters[window].used, n);
 	QuotaDecision decision = {
 		.account = account->account,
 		.now = account->now,
 		.entitlement = entitlement,
 		.n = n,
-		.window = entitlement->in_plan ? &entitlement->windows[window] : NULL,
-		.used = entitlement->in_plan ? counters[window].used : 0,
-		.verdict = judgement.verdict,
-		.reason = judgement.reason};
+		.window = &entitlement->windows[window],
+		.used = counters[window].used,
+		.verdict = QUOTA_BLOCK};
 
 	if (entitlement->suspended)
-	{
-		decision.verdict = QUOTA_BLOCK;
 		decision.reason = QUOTA_REASON_SUSPENDED;
-	}
-	else if (entitlement->bypass)
-	{
-		decision.verdict = QUOTA_ALLOW;
-		decision.reason = QUOTA_REASON_BYPASS;
-	}
-	else if (!entitlement->in_plan)
-	{
-		decision.verdict = QUOTA_BLOCK;
+	else if (!entitlement->in_plan && !entitlement->bypass)
 		decision.reason = QUOTA_REASON_NOT_IN_PLAN;
+	else
+	{
+		QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, counters[window].used, n);
+
+		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
+		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;
 	}
 	return decision;
 }
@@ -156,7 +154,9 @@ quota_decision_datum(const QuotaDecision *decision)
 {
 	TupleDesc desc = lookup_rowtype_tupdesc(quota_store_decision_type(), -1);
 	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaWindowLimit *window = window_of(decision);
 	QuotaLimit limit = limit_of(decision);
+	int64 used = used_of(decision);
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS] = {false};
 	HeapTuple tuple;
@@ -167,22 +167,22 @@ quota_decision_datum(const QuotaDecision *decision)
 	nulls[COLUMN_PLAN] = entitlement->plan[0] == '\0';
 	values[COLUMN_DECISION] = ObjectIdGetDatum(quota_store_verdict_oid(decision->verdict));
 	values[COLUMN_ALLOWED] = BoolGetDatum(decision->verdict != QUOTA_BLOCK);
-	values[COLUMN_USED] = Int64GetDatum(decision->used);
+	values[COLUMN_USED] = Int64GetDatum(used);
 	values[COLUMN_USAGE_LIMIT] = Int64GetDatum(limit.usage_limit);
-	values[COLUMN_REMAINING] = Int64GetDatum(quota_decide_remaining(&limit, decision->used));
-	values[COLUMN_RATIO] = Float8GetDatum(limit.unlimited ? 0 : quota_decide_ratio(&limit, decision->used));
+	values[COLUMN_REMAINING] = Int64GetDatum(quota_decide_remaining(&limit, used));
+	values[COLUMN_RATIO] = Float8GetDatum(limit.unlimited ? 0 : quota_decide_ratio(&limit, used));
 	nulls[COLUMN_USAGE_LIMIT] = nulls[COLUMN_REMAINING] = nulls[COLUMN_RATIO] = limit.unlimited;
-	values[COLUMN_OVERAGE] = Int64GetDatum(quota_decide_overage(&limit, decision->used));
+	values[COLUMN_OVERAGE] = Int64GetDatum(quota_decide_overage(&limit, used));
 
-	nulls[COLUMN_PERIOD] = decision->window == NULL;
-	if (decision->window != NULL)
-		values[COLUMN_PERIOD] = ObjectIdGetDatum(quota_store_period_oid(decision->window->period));
+	nulls[COLUMN_PERIOD] = window == NULL;
+	if (window != NULL)
+		values[COLUMN_PERIOD] = ObjectIdGetDatum(quota_store_period_oid(window->period));
 	nulls[COLUMN_PERIOD_START] = nulls[COLUMN_PERIOD_END] = !has_end(decision);
-	nulls[COLUMN_RETRY_AFTER] = !has_end(decision) || decision->reason != QUOTA_REASON_LIMIT_REACHED;
+	nulls[COLUMN_RETRY_AFTER] = !waiting_helps(decision);
 	if (has_end(decision))
 	{
-		values[COLUMN_PERIOD_START] = TimestampTzGetDatum(decision->window->window.start);
-		values[COLUMN_PERIOD_END] = TimestampTzGetDatum(decision->window->window.end);
+		values[COLUMN_PERIOD_START] = TimestampTzGetDatum(window->window.start);
+		values[COLUMN_PERIOD_END] = TimestampTzGetDatum(window->window.end);
 		if (!nulls[COLUMN_RETRY_AFTER])
 			values[COLUMN_RETRY_AFTER] = DirectFunctionCall2(timestamp_mi, values[COLUMN_PERIOD_END],
 															 TimestampTzGetDatum(decision->now));
@@ -220,7 +220,7 @@ quota_decision_message(const QuotaDecision *decision)
 		case QUOTA_REASON_OVERAGE:
 		case QUOTA_REASON_SOFT_LIMIT:
 			return psprintf("%s limit: %s (%d%%)",
-							decision->window != NULL && quota_decide_overage(&decision->window->limit, decision->used) > 0 ? "Over" : "Approaching",
+							overage_of(decision) > 0 ? "Over" : "Approaching",
 							figures(decision), percent(decision));
 		case QUOTA_REASON_LIMIT_REACHED:
 			return limit_message(decision);
@@ -239,9 +239,11 @@ quota_decision_message(const QuotaDecision *decision)
 		case QUOTA_REASON_OK:
 			break;
 	}
-	return limit_of(decision).unlimited
-			   ? psprintf("Within limit: %s", figures(decision))
-			   : psprintf("Within limit: %s (%d%%)", figures(decision), percent(decision));
+	if (limit_of(decision).unlimited)
+		return psprintf("Unlimited: %s", figures(decision));
+	/* past the limit only where quota.enforcement is off */
+	return psprintf("%s limit: %s (%d%%)", overage_of(decision) > 0 ? "Over" : "Within",
+					figures(decision), percent(decision));
 }
 
 /* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
@@ -339,20 +341,51 @@ tighter(const QuotaDecision *a, const QuotaDecision *b)
 	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
 }
 
-/* What is not in the plan has a limit of nothing; unless it is counted nevertheless. */
+/* What is refused because it is not in the plan has no window, a limit of nothing and no use. */
+static const QuotaWindowLimit *
+window_of(const QuotaDecision *decision)
+{
+	return decision->verdict == QUOTA_BLOCK && !decision->entitlement->in_plan ? NULL : decision->window;
+}
+
 static QuotaLimit
 limit_of(const QuotaDecision *decision)
 {
-	QuotaLimit nothing = {.unlimited = decision->reason == QUOTA_REASON_BYPASS};
+	const QuotaWindowLimit *window = window_of(decision);
+	QuotaLimit nothing = {.unlimited = false};
 
-	return decision->window == NULL ? nothing : decision->window->limit;
+	return window == NULL ? nothing : window->limit;
 }
 
-/* lifetime has no end, nor has what is not in the plan */
+static int64
+used_of(const QuotaDecision *decision)
+{
+	return window_of(decision) == NULL ? 0 : decision->used;
+}
+
+static int64
+overage_of(const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+
+	return quota_decide_overage(&limit, used_of(decision));
+}
+
+/* lifetime has no end */
 static bool
 has_end(const QuotaDecision *decision)
 {
-	return decision->window != NULL && !TIMESTAMP_NOT_FINITE(decision->window->window.end);
+	const QuotaWindowLimit *window = window_of(decision);
+
+	return window != NULL && !TIMESTAMP_NOT_FINITE(window->window.end);
+}
+
+/* Whether the next window allows what this one does not. */
+static bool
+waiting_helps(const QuotaDecision *decision)
+{
+	return decision->verdict == QUOTA_BLOCK && decision->reason == QUOTA_REASON_LIMIT_REACHED &&
+		   has_end(decision) && decision->n <= limit_of(decision).block_at;
 }
 
 static char *
@@ -428,7 +461,7 @@ detail(const QuotaDecision *decision, const char *error)
 						 (long long) limit.usage_limit, (long long) decision->used,
 						 (long long) quota_decide_remaining(&limit, decision->used));
 		append_json(&json, "period", quota_period_names[decision->window->period]);
-		if (has_end(decision))
+		if (waiting_helps(decision))
 			/* rounded up: whoever waits that long is in the next window */
 			appendStringInfo(&json, ",\"retry_after_s\":%lld",
 							 (long long) ((decision->window->window.end - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC));
@@ -454,9 +487,9 @@ hint(const QuotaDecision *decision)
 			return plan == NULL ? pstrdup("No plan on offer includes it.")
 								: psprintf("Plan \"%s\" includes it.", plan);
 		default:
-			return has_end(decision) ? psprintf("The next window begins at %s; a larger plan or an override allows more now.",
-												timestamptz_to_str(decision->window->window.end))
-									 : pstrdup("A larger plan or an override allows more.");
+			return waiting_helps(decision) ? psprintf("The next window begins at %s; a larger plan or an override allows more now.",
+													  timestamptz_to_str(decision->window->window.end))
+										   : pstrdup("A larger plan or an override allows more.");
 	}
 }
 

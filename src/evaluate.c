@@ -148,7 +148,7 @@ look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, Qu
 	quota_account_entitle(loaded, feature, loaded->now, entitlement);
 }
 
-/* A flag is had unless its value is false or null; all else where the plan names it, or an override. */
+/* A flag is had unless its value is false or null; all else where the plan, or an override, allows at least one unit. */
 static bool
 has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
 {
@@ -160,6 +160,9 @@ has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
 		return true;
 	if (quota_account_value(account, entitlement->feature.feature, &value))
 		return is_true(value);
+	for (int i = 0; i < entitlement->count; i++)
+		if (quota_decide(&entitlement->windows[i].limit, 0, 1).verdict == QUOTA_BLOCK)
+			return false;
 	return entitlement->in_plan;
 }
 

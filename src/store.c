@@ -505,7 +505,8 @@ quota_store_read(QuotaStore *store, QuotaCounter *counter)
 }
 
 /*
- * Add to a counter that was read, making its row where there is none.
+ * Add to a counter that was read, making its row where there is none. Adding
+ * nothing writes nothing.
  *
  * Returns false, with nothing written, where somebody else has changed the
  * counter since: refresh, read and judge it again.
@@ -523,6 +524,8 @@ quota_store_add(QuotaStore *store, QuotaCounter *counter, int64 delta)
 	TM_Result result;
 
 	Assert(store->write && used >= 0);
+	if (delta == 0)
+		return true;
 	if (tuple == NULL)
 		return insert_counter(store, counter, used);
 

@@ -135,8 +135,16 @@ BEGIN
 			RAISE invalid_parameter_value USING
 				MESSAGE = 'on_block mark needs status_column and blocked_status';
 		END IF;
-		PERFORM quota.column_type("table", c)
-		FROM unnest(ARRAY[status_column, message_column]) c WHERE c IS NOT NULL;
+		PERFORM quota.column_type("table", status_column);
+		/* an error now rather than at each row */
+		EXECUTE (SELECT format('SELECT %L::%s', blocked_status, format_type(atttypid, atttypmod))
+			FROM pg_attribute WHERE attrelid = "table" AND attname = status_column);
+		IF message_column IS NOT NULL
+			AND quota.column_type("table", message_column) <> ALL ('{text,varchar,bpchar}'::regtype[]) THEN
+			RAISE datatype_mismatch USING
+				MESSAGE = format('column "%s" cannot hold a message', message_column),
+				DETAIL = format('Its type is %s.', quota.column_type("table", message_column));
+		END IF;
 	ELSE
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('on_block "%s" does not exist', on_block),

@@ -24,7 +24,12 @@ BEGIN
 				OR EXISTS (
 					SELECT FROM quota.plan_limits l
 					WHERE l.plan = p.plan AND l.feature = quota_plan_with.feature
-					HAVING bool_and(l.usage_limit IS DISTINCT FROM 0)))
+					HAVING bool_and(CASE
+						WHEN l.usage_limit IS NULL THEN true
+						WHEN l.on_limit = 'block' THEN floor(l.usage_limit * l.block_ratio) >= 1
+						WHEN l.on_limit = 'charge' THEN l.usage_limit::numeric + COALESCE(l.overage_cap, 1) >= 1
+						ELSE true
+					END)))
 		ORDER BY p.price NULLS LAST, p.display_order, p.plan
 		LIMIT 1);
 END $$;

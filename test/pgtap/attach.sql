@@ -279,6 +279,13 @@ BEGIN
 	INSERT INTO s (account) SELECT 'f' FROM generate_series(1, 9);
 END $$;
 SELECT is(ARRAY[used('f'), (SELECT count(*) FROM s WHERE account = 'f')], '{5,5}'::bigint[], 'skip: failed statements leave nothing');
+SELECT is(error_of($$INSERT INTO s (account) SELECT 'cancel' FROM generate_series(1, 4) i
+	WHERE i < 4 OR pg_cancel_backend(pg_backend_pid()) AND pg_sleep(60) IS NOT NULL$$)->>'state', '57014', 'skip: a statement is cancelled');
+SELECT is(error_of($$INSERT INTO t (account) SELECT 'cancel' FROM generate_series(1, 4) i
+	WHERE i < 4 OR pg_cancel_backend(pg_backend_pid()) AND pg_sleep(60) IS NOT NULL$$)->>'state', '57014', 'another of raise');
+SELECT is(used('cancel'), 0::bigint, 'they charge nothing');
+INSERT INTO s (account) SELECT 'cancel' FROM generate_series(1, 9);
+SELECT is(ARRAY[used('cancel'), (SELECT count(*) FROM s WHERE account = 'cancel')], '{5,5}'::bigint[], 'and leave nothing');
 CREATE FUNCTION failing_twin() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	BEGIN
@@ -356,6 +363,13 @@ INSERT INTO m (account, n) VALUES ('m4', 1);
 SELECT is((SELECT status FROM m WHERE account = 'm4' ORDER BY id DESC LIMIT 1), 'skipped_limit'::state, 'mark: the status may be an enum');
 INSERT INTO m (account, n, status) VALUES ('m5', 9, 'skipped_limit');
 SELECT is(used('m5'), 0::bigint, 'mark: an enum that comes marked');
+CREATE TABLE clip (account text, status text, short varchar(10), longer char(50));
+SELECT quota_attach('clip', 'report', 'account', on_block => 'mark', status_column => 'status', blocked_status => 'skipped', message_column => 'short') \g /dev/null
+INSERT INTO clip (account) VALUES ('m4');
+SELECT quota_attach('clip', 'report', 'account', on_block => 'mark', status_column => 'status', blocked_status => 'skipped', message_column => 'longer') \g /dev/null
+INSERT INTO clip (account) VALUES ('m4');
+SELECT results_eq($$SELECT status, short, rtrim(longer) FROM clip$$,
+	$$VALUES ('skipped', 'Monthly re'::varchar(10), NULL), ('skipped', NULL, 'Monthly report limit reached (5/5).')$$, 'mark: a message column that is short takes what fits');
 SELECT quota_attach('m', 'report', 'account', 'n', 'mark', status_column => 'status', blocked_status => 'failed', message_column => 'problem') \g /dev/null
 INSERT INTO m (account, n) VALUES ('m4', 2);
 SELECT is((SELECT status || ' ' || problem FROM m WHERE account = 'm4' ORDER BY id DESC LIMIT 1), 'failed Monthly report limit reached (5/5).', 'mark: attached anew with another status');
@@ -404,9 +418,20 @@ SELECT quota_attach('p', 'report', 'account', on_block => 'skip') \g /dev/null
 INSERT INTO p (id, account) SELECT i, 'pskip' FROM unnest('{1,101,201,1001,2,102,202}'::int[]) i;
 SELECT is((SELECT array_agg(id ORDER BY id)::text FROM p WHERE account = 'pskip'), '{1,2,101,201,1001}', 'partitions: skip');
 SELECT lives_ok($$UPDATE p SET id = id + 100 WHERE id = 2$$, 'partitions: skip: a row that moves');
+CREATE TABLE p4 PARTITION OF p FOR VALUES FROM (2000) TO (3000);
+INSERT INTO p (id, account) SELECT 2001, 'p4' FROM generate_series(1, 9);
+SELECT is(ARRAY[used('p4'), (SELECT count(*) FROM p4)], '{5,5}'::bigint[], 'partitions: skip: one that was made later, through the parent');
+SELECT isnt(error_of($$INSERT INTO p4 (id, account) VALUES (2002, 'p4')$$), NULL, 'partitions: skip: one that was made later, directly: no way round');
 SELECT quota_detach('p', 'report') \g /dev/null
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%quota%' AND tgrelid::regclass::text LIKE 'p%'), 0::bigint, 'partitions: detached from all');
 SELECT lives_ok($$INSERT INTO p21 (id, account) SELECT 105, 'part' FROM generate_series(1, 9)$$, 'partitions: nothing is charged');
+
+CREATE TEMP TABLE tried AS SELECT error_of($$SELECT quota_attach('p1', 'report', 'account')$$) IS NOT NULL AS refused;
+INSERT INTO p (id, account) VALUES (6, 'alone'), (7, 'alone');
+SELECT ok(refused OR used('alone') = 2, 'partitions: one alone is charged whatever way rows come, or refused') FROM tried;
+SELECT lives_ok($$SELECT quota_attach('p', 'report', 'account', on_block => 'skip')$$, 'partitions: all after one');
+INSERT INTO p (id, account) SELECT 6, 'all' FROM generate_series(1, 9);
+SELECT is(used('all'), 5::bigint, 'are charged');
 
 /*
  * Several features on one table
@@ -492,7 +517,9 @@ FROM (VALUES
 ) bad (args, state, message);
 SELECT is(error_of($$SELECT quota_attach('e', 'report', 'account', on_block => 'explode')$$)->>'hint', 'There are: raise, skip, mark.', 'which there are');
 SELECT is_empty($$SELECT attached('e')$$, 'none of these has made a trigger');
-CREATE TABLE g (tenant int, account text GENERATED ALWAYS AS ('t' || tenant::text) STORED);
+CREATE TABLE g (tenant int, state text, account text GENERATED ALWAYS AS ('t' || tenant::text) STORED);
+SELECT isnt(error_of($$SELECT quota_attach('g', 'report', 'state', on_block => 'mark', status_column => 'account', blocked_status => 't1')$$), NULL,
+	'mark: a generated status cannot be set');
 SELECT ok(COALESCE(error_of($$SELECT quota_attach('g', 'report', 'account', on_block => 'skip')$$), error_of($$INSERT INTO g VALUES (7)$$))->>'state'
 	IS DISTINCT FROM '22004', 'skip: a generated account is charged, or refused at once');
 
@@ -550,9 +577,9 @@ DROP TRIGGER x ON hand;
 CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'judge_row after the row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
+CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '55000', NULL, 'judge_row without the others');
-DROP TRIGGER x ON hand;
+DROP TRIGGER zz_quota_judge_report ON hand;
 CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
 INSERT INTO hand VALUES ('x');
 SELECT throws_ok($$UPDATE hand SET account = 'y'$$, '39P01', NULL, 'judge_row of an update');

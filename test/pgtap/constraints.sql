@@ -128,6 +128,8 @@ UPDATE quota.accounts SET name = 'Junior' WHERE account = 'junior';
 SELECT is((SELECT updated_at FROM quota.accounts WHERE account = 'junior'), now(), 'updated_at is kept');
 SELECT lives_ok($$UPDATE quota.accounts SET sponsor = 'somebody' WHERE account = 'junior'$$, 'a sponsor needs no row either');
 
+DELETE FROM quota.accounts WHERE account = 'boss';
+
 /* Members, overrides, use. */
 SELECT throws_ok(format('INSERT INTO quota.account_users (account, user_id, role) VALUES (%s)', v), s, NULL, 'member ' || v)
 FROM (VALUES

@@ -168,6 +168,7 @@ GRANT ALL ON got, usage, plans TO PUBLIC;
 DELETE FROM quota.accounts;
 DELETE FROM quota.limit_overrides;
 DELETE FROM quota.usage;
+UPDATE quota.plans SET plan = 'pro' WHERE plan = 'gold';
 
 SET LOCAL search_path = evil, pg_temp, pg_catalog, public;
 INSERT INTO got SELECT 1, pg_catalog.to_jsonb((public.quota_consume('evil', 'report', 4)).used);

@@ -73,6 +73,26 @@ SELECT n_tup_ins - :ins AS inserted, n_tup_upd - :upd AS updated FROM pg_stat_xa
 SELECT account, used FROM quota.usage WHERE account IN ('9', '10') ORDER BY account;
 ROLLBACK;
 
+-- partitions: named by way of their parent and by themselves; a row that moves was charged already
+CREATE TABLE runs (id int, account text, status text, note varchar(12)) PARTITION BY RANGE (id);
+CREATE TABLE runs_low PARTITION OF runs FOR VALUES FROM (0) TO (10);
+CREATE TABLE runs_high PARTITION OF runs FOR VALUES FROM (10) TO (20);
+SELECT quota_attach('runs', 'report', 'account', on_block => 'mark', status_column => 'status',
+	blocked_status => 'skipped_limit', message_column => 'note');
+INSERT INTO runs VALUES (1, 'p'), (11, 'p');
+INSERT INTO runs_low VALUES (2, 'p'), (3, 'p');
+UPDATE runs SET id = id + 10 WHERE id < 10;
+SELECT * FROM runs ORDER BY id;
+SELECT used FROM quota.usage WHERE account = 'p';
+CREATE TABLE runs_later PARTITION OF runs FOR VALUES FROM (20) TO (30);
+INSERT INTO runs VALUES (21, 'q');
+INSERT INTO runs_later VALUES (22, 'q');
+UPDATE runs SET id = 23 WHERE id = 11;
+SELECT quota_attach('runs', 'report', 'account', on_block => 'raise', backfill => false);
+UPDATE runs SET id = 23 WHERE id = 11;
+INSERT INTO runs_later SELECT 24, 'q' FROM generate_series(1, 3);
+DROP TABLE runs;
+
 -- what cannot be attached
 SELECT quota_attach('reports', 'nothing', 'account_id');
 SELECT quota_attach('reports', 'export', 'account_id');
@@ -81,6 +101,7 @@ SELECT quota_attach('reports', 'report', 'nothing');
 SELECT quota_attach('reports', 'report', 'account_id', 'status');
 SELECT quota_attach('reports', 'report', 'account_id', on_block => 'shout');
 SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark');
+SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark', status_column => 'id', blocked_status => 'skipped');
 SELECT quota_attach('reports', 'report', 'account_id', counted_when => 'true');
 SELECT quota_attach('pg_stats', 'report', 'tablename');
 

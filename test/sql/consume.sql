@@ -64,6 +64,17 @@ SET quota.enforcement = off;
 SELECT decision, used, reason FROM quota_consume('acme', 'report', 100);
 RESET quota.enforcement;
 
+
+-- nothing to give back is nothing to write
+SELECT used FROM quota_refund('nobody', 'report', 5);
+SELECT count(*) FROM quota.usage WHERE account = 'nobody';
+
+-- what no plan names is refused, but counted where it must be
+INSERT INTO quota.features (feature, kind) VALUES ('extra', 'counter');
+SELECT period, decision, used, usage_limit, ratio, message FROM quota_consume('acme', 'extra');
+SELECT period, decision, used, usage_limit, reason, message FROM quota_record('acme', 'extra', 2);
+SELECT period, decision, used, usage_limit, ratio FROM quota_consume('acme', 'extra');
+
 -- bad input
 SELECT quota_consume(NULL::text, 'report');
 SELECT quota_consume('', 'report');

@@ -144,11 +144,12 @@ sub triggers_work
 		'0', "$dbname: the triggers can be detached");
 }
 
-# pg_dump's options, and the steps to restore what it wrote
+# pg_dump's options, and the steps to restore what it wrote. A parallel restore
+# does not know that one extension table's rows refer to another's: those of
+# quota go in first.
 my %formats = (
 	plain => [ ['-Fp'], ['psql'] ],
 	custom => [ ['-Fc'], ['pg_restore'] ],
-	parallel => [ [ '-Fd', '-j2' ], [ 'pg_restore', '-j2' ] ],
 	sections => [
 		[ '-Fd', '-j2' ],
 		[ 'pg_restore', '--section=pre-data' ],

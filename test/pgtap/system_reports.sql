@@ -1,0 +1,187 @@
+/*
+ * The preset `reports` played by a real-estate reporting product: reports on
+ * demand and by schedule, sales' overrides, an affiliate, several plans.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL quota.now = '2026-01-15 09:30+00';
+
+/* The product's own tables. */
+CREATE TABLE accounts (id uuid PRIMARY KEY, name text NOT NULL);
+CREATE TABLE report_generations (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	account_id uuid NOT NULL REFERENCES accounts,
+	status text NOT NULL DEFAULT 'processing' CHECK (status IN ('processing', 'completed', 'failed', 'skipped_limit')),
+	error_message text,
+	generated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
+CREATE TABLE schedule_runs (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	account_id uuid NOT NULL REFERENCES accounts,
+	status text NOT NULL DEFAULT 'processing'
+);
+INSERT INTO accounts VALUES
+	('00000000-0000-4000-8000-000000000001', 'Free Realty'), ('00000000-0000-4000-8000-000000000002', 'Pro Realty'),
+	('00000000-0000-4000-8000-000000000003', 'Team Realty'), ('00000000-0000-4000-8000-000000000004', 'Affiliate Inc'),
+	('00000000-0000-4000-8000-000000000005', 'Sponsored Realty'), ('00000000-0000-4000-8000-000000000006', 'Special Realty');
+CREATE FUNCTION id(which int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(which::text, 12, '0'))::uuid$$;
+
+SELECT quota_apply(quota_preset('reports')) \g /dev/null
+SELECT quota_attach('report_generations', 'report', 'account_id') \g /dev/null
+SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark',
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message') \g /dev/null
+SELECT quota_attach('schedule_runs', 'schedule_run', 'account_id', on_block => 'mark', status_column => 'status', blocked_status => 'skipped_limit') \g /dev/null
+INSERT INTO quota.accounts (account, name, account_type, plan) VALUES
+	(id(2)::text, 'Pro Realty', 'REGULAR', 'pro'), (id(3)::text, 'Team Realty', 'REGULAR', 'team'),
+	(id(4)::text, 'Affiliate Inc', 'INDUSTRY_AFFILIATE', 'affiliate');
+INSERT INTO quota.accounts (account, name, account_type, plan, sponsor) VALUES (id(5)::text, 'Sponsored Realty', 'REGULAR', 'sponsored_free', id(4)::text);
+INSERT INTO quota.account_users (account, user_id, role) VALUES
+	(id(2)::text, 'ann', 'OWNER'), (id(3)::text, 'ann', 'MEMBER'), (id(4)::text, 'bob', 'AFFILIATE'), (id(5)::text, 'carl', 'ADMIN');
+CREATE ROLE quota_test_reports;
+GRANT USAGE ON SCHEMA public TO quota_test_reports;
+GRANT SELECT, INSERT ON report_generations, scheduled_reports, schedule_runs TO quota_test_reports;
+SELECT quota_allow('quota_test_reports', 'app') \g /dev/null
+
+/* The product makes n reports for an account, one INSERT each; returns how many went in. */
+CREATE FUNCTION make(account uuid, n int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		BEGIN
+			INSERT INTO report_generations (account_id) VALUES (account);
+		EXCEPTION WHEN SQLSTATE 'PT429' THEN
+			RETURN i - 1;
+		END;
+	END LOOP;
+	RETURN n;
+END $$;
+
+SET LOCAL ROLE quota_test_reports;
+
+/* An account without a row in quota.accounts is on free: 50 a month, warned at 40, refused past 55. */
+SELECT is(make(id(1), 39), 39, 'free: 39 reports');
+SELECT results_eq($$SELECT brief(d), (d).plan, (d).remaining FROM (SELECT quota_evaluate(id(1), 'report') AS d) d$$,
+	$$VALUES ('ALLOW 39/50 ok', 'free', 11::bigint)$$, 'free at 39: allowed');
+SELECT is(make(id(1), 1), 1, 'free: another');
+SELECT is((quota_evaluate(id(1), 'report')).message, 'Approaching limit: 40/50 reports (80%)', 'free at 40: the warning for the response header');
+SELECT is(make(id(1), 4), 4, 'free: four more');
+SELECT results_eq($$SELECT brief(d), (d).ratio FROM (SELECT quota_evaluate(id(1), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 44/50 near_limit', 0.88::float8)$$, 'free at 44: allowed with warning, ratio 0.88');
+SELECT is(make(id(1), 10), 10, 'free: ten more');
+SELECT results_eq($$SELECT brief(d), (d).allowed, (d).overage FROM (SELECT quota_evaluate(id(1), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 54/50 soft_limit', true, 4::bigint)$$, 'free at 54: allowed with warning');
+SELECT is(make(id(1), 10), 1, 'free: the 55th is the last');
+SELECT results_eq($$SELECT brief(d), (d).allowed, (d).message FROM (SELECT quota_evaluate(id(1), 'report') AS d) d$$,
+	$$VALUES ('BLOCK 55/50 limit_reached', false, 'Monthly report limit reached (55/50).')$$, 'free at 55: blocked');
+SELECT is(error_of($$INSERT INTO report_generations (account_id) VALUES (id(1))$$), jsonb_build_object('state', 'PT429',
+	'message', 'Monthly report limit reached (55/50).',
+	'detail', '{"error":"quota_exceeded","feature":"report","plan":"free","limit":50,"used":55,"remaining":0,"period":"month","retry_after_s":1434600}',
+	'hint', 'The next window begins at 2026-02-01 00:00:00+00; a larger plan or an override allows more now.'),
+	'free on demand: usage and plan are in the error');
+SELECT is((SELECT count(*) FROM report_generations WHERE account_id = id(1)), 55::bigint, 'free: as many rows as were charged');
+
+/* By schedule: the row goes in as skipped_limit, the work never starts. */
+INSERT INTO scheduled_reports (account_id) VALUES (id(1));
+SELECT results_eq($$SELECT status, error_message FROM scheduled_reports$$,
+	$$VALUES ('skipped_limit', 'Monthly report limit reached (55/50).')$$, 'free by schedule: skipped_limit, not failed');
+INSERT INTO schedule_runs (account_id) SELECT id(1) FROM generate_series(1, 100);
+SELECT is((SELECT count(*) FROM schedule_runs WHERE status = 'processing'), 100::bigint, 'schedule runs are unlimited');
+SELECT is(brief(quota_evaluate(id(1), 'schedule_run')), 'ALLOW 100/- unlimited', 'and counted');
+SELECT is((quota_evaluate(id(1), 'report')).used, 55::bigint, 'what was skipped is not');
+
+/* The app cannot go round it. */
+SELECT throws_ok($$UPDATE quota.usage SET used = 0$$, '42501', NULL, 'the app cannot touch the counters');
+SELECT throws_ok($$SET quota.enforcement = off$$, '42501', NULL, 'nor the settings');
+SELECT throws_ok($$DELETE FROM report_generations$$, '42501', NULL, 'nor has it got other rights');
+RESET ROLE;
+
+/* pro: 300, then 1.50 a report. */
+SELECT is(make(id(2), 244), 244, 'pro: 244 reports');
+SELECT results_eq($$SELECT brief(d), (d).message FROM (SELECT quota_consume(id(2), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 245/300 near_limit', 'Approaching limit: 245/300 reports (82%)')$$, 'pro at 245');
+SELECT is((quota_evaluate(id(2), 'report')).message, 'Approaching limit: 245/300 reports (82%)', 'pro at 245: asked');
+SELECT is(make(id(2), 85), 85, 'pro: up to 330');
+SELECT results_eq($$SELECT brief(d), (d).allowed, (d).overage, (d).remaining, (d).ratio, (d).message FROM (SELECT quota_evaluate(id(2), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 330/300 overage', true, 30::bigint, 0::bigint, 1.1::float8, 'Over limit: 330/300 reports (110%)')$$,
+	'pro at 330: allowed, overage 30');
+SELECT is((quota_consume(id(2), 'report')).overage, 31::bigint, 'pro: the next is the 31st of overage');
+SELECT is((SELECT (d.overage * l.overage_price)::numeric(10, 2) FROM quota_evaluate(id(2), 'report') d
+	JOIN quota.plan_limits l ON l.plan = d.plan AND l.feature = d.feature AND l.period = d.period), 46.50, 'pro: which costs 46.50');
+
+/* team: 1000, then 1.00. affiliate: 5000, then nothing. sponsored_free: 75. */
+INSERT INTO report_generations (account_id) SELECT id(3) FROM generate_series(1, 1200);
+SELECT results_eq($$SELECT brief(d), (d).overage FROM (SELECT quota_evaluate(id(3), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 1200/1000 overage', 200::bigint)$$, 'team at 1200');
+INSERT INTO report_generations (account_id) SELECT id(4) FROM generate_series(1, 6000);
+SELECT results_eq($$SELECT brief(d), (d).allowed FROM (SELECT quota_evaluate(id(4), 'report') AS d) d$$,
+	$$VALUES ('ALLOW_WITH_WARNING 6000/5000 overage', true)$$, 'affiliate at 6000: allowed');
+SELECT is(make(id(5), 100), 82, 'sponsored_free: 75 and a tenth of it');
+SELECT is((quota_evaluate(id(5), 'report')).message, 'Monthly report limit reached (82/75).', 'sponsored_free: refused');
+
+/* Work that fails keeps no charge. */
+DO $$
+BEGIN
+	INSERT INTO report_generations (account_id) VALUES (id(6)), (id(6)), (id(6));
+	RAISE EXCEPTION 'the renderer is down';
+EXCEPTION WHEN raise_exception THEN
+	NULL;
+END $$;
+SELECT is((quota_evaluate(id(6), 'report')).used, 0::bigint, 'work that is rolled back costs nothing');
+SELECT throws_ok($$INSERT INTO report_generations (account_id) VALUES (id(6)), (id(99))$$, '23503', NULL, 'a report of nobody');
+SELECT throws_ok($$INSERT INTO report_generations (account_id, status) VALUES (id(6), 'unheard of')$$, '23514', NULL, 'a report of an unheard of status');
+SELECT is((quota_evaluate(id(6), 'report')).used, 0::bigint, 'cost nothing');
+SELECT is(make(id(6), 1), 1, 'a report');
+SELECT is((quota_refund(id(6), 'report')).used, 0::bigint, 'that failed later is given back');
+
+/* Sales give one account its own monthly limit. */
+INSERT INTO quota.limit_overrides (account, feature, period, usage_limit, expires_at, reason)
+	VALUES (id(6)::text, 'report', 'month', 20, '2026-03-01 00:00+00', 'trade fair');
+SELECT is(make(id(6), 100), 22, 'an override: 20 and a tenth of it');
+SELECT is((quota_evaluate(id(6), 'report')).message, 'Monthly report limit reached (22/20).', 'an override: refused');
+UPDATE quota.limit_overrides SET usage_limit = 500 WHERE account = id(6)::text;
+SELECT is(make(id(6), 10), 10, 'an override: raised');
+SELECT is((quota_evaluate(id(6), 'report')).usage_limit, 500::bigint, 'an override: in the decision');
+
+/* Scheduled work of an account with some room. */
+INSERT INTO quota.limit_overrides (account, feature, period, usage_limit) VALUES ('00000000-0000-4000-8000-000000000001', 'report', 'month', 52);
+INSERT INTO scheduled_reports (account_id) SELECT id(1) FROM generate_series(1, 4);
+SELECT results_eq($$SELECT status, error_message, count(*) FROM scheduled_reports WHERE account_id = id(1) GROUP BY 1, 2 ORDER BY 1, 2 DESC$$,
+	$$VALUES ('processing', NULL, 2::bigint), ('skipped_limit', 'Monthly report limit reached (57/52).', 2), ('skipped_limit', 'Monthly report limit reached (55/50).', 1)$$,
+	'by schedule: as many as there is room for');
+INSERT INTO quota.accounts (account, status) VALUES (id(1)::text, 'suspended');
+INSERT INTO scheduled_reports (account_id) VALUES (id(1));
+SELECT is((SELECT error_message FROM scheduled_reports ORDER BY id DESC LIMIT 1), 'Account is suspended.', 'by schedule: a suspended account');
+SELECT throws_ok($$INSERT INTO report_generations (account_id) VALUES (id(1))$$, 'PT403', 'Account is suspended.', 'on demand: a suspended account');
+
+/* Upgrade in the middle of a month, and back. */
+UPDATE quota.accounts SET status = 'active', plan = 'pro' WHERE account = id(1)::text;
+DELETE FROM quota.limit_overrides WHERE account = id(1)::text;
+SELECT is(brief(quota_evaluate(id(1), 'report')), 'ALLOW 57/300 ok', 'an upgrade makes room at once');
+UPDATE quota.accounts SET status = 'canceled' WHERE account = id(1)::text;
+SELECT is(brief(quota_evaluate(id(1), 'report')), 'BLOCK 57/50 limit_reached', 'a cancellation takes it back');
+
+/* The next month needs no job. */
+SET LOCAL quota.now = '2026-02-01 00:00+00';
+SELECT is(make(id(1), 60), 55, 'February: all of it again');
+SELECT is(brief(quota_evaluate(id(2), 'report')), 'ALLOW 0/300 ok', 'February: no overage of January');
+SET LOCAL quota.now = '2026-03-01 00:00+00';
+SELECT is(brief(quota_evaluate(id(6), 'report')), 'ALLOW 0/50 ok', 'March: the override has ended');
+
+/* What the counters say is what the tables hold; the operator's list of this January. */
+SELECT results_eq($$
+	SELECT u.account, u.used FROM quota.usage u WHERE u.feature = 'report' AND u.period_start = '2026-01-01 00:00+00' ORDER BY u.account
+	$$, $$
+	SELECT account_id::text COLLATE "C", count(*) + CASE account_id WHEN id(2) THEN 2 WHEN id(6) THEN -1 WHEN id(1) THEN -55 ELSE 0 END
+	FROM (SELECT account_id FROM report_generations UNION ALL SELECT account_id FROM scheduled_reports WHERE status <> 'skipped_limit') r
+	GROUP BY account_id ORDER BY 1
+	$$, 'counters and rows agree, but for two consumed and one refunded by hand, and February');
+SELECT results_eq($$SELECT account, used FROM quota.usage WHERE feature = 'report' AND period_start = '2026-01-01 00:00+00' ORDER BY used DESC LIMIT 3$$,
+	$$VALUES (id(4)::text COLLATE "C", 6000::bigint), (id(3)::text, 1200), (id(2)::text, 331)$$, 'usage by account, largest first');
+SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_users USING (account) WHERE user_id = 'ann' ORDER BY 1$$,
+	$$VALUES (id(2)::text COLLATE "C"), (id(3)::text)$$, 'a user of several accounts');
+SELECT results_eq($$SELECT account, (quota_evaluate(account, 'report')).plan FROM quota.accounts WHERE sponsor = id(4)::text$$,
+	$$VALUES (id(5)::text COLLATE "C", 'sponsored_free')$$, 'who is sponsored, on which plan');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,98 @@
+/*
+ * The preset `resume` played by a resume writer: four features a month on
+ * three plans, and the denial that its API sends on.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL quota.now = '2026-01-20 18:00+00';
+
+/* The product's own tables: a scan costs by itself, tailoring and letters share a table. */
+CREATE TABLE users (id bigint PRIMARY KEY, email text);
+CREATE TABLE ats_scans (id bigint GENERATED ALWAYS AS IDENTITY, user_id bigint NOT NULL REFERENCES users, score int);
+CREATE TABLE documents (id bigint GENERATED ALWAYS AS IDENTITY, user_id bigint NOT NULL REFERENCES users, tailored int NOT NULL DEFAULT 0, letters int NOT NULL DEFAULT 0);
+INSERT INTO users VALUES (1, 'free@example.com'), (2, 'pro@example.com'), (3, 'elite@example.com'), (4, 'late@example.com');
+SELECT quota_apply(quota_preset('resume')) \g /dev/null
+SELECT quota_attach('ats_scans', 'ats_scan', 'user_id') \g /dev/null
+SELECT quota_attach('documents', 'resume_tailor', 'user_id', 'tailored') \g /dev/null
+SELECT quota_attach('documents', 'cover_letter', 'user_id', 'letters') \g /dev/null
+INSERT INTO quota.accounts (account, plan) VALUES ('2', 'pro'), ('3', 'elite');
+
+/* What the product shows a new user. */
+SELECT results_eq($$SELECT feature, plan, usage_limit, used, remaining, decision::text FROM quota_evaluate(1)$$, $$VALUES
+	('ats_scan', 'free', 2::bigint, 0::bigint, 2::bigint, 'ALLOW'), ('cover_letter', 'free', 3, 0, 3, 'ALLOW'),
+	('jd_parse', 'free', 5, 0, 5, 'ALLOW'), ('resume_tailor', 'free', 3, 0, 3, 'ALLOW')$$, 'free: four features');
+SELECT results_eq($$SELECT feature, usage_limit FROM quota_evaluate(2)$$,
+	$$VALUES ('ats_scan', 20::bigint), ('cover_letter', 30), ('jd_parse', 60), ('resume_tailor', 25)$$, 'pro: more of each');
+SELECT results_eq($$SELECT feature, usage_limit, remaining, reason FROM quota_evaluate(3)$$,
+	$$SELECT f, NULL::bigint, NULL::bigint, 'unlimited' FROM unnest('{ats_scan,cover_letter,jd_parse,resume_tailor}'::text[]) f$$, 'elite: unlimited');
+
+/* The third scan. */
+SELECT lives_ok($$INSERT INTO ats_scans (user_id, score) VALUES (1, 71)$$, 'the first scan');
+SELECT is(brief(quota_evaluate(1, 'ats_scan')), 'ALLOW 1/2 ok', 'leaves one');
+SELECT lives_ok($$INSERT INTO ats_scans (user_id, score) VALUES (1, 74)$$, 'the second scan');
+SELECT is(error_of($$INSERT INTO ats_scans (user_id, score) VALUES (1, 80)$$), jsonb_build_object('state', 'PT429',
+	'message', 'Monthly ats_scan limit reached (2/2).',
+	'detail', '{"error":"quota_exceeded","feature":"ats_scan","plan":"free","limit":2,"used":2,"remaining":0,"period":"month","retry_after_s":972000}',
+	'hint', 'The next window begins at 2026-02-01 00:00:00+00; a larger plan or an override allows more now.'), 'the third scan: status 429');
+SELECT ok((error_of($$SELECT quota_enforce(1, 'ats_scan')$$)->>'detail')::jsonb
+	@> '{"error": "quota_exceeded", "feature": "ats_scan", "plan": "free", "limit": 2, "used": 2, "remaining": 0}', 'the same by quota_enforce');
+SELECT results_eq($$SELECT brief(d), (d).allowed, (d).retry_after FROM (SELECT quota_consume(1, 'ats_scan') AS d) d$$,
+	$$VALUES ('BLOCK 2/2 limit_reached', false, interval '11 days 6 hours')$$, 'the same by quota_consume');
+SELECT is((SELECT count(*) FROM ats_scans), 2::bigint, 'two scans are there');
+
+/* The other features, each by itself; a limit is used up to the last. */
+CREATE FUNCTION consumed(account bigint, feature text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM generate_series(1, 100) i WHERE (quota_consume(account, feature)).allowed
+$$;
+SELECT is(consumed(1, 'jd_parse'), 5::bigint, 'free: five job descriptions');
+SELECT is(consumed(2, 'jd_parse'), 60::bigint, 'pro: sixty');
+SELECT is(consumed(3, 'jd_parse'), 100::bigint, 'elite: as many as one asks for');
+SELECT is((quota_evaluate(2, 'jd_parse')).message, 'Monthly jd_parse limit reached (60/60).', 'pro: refused');
+SELECT is((quota_evaluate(3, 'jd_parse')).message, 'Unlimited: 100 job descriptions', 'elite: never');
+
+/* Two features in one row: both are charged, or none. */
+SELECT lives_ok($$INSERT INTO documents (user_id, tailored, letters) VALUES (1, 2, 1)$$, 'two tailored, a letter');
+SELECT throws_ok($$INSERT INTO documents (user_id, tailored, letters) VALUES (1, 2, 1)$$, 'PT429', 'Monthly resume_tailor limit does not allow 2 more (2/3).', 'no two more');
+SELECT throws_ok($$INSERT INTO documents (user_id, tailored, letters) VALUES (1, 1, 3)$$, 'PT429', 'Monthly cover_letter limit does not allow 3 more (1/3).', 'no three letters');
+SELECT results_eq($$SELECT feature, used FROM quota_evaluate(1)$$,
+	$$VALUES ('ats_scan', 2::bigint), ('cover_letter', 1), ('jd_parse', 5), ('resume_tailor', 2)$$, 'neither is charged');
+SELECT lives_ok($$INSERT INTO documents (user_id, letters) VALUES (1, 2)$$, 'two letters alone');
+SELECT results_eq($$SELECT feature, allowed FROM quota_consume_many(2, '{"resume_tailor": 25, "cover_letter": 31}')$$,
+	$$VALUES ('cover_letter', false), ('resume_tailor', true)$$, 'a package that is too large');
+SELECT results_eq($$SELECT feature, allowed, used FROM quota_consume_many(2, '{"resume_tailor": 25, "cover_letter": 30}')$$,
+	$$VALUES ('cover_letter', true, 30::bigint), ('resume_tailor', true, 25)$$, 'and one that just fits');
+
+/* Upgrade: what was used counts against the larger limit. */
+INSERT INTO quota.accounts (account, plan) VALUES ('1', 'pro');
+SELECT results_eq($$SELECT feature, usage_limit, used, remaining FROM quota_evaluate(1)$$,
+	$$VALUES ('ats_scan', 20::bigint, 2::bigint, 18::bigint), ('cover_letter', 30, 3, 27), ('jd_parse', 60, 5, 55), ('resume_tailor', 25, 2, 23)$$, 'upgraded to pro');
+SELECT lives_ok($$INSERT INTO ats_scans (user_id) SELECT 1 FROM generate_series(1, 18)$$, 'eighteen scans more');
+SELECT throws_ok($$INSERT INTO ats_scans (user_id) VALUES (1)$$, 'PT429', 'Monthly ats_scan limit reached (20/20).', 'and no nineteenth');
+UPDATE quota.accounts SET plan = 'elite' WHERE account = '1';
+SELECT lives_ok($$INSERT INTO ats_scans (user_id) SELECT 1 FROM generate_series(1, 1000)$$, 'elite: a thousand');
+
+/* The subscription is deleted: back to free. */
+UPDATE quota.accounts SET status = 'canceled' WHERE account = '1';
+SELECT results_eq($$SELECT brief(d), (d).plan, (d).overage, (d).ratio FROM (SELECT quota_evaluate(1, 'ats_scan') AS d) d$$,
+	$$VALUES ('BLOCK 1020/2 limit_reached', 'free', 1018::bigint, 510::float8)$$, 'canceled: free again, far over its limit');
+/* A payment that failed keeps the plan until it ends. */
+UPDATE quota.accounts SET status = 'past_due', plan_ends_at = '2026-01-25 00:00+00' WHERE account = '2';
+SELECT is((quota_evaluate(2, 'ats_scan')).plan, 'pro', 'past due: still pro');
+SET LOCAL quota.now = '2026-01-25 00:00+00';
+SELECT is((quota_evaluate(2, 'ats_scan')).plan, 'free', 'past due: until the plan ends');
+
+/* The next month. */
+SET LOCAL quota.now = '2026-02-01 00:00+00';
+SELECT results_eq($$SELECT feature, usage_limit, used, remaining FROM quota_evaluate(1)$$,
+	$$VALUES ('ats_scan', 2::bigint, 0::bigint, 2::bigint), ('cover_letter', 3, 0, 3), ('jd_parse', 5, 0, 5), ('resume_tailor', 3, 0, 3)$$, 'February: all of it again');
+SELECT results_eq($$SELECT to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM'), used FROM quota.usage WHERE account = '1' AND feature = 'ats_scan'$$,
+	$$VALUES ('2026-01', 1020::bigint)$$, 'January is kept');
+
+/* By name, by text, by bigint: one account. */
+SELECT is((quota_consume('4', 'ats_scan')).used, 1::bigint, 'a user by text');
+SELECT is((quota_consume(4, 'ats_scan')).used, 2::bigint, 'is the one by number');
+SELECT throws_ok($$INSERT INTO ats_scans (user_id) VALUES (4)$$, 'PT429', NULL, 'is the one in the table');
+
+SELECT * FROM finish();
+ROLLBACK;
