@@ -84,11 +84,14 @@ typedef struct AccountBytes
 /* What one statement does to one account. */
 typedef struct AccountEntry
 {
-	AccountBytes bytes;
+	AccountBytes bytes; /* of the column; in a frame: of the account as text */
 	uint32 hash;
 	char status;
-	int64 n;             /* units of its rows */
-	QuotaCharge *charge; /* of a frame: its locked counters; NULL until then */
+	int64 n; /* units of its rows */
+
+	/* of a frame: */
+	QuotaCharge *charge; /* the locked counters; NULL until then */
+	uint64 read_at;      /* quota_consume_writes when they were read */
 } AccountEntry;
 
 static uint32
@@ -147,8 +150,10 @@ static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
-static bool judge_row(Frame *frame, const Attachment *attachment, AccountEntry *entry, int64 n, char **message);
-static QuotaCharge *lock_counters(Frame *frame, Datum account, const char *feature, int64 n, QuotaDecision *denied);
+static bool judge_row(Frame *frame, Datum account, int64 n, char **message);
+static int64 pending_units(const char *feature, AccountBytes bytes);
+static void lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDecision *decision);
+static AccountBytes bytes_of_text(Datum account);
 static HeapTuple mark_row(const Attachment *attachment, HeapTuple tuple, const char *message);
 static int compare_accounts(const void *a, const void *b);
 
@@ -237,6 +242,7 @@ quota_judge_row(PG_FUNCTION_ARGS)
 	int64 n;
 	int64 scratch;
 	AccountBytes bytes;
+	Datum account;
 	char *message;
 
 	read_attachment(trigdata, &attachment);
@@ -253,7 +259,8 @@ quota_judge_row(PG_FUNCTION_ARGS)
 		check_moved(trigdata->tg_relation, attachment.feature);
 		return PointerGetDatum(tuple);
 	}
-	if (judge_row(frame, &attachment, account_entry(frame->accounts, bytes), n, &message))
+	account = account_text(&attachment, bytes);
+	if (judge_row(frame, account, n, &message))
 		return PointerGetDatum(tuple);
 	if (attachment.mark)
 		return PointerGetDatum(mark_row(&attachment, tuple, message));
@@ -274,9 +281,11 @@ static void
 end_subtransaction(SubXactEvent event, SubTransactionId subid,
 				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		while (frames != NULL && frames->subid >= subid)
-			drop_frame(frames);
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (frames != NULL && frames->subid >= subid)
+		drop_frame(frames);
+	quota_consume_wrote();
 }
 
 static TriggerData *
@@ -630,64 +639,76 @@ drop_frame(Frame *frame)
 
 /* Whether a row of n units may go in; otherwise why not. */
 static bool
-judge_row(Frame *frame, const Attachment *attachment, AccountEntry *entry, int64 n, char **message)
+judge_row(Frame *frame, Datum account, int64 n, char **message)
 {
-	int64 sum = quota_decide_sum(entry->n, n);
+	AccountBytes bytes = bytes_of_text(account);
+	AccountEntry *entry = account_entry(frame->accounts, bytes);
+	int64 pending = pending_units(frame->feature, bytes);
+	int64 sum = quota_decide_sum(pending, n);
 	QuotaDecision decision;
 
-	if (entry->charge == NULL)
-	{
-		/* nothing is locked for an account that has no room: it may have some again later */
-		entry->charge = lock_counters(frame, account_text(attachment, entry->bytes), attachment->feature, n, &decision);
-		if (entry->charge == NULL)
-		{
-			*message = quota_decision_message(&decision);
-			return false;
-		}
-	}
-	else
+	/* a statement inside of this one may have charged, or given back */
+	if (entry->charge != NULL && entry->read_at == quota_consume_writes())
 	{
 		QuotaCharge *charge = entry->charge;
-		QuotaAccount who = {.account = charge->decision.account, .now = charge->decision.now};
+		QuotaAccount who = {.account = account, .now = charge->decision.now};
 
 		decision = quota_decision_make(&who, &charge->entitlement, charge->counters, sum);
 		quota_decision_enforce(&decision);
-		if (decision.verdict == QUOTA_BLOCK)
-		{
-			/* as if the rows before had been charged already */
-			decision.used += entry->n;
-			decision.n = n;
-			*message = quota_decision_message(&decision);
-			quota_decision_log(&decision);
-			return false;
-		}
 	}
-	entry->n = sum;
+	else
+		lock_counters(frame, entry, account, sum, &decision);
+	if (decision.verdict == QUOTA_BLOCK)
+	{
+		/* told as if the rows before had been charged already */
+		decision.used += pending;
+		decision.n = n;
+		*message = quota_decision_message(&decision);
+		quota_decision_log(&decision);
+		return false;
+	}
+	entry->n += n;
 	return true;
+}
+
+/* Units that rows of running statements have been let in with, and not been charged for yet. */
+static int64
+pending_units(const char *feature, AccountBytes bytes)
+{
+	int64 sum = 0;
+
+	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
+	{
+		AccountEntry *entry = strcmp(frame->feature, feature) == 0 ? accounts_lookup(frame->accounts, bytes) : NULL;
+
+		if (entry != NULL)
+			sum = quota_decide_sum(sum, entry->n);
+	}
+	return sum;
 }
 
 /*
  * Lock the counters of an account for the rest of the transaction, if there is
- * room for n units, and keep them in the frame; otherwise NULL, with the denial.
+ * room for n units, and keep them in the frame. An account that has no room is
+ * not locked: it may have some again later.
  */
-static QuotaCharge *
-lock_counters(Frame *frame, Datum account, const char *feature, int64 n, QuotaDecision *denied)
+static void
+lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDecision *decision)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaCharge *kept;
 	QuotaStore *store = quota_store_begin_write();
 	QuotaAccount loaded;
 	bool locked;
 
-	quota_consume_ask(charge, feature, n);
+	quota_consume_ask(charge, frame->feature, n);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, account, &loaded);
 		quota_consume_look(store, &loaded, charge, loaded.now);
-		charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, n);
-		quota_decision_enforce(&charge->decision);
-		if (charge->decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
+		*decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, n);
+		quota_decision_enforce(decision);
+		if (decision->verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
@@ -696,18 +717,22 @@ lock_counters(Frame *frame, Datum account, const char *feature, int64 n, QuotaDe
 			quota_store_refresh(store);
 	} while (!locked);
 	quota_store_end(store);
+	if (decision->verdict == QUOTA_BLOCK)
+		return;
 
-	if (charge->decision.verdict == QUOTA_BLOCK)
-	{
-		*denied = charge->decision;
-		quota_decision_log(denied);
-		return NULL;
-	}
-	kept = MemoryContextAlloc(frame->context, sizeof(QuotaCharge));
-	*kept = *charge;
-	kept->decision.account = PointerGetDatum(MemoryContextAlloc(frame->context, VARSIZE_ANY(DatumGetPointer(account))));
-	memcpy(DatumGetPointer(kept->decision.account), DatumGetPointer(account), VARSIZE_ANY(DatumGetPointer(account)));
-	return kept;
+	if (entry->charge == NULL)
+		entry->charge = MemoryContextAlloc(frame->context, sizeof(QuotaCharge));
+	*entry->charge = *charge;
+	entry->charge->decision.now = loaded.now;
+	entry->read_at = quota_consume_writes();
+}
+
+static AccountBytes
+bytes_of_text(Datum account)
+{
+	text *string = DatumGetTextPP(account);
+
+	return (AccountBytes){VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
 }
 
 static HeapTuple

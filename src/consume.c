@@ -26,6 +26,9 @@
 #include "argument.h"
 #include "guc.h"
 
+/* changes with each write of a counter by this backend, also by one that is undone */
+static uint64 writes = 0;
+
 static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
@@ -201,6 +204,22 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 	}
 }
 
+/*
+ * A number that is another after every write of a counter by this backend:
+ * whoever keeps what it read compares it.
+ */
+uint64
+quota_consume_writes(void)
+{
+	return writes;
+}
+
+void
+quota_consume_wrote(void)
+{
+	writes++;
+}
+
 /* The common body of consume, enforce and record. */
 static QuotaCharge *
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
@@ -244,6 +263,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 static bool
 write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 {
+	quota_consume_wrote();
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
 			if (!quota_store_add(store, &charges[i].counters[j], charges[i].deltas[j]))

@@ -90,8 +90,7 @@ quota_guc_timezone(void)
 }
 
 /*
- * Reads the time without timestamptz_in, which would throw where a check hook
- * must return false.
+ * Reads the time as the server does for recovery_target_time.
  */
 static bool
 check_now(char **newval, void **extra, GucSource source pg_attribute_unused())

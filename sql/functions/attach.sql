@@ -39,18 +39,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
-	RETURNS void
+CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
+	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	found_any boolean := false;
+	dropped boolean := false;
 	t record;
 BEGIN
-	IF "table" IS NULL OR feature IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'table and feature must not be null';
-	END IF;
 	FOR t IN
 		SELECT tgrelid::regclass AS relation, tgname
 		FROM pg_trigger
@@ -59,9 +56,98 @@ BEGIN
 			AND tgparentid = 0
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.relation);
-		found_any := true;
+		dropped := true;
 	END LOOP;
-	IF NOT found_any THEN
+	RETURN dropped;
+END $$;
+COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
+	'drops the triggers of an attached feature from a table and its partitions; false: there were none';
+
+/*
+ * Statement triggers fire for the table that a statement names, so that each
+ * partition has its own.
+ */
+CREATE OR REPLACE FUNCTION quota.create_statement_triggers(relation regclass, feature text, on_block text, arguments text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows '
+		'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
+		'quota_charge_' || feature, relation, arguments);
+	IF on_block <> 'raise' THEN
+		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
+			'FOR EACH STATEMENT EXECUTE FUNCTION quota.begin_rows(%s)',
+			'quota_begin_' || feature, relation, arguments);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.create_statement_triggers(regclass, text, text, text) IS
+	'makes the statement triggers of an attached feature on one table';
+
+/*
+ * Partitions that come later. A SECURITY DEFINER, since whoever makes a
+ * partition need hold no right on the trigger functions; it only copies the
+ * triggers that the partitioned table has.
+ */
+CREATE OR REPLACE FUNCTION quota.follow_partitions()
+	RETURNS event_trigger
+	LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing record;
+	other name;
+	arguments text[];
+BEGIN
+	FOR missing IN
+		WITH changed AS (
+			SELECT DISTINCT pg_partition_root(c.objid) AS root
+			FROM pg_event_trigger_ddl_commands() c JOIN pg_class r ON r.oid = c.objid
+			WHERE c.classid = 'pg_class'::regclass AND (r.relispartition OR r.relkind = 'p')
+		)
+		SELECT p.relid::regclass AS relation, t.tgname, t.tgargs, t.tgnargs
+		FROM changed
+			JOIN pg_trigger t ON t.tgrelid = root
+				AND t.tgfoid = 'quota.charge_rows'::regproc
+			CROSS JOIN pg_partition_tree(root) p
+			LEFT JOIN pg_trigger have ON have.tgrelid = p.relid AND have.tgname = t.tgname
+		WHERE have.tgfoid IS DISTINCT FROM t.tgfoid OR have.tgargs IS DISTINCT FROM t.tgargs
+	LOOP
+		/* tgargs: each argument is followed by a byte 0 */
+		SELECT array_agg(convert_from(decode(a, 'escape'), getdatabaseencoding()) ORDER BY n) INTO arguments
+		FROM string_to_table(encode(missing.tgargs, 'escape'), '\000') WITH ORDINALITY u (a, n)
+		WHERE n <= missing.tgnargs;
+		FOR other IN
+			SELECT tgname FROM pg_trigger
+			WHERE tgrelid = missing.relation
+				AND tgname IN ('quota_charge_' || arguments[1], 'quota_begin_' || arguments[1])
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', other, missing.relation);
+		END LOOP;
+		PERFORM quota.create_statement_triggers(missing.relation, arguments[1], arguments[4],
+			(SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n)));
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION quota.follow_partitions() IS
+	'gives a new partition the statement triggers of its partitioned table';
+
+CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TABLE AS')
+	EXECUTE FUNCTION quota.follow_partitions();
+COMMENT ON EVENT TRIGGER quota_follow_partitions IS
+	'partitions made after quota_attach are charged as those before';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF "table" IS NULL OR feature IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'table and feature must not be null';
+	END IF;
+	IF NOT quota.drop_triggers("table", feature) THEN
 		RAISE undefined_object USING
 			MESSAGE = format('feature "%s" is not attached to table %s', feature, "table");
 	END IF;
@@ -87,6 +173,7 @@ DECLARE
 	feature_kind text;
 	arguments text;
 	relation regclass;
+	generated name;
 	has_rows boolean;
 BEGIN
 	IF "table" IS NULL OR quota_attach.feature IS NULL OR account_column IS NULL OR on_block IS NULL OR backfill IS NULL THEN
@@ -98,6 +185,11 @@ BEGIN
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relkind IN ('r', 'p')) THEN
 		RAISE wrong_object_type USING MESSAGE = format('%s is not a table', "table");
+	ELSIF EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relispartition) THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('%s is a partition', "table"),
+			DETAIL = 'Rows that come by way of its parent would not be charged.',
+			HINT = 'Attach the partitioned table.';
 	END IF;
 	SELECT f.kind INTO feature_kind FROM quota.features f WHERE f.feature = quota_attach.feature;
 	IF NOT FOUND THEN
@@ -136,9 +228,9 @@ BEGIN
 				MESSAGE = 'on_block mark needs status_column and blocked_status';
 		END IF;
 		PERFORM quota.column_type("table", status_column);
-		/* an error now rather than at each row */
-		EXECUTE (SELECT format('SELECT %L::%s', blocked_status, format_type(atttypid, atttypmod))
-			FROM pg_attribute WHERE attrelid = "table" AND attname = status_column);
+		/* an error now rather than at each row, of the column's own type and length */
+		EXECUTE format('SELECT jsonb_populate_record(NULL::%s, %L)', "table",
+			jsonb_build_object(status_column, blocked_status));
 		IF message_column IS NOT NULL
 			AND quota.column_type("table", message_column) <> ALL ('{text,varchar,bpchar}'::regtype[]) THEN
 			RAISE datatype_mismatch USING
@@ -151,26 +243,26 @@ BEGIN
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 
-	IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = "table" AND tgname = 'quota_charge_' || quota_attach.feature) THEN
-		PERFORM @extschema@.quota_detach("table", quota_attach.feature);
+	SELECT attname INTO generated FROM pg_attribute
+	WHERE attrelid = "table" AND attgenerated <> '' AND on_block <> 'raise'
+		AND attname IN (account_column, amount_column, status_column, message_column)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE feature_not_supported USING
+			MESSAGE = format('column "%s" is generated', generated),
+			DETAIL = format('With on_block %s a row is judged before generated columns are known.', on_block),
+			HINT = 'Use on_block raise.';
 	END IF;
+
+	PERFORM quota.drop_triggers("table", quota_attach.feature);
 	SELECT string_agg(quote_literal(COALESCE(a, '')), ', ' ORDER BY n) INTO arguments
 	FROM unnest(ARRAY[quota_attach.feature, account_column, amount_column, on_block,
 		status_column, blocked_status, message_column]) WITH ORDINALITY u (a, n);
-
-	/* statement triggers fire for the table that a statement names: each partition has its own */
 	FOR relation IN SELECT "table" UNION SELECT relid FROM pg_partition_tree("table") LOOP
-		EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows '
-			'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
-			'quota_charge_' || quota_attach.feature, relation, arguments);
-		IF on_block <> 'raise' THEN
-			EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
-				'FOR EACH STATEMENT EXECUTE FUNCTION quota.begin_rows(%s)',
-				'quota_begin_' || quota_attach.feature, relation, arguments);
-		END IF;
+		PERFORM quota.create_statement_triggers(relation, quota_attach.feature, on_block, arguments);
 	END LOOP;
 	IF on_block <> 'raise' THEN
-		/* zz: after the triggers of others, which may change the row */
+		/* zz: after the triggers of others, which may change the row; partitions inherit it */
 		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
 			'FOR EACH ROW EXECUTE FUNCTION quota.judge_row(%s)',
 			'zz_quota_judge_' || quota_attach.feature, "table", arguments);

@@ -94,16 +94,18 @@ COMMENT ON FUNCTION @extschema@.quota_export() IS
 	'the catalogue as the document that quota_apply takes';
 
 /*
- * A member of the document that must be an object (nothing: an empty one) with
- * no other keys than those named; any where `keys` is NULL.
+ * A part of the document that must be an object; nothing stands for an empty
+ * one. members: the type of each key that it may have, '' for any; NULL: all
+ * keys may be there, each with an object.
  */
-CREATE OR REPLACE FUNCTION quota.document_object(value jsonb, path text, keys text[])
+CREATE OR REPLACE FUNCTION quota.document_object(value jsonb, path text, members jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	unknown text;
+	member record;
+	wanted text;
 BEGIN
 	IF value IS NULL THEN
 		RETURN '{}';
@@ -111,15 +113,21 @@ BEGIN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('%s must be a JSON object, not %s', path, jsonb_typeof(value));
 	END IF;
-	SELECT k INTO unknown FROM jsonb_object_keys(value) k WHERE k <> ALL (keys) LIMIT 1;
-	IF FOUND THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('%s has the unknown key "%s"', path, unknown),
-			HINT = format('Known here: %s.', COALESCE(NULLIF(array_to_string(keys, ', '), ''), 'none'));
-	END IF;
+	FOR member IN SELECT e.key, jsonb_typeof(e.value) AS type FROM jsonb_each(value) e LOOP
+		wanted := CASE WHEN members IS NULL THEN 'object' ELSE members->>member.key END;
+		IF wanted IS NULL THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('%s has the unknown key "%s"', path, member.key),
+				HINT = format('Known here: %s.', COALESCE(
+					(SELECT string_agg(k, ', ') FROM jsonb_object_keys(members) k), 'none'));
+		ELSIF wanted NOT IN ('', member.type) AND (member.type <> 'null' OR wanted = 'object') THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('%s.%s must be a JSON %s, not %s', path, member.key, wanted, member.type);
+		END IF;
+	END LOOP;
 	RETURN value;
 END $$;
-COMMENT ON FUNCTION quota.document_object(jsonb, text, text[]) IS 'checks one object of a plan document';
+COMMENT ON FUNCTION quota.document_object(jsonb, text, jsonb) IS 'checks one object of a plan document';
 
 /*
  * What differs between two documents of quota_export, for one of their members.
@@ -149,49 +157,52 @@ DECLARE
 	after jsonb;
 	features jsonb;
 	plans jsonb;
+	any_feature jsonb;
+	any_period jsonb;
 	item record;
 	part record;
 	leaf record;
-	used_by bigint;
 BEGIN
 	IF document IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'document must not be null';
 	END IF;
-	PERFORM quota.document_object(document, 'document', '{features,plans}');
-	features := quota.document_object(document->'features', 'features',
-		ARRAY(SELECT jsonb_object_keys(document->'features') WHERE jsonb_typeof(document->'features') = 'object'));
-	plans := quota.document_object(document->'plans', 'plans',
-		ARRAY(SELECT jsonb_object_keys(document->'plans') WHERE jsonb_typeof(document->'plans') = 'object'));
-
 	/* every check before the first write, so that an error names the document's fault */
-	FOR item IN SELECT key, value, format('features.%s', key) AS path FROM jsonb_each(features) LOOP
-		PERFORM quota.document_object(item.value, item.path, '{kind,unit,description,ledger}');
+	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}');
+	features := quota.document_object(document->'features', 'features', NULL);
+	plans := quota.document_object(document->'plans', 'plans', NULL);
+	any_feature := (SELECT COALESCE(jsonb_object_agg(key, ''), '{}') FROM jsonb_each(features));
+	any_period := (SELECT jsonb_object_agg(p, 'object') FROM unnest(enum_range(NULL::@extschema@.quota_period)) p);
+	FOR item IN SELECT key, value, 'features.' || key AS path FROM jsonb_each(features) LOOP
+		PERFORM quota.document_object(item.value, item.path,
+			'{"kind": "string", "unit": "string", "description": "string", "ledger": "boolean"}');
 		IF item.value->>'kind' IS NULL THEN
-			RAISE invalid_parameter_value USING MESSAGE = format('%s has no kind', item.path);
+			RAISE invalid_parameter_value USING MESSAGE = item.path || ' has no kind';
 		END IF;
 	END LOOP;
-	FOR item IN SELECT key, value, format('plans.%s', key) AS path FROM jsonb_each(plans) LOOP
-		PERFORM quota.document_object(item.value, item.path,
-			'{name,description,price,currency,billing_interval,default,visible,display_order,rate_multiplier,metadata,limits,features}');
-		FOR part IN SELECT key, value, format('%s.limits.%s', item.path, key) AS path
-			FROM jsonb_each(quota.document_object(item.value->'limits', item.path || '.limits',
-				ARRAY(SELECT jsonb_object_keys(features))))
+	FOR item IN SELECT key, value, 'plans.' || key AS path FROM jsonb_each(plans) LOOP
+		PERFORM quota.document_object(item.value, item.path, '{"name": "string", "description": "string",
+			"price": "number", "currency": "string", "billing_interval": "string", "default": "boolean",
+			"visible": "boolean", "display_order": "number", "rate_multiplier": "number",
+			"metadata": "object", "limits": "object", "features": "object"}');
+		PERFORM quota.document_object(item.value->'features', item.path || '.features', any_feature);
+		FOR part IN
+			SELECT key, value, format('%s.limits.%s', item.path, key) AS path
+			FROM jsonb_each(quota.document_object(item.value->'limits', item.path || '.limits', any_feature))
 		LOOP
-			FOR leaf IN SELECT key, value, format('%s.%s', part.path, key) AS path
-				FROM jsonb_each(quota.document_object(part.value, part.path,
-					enum_range(NULL::@extschema@.quota_period)::text[]))
+			FOR leaf IN
+				SELECT key, value, format('%s.%s', part.path, key) AS path
+				FROM jsonb_each(quota.document_object(part.value, part.path, any_period))
 			LOOP
-				PERFORM quota.document_object(leaf.value, leaf.path,
-					'{limit,on_limit,warn_ratio,block_ratio,overage_price,overage_cap,burst}');
+				PERFORM quota.document_object(leaf.value, leaf.path, '{"limit": "number", "on_limit": "string",
+					"warn_ratio": "number", "block_ratio": "number", "overage_price": "number",
+					"overage_cap": "number", "burst": "number"}');
 				IF NOT leaf.value ? 'limit' THEN
 					RAISE invalid_parameter_value USING
-						MESSAGE = format('%s has no limit', leaf.path),
+						MESSAGE = leaf.path || ' has no limit',
 						HINT = 'A limit of null means unlimited.';
 				END IF;
 			END LOOP;
 		END LOOP;
-		PERFORM quota.document_object(item.value->'features', item.path || '.features',
-			ARRAY(SELECT jsonb_object_keys(features)));
 	END LOOP;
 	IF (SELECT count(*) > 1 FROM jsonb_each(plans) WHERE (value->>'default')::boolean) THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'more than one plan is the default';
@@ -222,6 +233,13 @@ BEGIN
 	END IF;
 	DELETE FROM quota.plans p WHERE NOT plans ? p.plan;
 	DELETE FROM quota.features f WHERE NOT features ? f.feature;
+	/* limits of another kind than the feature will be would not let it change */
+	DELETE FROM quota.plan_limits l
+	USING quota.features f
+	WHERE f.feature = l.feature AND f.kind <> features->f.feature->>'kind';
+	DELETE FROM quota.plan_features v
+	USING quota.features f
+	WHERE f.feature = v.feature AND f.kind <> features->f.feature->>'kind';
 	DELETE FROM quota.plan_limits l
 	WHERE document #> ARRAY['plans', l.plan, 'limits', l.feature, l.period::text] IS NULL;
 	DELETE FROM quota.plan_features v

@@ -11,12 +11,20 @@ DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
 BEGIN
-	IF level IS NULL OR level NOT IN ('app', 'reader', 'admin') THEN
+	IF level IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
+	ELSIF level NOT IN ('app', 'reader', 'admin') THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('level "%s" does not exist', level),
 			HINT = 'There are: app, reader, admin.';
 	END IF;
-	RETURN NEXT 'USAGE ON SCHEMA @extschema@';
+	/* where everybody may use the schema already, there is nothing to take back later */
+	IF NOT has_schema_privilege('public', '@extschema@'::regnamespace, 'USAGE') THEN
+		RETURN NEXT 'USAGE ON SCHEMA @extschema@';
+	END IF;
+	RETURN QUERY
+		SELECT 'USAGE ON TYPE ' || t
+		FROM unnest(ARRAY['@extschema@.quota_period', '@extschema@.quota_verdict', '@extschema@.quota_decision']::regtype[]) t;
 	RETURN QUERY
 		SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
@@ -26,7 +34,7 @@ BEGIN
 			AND CASE level
 				WHEN 'app' THEN p.proname = ANY (decide || charge)
 				WHEN 'reader' THEN p.proname = ANY (decide || '{quota_export,quota_preset}'::text[])
-				ELSE p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants')
+				ELSE p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role')
 			END
 		ORDER BY p.oid;
 	IF level <> 'app' THEN
@@ -37,6 +45,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.grants(text) IS 'what quota_allow grants for a level, in the words of GRANT';
 
+/*
+ * GRANT takes the word public for everybody: a role must be one.
+ */
+CREATE OR REPLACE FUNCTION quota.check_role(role text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF role IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
+	ELSIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', role);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';
+
 CREATE OR REPLACE FUNCTION @extschema@.quota_allow(role text, level text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -45,9 +70,7 @@ AS $$
 DECLARE
 	privilege text;
 BEGIN
-	IF role IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
-	END IF;
+	PERFORM quota.check_role(role);
 	FOR privilege IN SELECT quota.grants(level) LOOP
 		EXECUTE format('GRANT %s TO %I', privilege, role);
 	END LOOP;
@@ -63,13 +86,8 @@ AS $$
 DECLARE
 	privilege text;
 BEGIN
-	IF role IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
-	END IF;
-	FOR privilege IN
-		/* USAGE on the extension's schema stays: others' objects may live there */
-		SELECT g FROM quota.grants('admin') g WHERE g <> 'USAGE ON SCHEMA @extschema@'
-	LOOP
+	PERFORM quota.check_role(role);
+	FOR privilege IN SELECT quota.grants('admin') LOOP
 		EXECUTE format('REVOKE %s FROM %I', privilege, role);
 	END LOOP;
 END $$;

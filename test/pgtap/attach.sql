@@ -290,7 +290,7 @@ CREATE FUNCTION failing_twin() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	BEGIN
 		IF NEW.note IS NULL THEN
-			INSERT INTO s (account, note) VALUES (NEW.account, 'twin'), (NEW.account, (1 / 0)::text);
+			INSERT INTO s (account, note) SELECT NEW.account, 'twin ' || 1 / g FROM generate_series(1, 0, -1) g;
 		END IF;
 	EXCEPTION WHEN division_by_zero THEN
 		NULL;

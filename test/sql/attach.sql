@@ -84,13 +84,20 @@ INSERT INTO runs_low VALUES (2, 'p'), (3, 'p');
 UPDATE runs SET id = id + 10 WHERE id < 10;
 SELECT * FROM runs ORDER BY id;
 SELECT used FROM quota.usage WHERE account = 'p';
+-- a partition that comes later is charged as well, and so is one that is attached
 CREATE TABLE runs_later PARTITION OF runs FOR VALUES FROM (20) TO (30);
 INSERT INTO runs VALUES (21, 'q');
-INSERT INTO runs_later VALUES (22, 'q');
-UPDATE runs SET id = 23 WHERE id = 11;
+INSERT INTO runs_later VALUES (22, 'q'), (23, 'q'), (24, 'q');
+UPDATE runs SET id = 25 WHERE id = 13;
 SELECT quota_attach('runs', 'report', 'account', on_block => 'raise', backfill => false);
-UPDATE runs SET id = 23 WHERE id = 11;
-INSERT INTO runs_later SELECT 24, 'q' FROM generate_series(1, 3);
+CREATE TABLE runs_apart (LIKE runs);
+ALTER TABLE runs ATTACH PARTITION runs_apart FOR VALUES FROM (30) TO (40);
+INSERT INTO runs_apart SELECT 34, 'r' FROM generate_series(1, 4);
+SELECT quota_attach('runs_later', 'report', 'account');
+-- without the trigger that opens a frame, a row is not taken for one that moves
+SELECT quota_attach('runs', 'report', 'account', on_block => 'skip', backfill => false);
+DROP TRIGGER quota_begin_report ON runs_low;
+INSERT INTO runs_low VALUES (4, 's');
 DROP TABLE runs;
 
 -- what cannot be attached
