@@ -183,7 +183,7 @@ FROM (VALUES
 		'plans.p.limits.x.month has the unknown key "cap"'),
 	('{"plans": {"p": {"default": true}, "q": {"default": true}}}', 'more than one plan is the default')
 ) bad (bad, message);
-SELECT is(error_of($$SELECT quota_apply('{"plan": {}}')$$)->>'hint', 'Known here: features, plans.', 'what is known is told');
+SELECT is(error_of($$SELECT quota_apply('{"plan": {}}')$$)->>'hint', 'Known here: plans, features.', 'what is known is told');
 SELECT is(error_of($$SELECT quota_apply('{"plans": {"p": {"features": {"x": true}}}}')$$)->>'hint', 'Known here: none.', 'also when nothing is');
 SELECT is(error_of($$SELECT quota_apply('{"features": {"x": {"kind": "counter"}}, "plans": {"p": {"limits": {"x": {"day": {}}}}}}')$$)->>'hint',
 	'A limit of null means unlimited.', 'how to say unlimited');
@@ -195,23 +195,23 @@ DELETE FROM quota.usage;
 SELECT throws_ok(format('SELECT quota_apply(%L)', format('{"features": {"x": {"kind": "counter"}}, "plans": {"p": {"limits": {"x": {"month": {"limit": 1, %s}}}}}}', bad)),
 	state, NULL, bad)
 FROM (VALUES
-	('"limit": -1', '23514'), ('"limit": 1.5', '22P02'), ('"limit": "many"', '22P02'), ('"limit": true', '22P02'), ('"limit": [1]', '22P02'),
+	('"limit": -1', '23514'), ('"limit": 1.5', '22P02'), ('"limit": "many"', '22023'), ('"limit": true', '22023'), ('"limit": [1]', '22023'),
 	('"limit": 9223372036854775808', '22003'),
-	('"on_limit": "maybe"', '23514'), ('"warn_ratio": -0.5', '23514'), ('"warn_ratio": "NaN"', '23514'), ('"warn_ratio": "high"', '22P02'),
-	('"block_ratio": -1', '23514'), ('"block_ratio": {}', '22P02'), ('"overage_price": -1', '23514'), ('"overage_cap": -1', '23514'),
+	('"on_limit": "maybe"', '23514'), ('"warn_ratio": -0.5', '23514'), ('"warn_ratio": "NaN"', '22023'), ('"warn_ratio": "high"', '22023'),
+	('"block_ratio": -1', '23514'), ('"block_ratio": {}', '22023'), ('"overage_price": -1', '23514'), ('"overage_cap": -1', '23514'),
 	('"burst": 0', '23514')
 ) bad (bad, state);
 SELECT throws_ok(format('SELECT quota_apply(%L)', format('{"plans": {"p": {%s}}}', bad)), state, NULL, bad)
 FROM (VALUES
-	('"price": -1', '23514'), ('"price": "cheap"', '22P02'), ('"price": "Infinity"', '23514'), ('"currency": "usd"', '23514'),
-	('"currency": "DOLLAR"', '22001'), ('"billing_interval": "now"', '23514'), ('"default": "perhaps"', '22P02'), ('"visible": {}', '22P02'),
-	('"display_order": 1.5', '22P02'), ('"display_order": 3000000000', '22003'), ('"rate_multiplier": 0', '23514'), ('"metadata": [1]', '23514'),
+	('"price": -1', '23514'), ('"price": "cheap"', '22023'), ('"price": "Infinity"', '22023'), ('"currency": "usd"', '23514'),
+	('"currency": "DOLLAR"', '22001'), ('"billing_interval": "now"', '23514'), ('"default": "perhaps"', '22023'), ('"visible": {}', '22023'),
+	('"display_order": 1.5', '22P02'), ('"display_order": 3000000000', '22003'), ('"rate_multiplier": 0', '23514'), ('"metadata": [1]', '22023'),
 	('"name": ""', '23514')
 ) bad (bad, state);
 SELECT throws_ok(format('SELECT quota_apply(%L)', bad), state, NULL, bad)
 FROM (VALUES
 	('{"features": {"x": {"kind": "meter"}}}', '23514'), ('{"features": {"": {"kind": "counter"}}}', '23514'),
-	('{"features": {"x": {"kind": "counter", "ledger": "perhaps"}}}', '22P02'), ('{"features": {"x": {"kind": "counter", "unit": ""}}}', '23514'),
+	('{"features": {"x": {"kind": "counter", "ledger": "perhaps"}}}', '22023'), ('{"features": {"x": {"kind": "counter", "unit": ""}}}', '23514'),
 	('{"plans": {"": {}}}', '23514'),
 	('{"features": {"x": {"kind": "flag"}}, "plans": {"p": {"limits": {"x": {"month": {"limit": 1}}}}}}', '23514'),
 	('{"features": {"x": {"kind": "gauge"}}, "plans": {"p": {"limits": {"x": {"month": {"limit": 1}}}}}}', '23514'),

@@ -117,8 +117,8 @@ SELECT is_empty($$
 	$$, 'every function in PL/pgSQL or SQL sets search_path');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body');
-SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)')$$,
-	'quota_plan_with alone is SECURITY DEFINER');
+SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)'), ('quota.follow_partitions()')$$,
+	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
 

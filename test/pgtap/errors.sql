@@ -148,7 +148,7 @@ SELECT is((SELECT count(*) FROM quota.usage), 0::bigint, 'nothing of this was ch
 /* Rights. */
 SELECT throws_ok($$SELECT quota_allow('postgres', NULL)$$, '22004', NULL, 'allow: no level');
 SELECT throws_ok($$SELECT quota_allow('postgres', '')$$, '22023', 'level "" does not exist', 'allow: an empty level');
-SELECT throws_ok($$SELECT quota_allow('', 'app')$$, '42601', NULL, 'allow: an empty role');
+SELECT throws_ok($$SELECT quota_allow('', 'app')$$, '42704', NULL, 'allow: an empty role');
 
 SELECT * FROM finish();
 ROLLBACK;
