@@ -550,6 +550,7 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	Sum *sums = MemoryContextAllocHuge(CurrentMemoryContext, Max(accounts->members, 1) * sizeof(Sum));
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old;
+	QuotaStore *store;
 	accounts_iterator iterator;
 	AccountEntry *entry;
 	uint64 count = 0;
@@ -559,18 +560,22 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 		sums[count++] = (Sum){account_text(attachment, entry->bytes), entry->n};
 	qsort(sums, count, sizeof(Sum), compare_accounts);
 
+	if (count == 0)
+		return;
+	store = quota_store_begin_write();
 	old = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < count; i++)
 	{
 		QuotaCharge charge;
 
 		quota_consume_ask(&charge, attachment->feature, sums[i].n);
-		quota_consume_charge(sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
+		quota_consume_charge(store, sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
 			quota_decision_raise(&charge.decision);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
+	quota_store_end(store);
 	MemoryContextDelete(context);
 }
 

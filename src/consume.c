@@ -63,6 +63,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_record)
 QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaStore *store;
 	QuotaCharge *charges;
 	int count;
 
@@ -72,7 +73,9 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 				 errmsg("amounts must not be null")));
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	quota_consume_charge(account, charges, count, QUOTA_CHARGE_JUDGED);
+	store = quota_store_begin_write();
+	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
+	quota_store_end(store);
 	for (int i = 0; i < count; i++)
 		quota_decision_put(&charges[i].decision, rsinfo->setResult);
 	return (Datum) 0;
@@ -132,7 +135,8 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 /*
  * Charge an account, all or nothing.
  *
- * account: text of 1 to 255 bytes. charges: as quota_consume_ask prepared them,
+ * store: begun for writing; several accounts may be charged one after the
+ * other, none twice. account: text of 1 to 255 bytes. charges: as quota_consume_ask prepared them,
  * no feature twice; they are put into the order in which they are locked, and
  * each gets its decision, whose figures count this call where it was charged.
  * Returns whether it was charged.
@@ -143,9 +147,8 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
  * the charge. A denial locks nothing, unless others came first.
  */
 bool
-quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
 {
-	QuotaStore *store = quota_store_begin_write();
 	QuotaAccount loaded;
 	bool charged;
 
@@ -160,8 +163,6 @@ quota_consume_charge(Datum account, QuotaCharge *charges, int count, QuotaCharge
 			break;
 		quota_store_refresh(store);
 	}
-	quota_store_end(store);
-
 	for (int i = 0; i < count; i++)
 	{
 		QuotaDecision *decision = &charges[i].decision;
@@ -225,11 +226,14 @@ static QuotaCharge *
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaStore *store;
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	quota_argument_not_yet(fcinfo, 3, "key");
 	quota_argument_not_yet(fcinfo, 4, "metadata");
-	quota_consume_charge(account, charge, 1, mode);
+	store = quota_store_begin_write();
+	quota_consume_charge(store, account, charge, 1, mode);
+	quota_store_end(store);
 	return charge;
 }
 
@@ -278,6 +282,7 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 static void
 take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows)
 {
+	quota_store_refresh(store);
 	for (int i = 0; i <= count; i++)
 		for (int j = 0; j < (i < count ? charges[i].entitlement.count : windows); j++)
 			if (!quota_store_add(store, &charges[i].counters[j], -charges[i].deltas[j]))

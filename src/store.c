@@ -78,7 +78,6 @@ enum
 	PLAN_FEATURES_FEATURE = 2,
 	PLAN_FEATURES_VALUE = 3,
 
-	ACCOUNTS_ACCOUNT = 1,
 	ACCOUNTS_PLAN = 4,
 	ACCOUNTS_STATUS = 5,
 	ACCOUNTS_TRIAL_ENDS_AT = 6,
@@ -133,15 +132,29 @@ typedef struct Oids
 	Oid plan_with;
 } Oids;
 
+/* A table that is looked into by primary key, time and again. */
+typedef struct Probe
+{
+	Relation rel; /* NULL: not open */
+	Relation index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} Probe;
+
 struct QuotaStore
 {
+	MemoryContext context;
 	bool write;
+	bool written;   /* since the last CommandCounterIncrement */
 	int conflicts;  /* charges that met a newer version */
 	Snapshot now;   /* of what accounts are entitled to */
 	Snapshot as_of; /* of use */
 	Relation usage;
+	Probe accounts;
+	Probe counters;
 	EState *estate; /* NULL until a row needs index entries */
 	ResultRelInfo *result;
+	TupleTableSlot *new_row;
 };
 
 static Oids oids;
@@ -155,6 +168,11 @@ static const Oids *get_oids(void);
 static void resolve(Oids *found);
 static Relation open_table(Table table, LOCKMODE lock);
 static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
+static bool probe_row(QuotaStore *store, Probe *probe, Table table, Snapshot snapshot, int nkeys, ScanKey keys);
+static void probe_done(Probe *probe);
+static void close_probe(Probe *probe);
+static void make_visible(QuotaStore *store);
+static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
@@ -362,6 +380,7 @@ quota_store_begin_read(void)
 {
 	QuotaStore *store = palloc0(sizeof(QuotaStore));
 
+	store->context = CurrentMemoryContext;
 	store->usage = open_table(USAGE, AccessShareLock);
 	take_snapshots(store);
 	return store;
@@ -374,6 +393,7 @@ quota_store_begin_write(void)
 
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
+	store->context = CurrentMemoryContext;
 	store->write = true;
 	store->usage = open_table(USAGE, RowExclusiveLock);
 	take_snapshots(store);
@@ -384,6 +404,7 @@ quota_store_begin_write(void)
 void
 quota_store_refresh(QuotaStore *store)
 {
+	make_visible(store);
 	drop_snapshots(store);
 	take_snapshots(store);
 }
@@ -391,6 +412,7 @@ quota_store_refresh(QuotaStore *store)
 void
 quota_store_end(QuotaStore *store)
 {
+	make_visible(store);
 	drop_snapshots(store);
 	if (store->estate != NULL)
 	{
@@ -407,35 +429,27 @@ quota_store_end(QuotaStore *store)
 bool
 quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
-	Relation rel = open_table(ACCOUNTS, AccessShareLock);
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	bool found;
+	Datum *values;
+	bool *nulls;
 
-	ScanKeyInit(&key, ACCOUNTS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	scan = begin_scan(rel, store->now, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-	{
-		Datum *values;
-		bool *nulls;
-
-		deform(tuple, rel, &values, &nulls);
-		copy_text(row->plan, sizeof(row->plan), values[ACCOUNTS_PLAN - 1], nulls[ACCOUNTS_PLAN - 1]);
-		copy_text(row->next_plan, sizeof(row->next_plan), values[ACCOUNTS_NEXT_PLAN - 1], nulls[ACCOUNTS_NEXT_PLAN - 1]);
-		row->status = name_number(status_names, values[ACCOUNTS_STATUS - 1]);
-		row->bypass = DatumGetBool(values[ACCOUNTS_BYPASS - 1]);
-		row->trial_ends_at = nulls[ACCOUNTS_TRIAL_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_TRIAL_ENDS_AT - 1]);
-		row->plan_ends_at = nulls[ACCOUNTS_PLAN_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_PLAN_ENDS_AT - 1]);
-		row->has_anchor = !nulls[ACCOUNTS_CYCLE_ANCHOR - 1];
-		row->cycle_anchor = row->has_anchor ? DatumGetTimestampTz(values[ACCOUNTS_CYCLE_ANCHOR - 1]) : 0;
-		row->timezone = nulls[ACCOUNTS_TIMEZONE - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_TIMEZONE - 1]);
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return found;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, account);
+	if (!probe_row(store, &store->accounts, ACCOUNTS, store->now, 1, &key))
+		return false;
+	slot_getsomeattrs(store->accounts.slot, ACCOUNTS_BYPASS);
+	values = store->accounts.slot->tts_values;
+	nulls = store->accounts.slot->tts_isnull;
+	copy_text(row->plan, sizeof(row->plan), values[ACCOUNTS_PLAN - 1], nulls[ACCOUNTS_PLAN - 1]);
+	copy_text(row->next_plan, sizeof(row->next_plan), values[ACCOUNTS_NEXT_PLAN - 1], nulls[ACCOUNTS_NEXT_PLAN - 1]);
+	row->status = name_number(status_names, values[ACCOUNTS_STATUS - 1]);
+	row->bypass = DatumGetBool(values[ACCOUNTS_BYPASS - 1]);
+	row->trial_ends_at = nulls[ACCOUNTS_TRIAL_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_TRIAL_ENDS_AT - 1]);
+	row->plan_ends_at = nulls[ACCOUNTS_PLAN_ENDS_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[ACCOUNTS_PLAN_ENDS_AT - 1]);
+	row->has_anchor = !nulls[ACCOUNTS_CYCLE_ANCHOR - 1];
+	row->cycle_anchor = row->has_anchor ? DatumGetTimestampTz(values[ACCOUNTS_CYCLE_ANCHOR - 1]) : 0;
+	row->timezone = nulls[ACCOUNTS_TIMEZONE - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_TIMEZONE - 1]);
+	probe_done(&store->accounts);
+	return true;
 }
 
 /* The overrides of an account, also those that have expired, in any order. */
@@ -478,30 +492,22 @@ void
 quota_store_read(QuotaStore *store, QuotaCounter *counter)
 {
 	ScanKeyData keys[4];
-	SysScanDesc scan;
-	HeapTuple tuple;
+	bool isnull;
 
-	ScanKeyInit(&keys[0], USAGE_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, counter->key.account);
-	text_key(&keys[1], USAGE_FEATURE, counter->key.feature);
-	ScanKeyInit(&keys[2], USAGE_PERIOD, BTEqualStrategyNumber, F_ENUM_EQ,
+	counter->used = 0;
+	counter->version = NULL;
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, counter->key.account);
+	text_key(&keys[1], 2, counter->key.feature);
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_ENUM_EQ,
 				ObjectIdGetDatum(get_oids()->periods[counter->key.period]));
-	ScanKeyInit(&keys[3], USAGE_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
+	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
 				TimestampTzGetDatum(counter->key.period_start));
-	scan = begin_scan(store->usage, store->as_of, 4, keys);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool isnull;
-
-		counter->used = DatumGetInt64(heap_getattr(tuple, USAGE_USED, RelationGetDescr(store->usage), &isnull));
-		counter->version = heap_copytuple(tuple);
-	}
-	else
-	{
-		counter->used = 0;
-		counter->version = NULL;
-	}
-	systable_endscan(scan);
+	if (!probe_row(store, &store->counters, USAGE, store->as_of, 4, keys))
+		return;
+	counter->used = DatumGetInt64(slot_getattr(store->counters.slot, USAGE_USED, &isnull));
+	if (store->write)
+		counter->version = ExecCopySlotHeapTuple(store->counters.slot);
+	probe_done(&store->counters);
 }
 
 /*
@@ -509,7 +515,8 @@ quota_store_read(QuotaStore *store, QuotaCounter *counter)
  * nothing writes nothing.
  *
  * Returns false, with nothing written, where somebody else has changed the
- * counter since: refresh, read and judge it again.
+ * counter since: refresh, read and judge it again. What was added is written
+ * again, or read, only after a refresh.
  * Errors: serialization_failure for that at the higher isolation levels.
  * Locks: the row, until the end of the transaction; waits for whoever holds it.
  */
@@ -556,14 +563,13 @@ quota_store_add(QuotaStore *store, QuotaCounter *counter, int64 delta)
 	if (!HeapTupleIsHeapOnly(tuple))
 	{
 		/* the new version is on another page: the index must know */
-		TupleTableSlot *slot;
-
 		open_indexes(store);
-		slot = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(tuple, slot, false);
-		ExecInsertIndexTuples(store->result, slot, store->estate, true, false, NULL, NIL);
+		ExecStoreHeapTuple(tuple, store->new_row, false);
+		ExecInsertIndexTuples(store->result, store->new_row, store->estate, true, false, NULL, NIL);
+		ExecClearTuple(store->new_row);
+		ResetPerTupleExprContext(store->estate);
 	}
-	CommandCounterIncrement();
+	store->written = true;
 	return true;
 }
 
@@ -632,24 +638,29 @@ insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
 	values[USAGE_FEATURE - 1] = CStringGetTextDatum(counter->key.feature);
 
 	open_indexes(store);
-	slot = ExecInitExtraTupleSlot(store->estate, desc, &TTSOpsHeapTuple);
+	slot = store->new_row;
 	ExecStoreHeapTuple(heap_form_tuple(desc, values, nulls), slot, false);
 	slot->tts_tableOid = RelationGetRelid(store->usage);
 
-	if (!ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
-		return changed();
-	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-	table_tuple_insert_speculative(store->usage, slot, GetCurrentCommandId(true), 0, NULL, token);
-	ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
-	table_tuple_complete_speculative(store->usage, slot, token, !lost);
-	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	if (lost)
-		return changed();
-
-	counter->used = used;
-	counter->version = ExecCopySlotHeapTuple(slot);
-	CommandCounterIncrement();
-	return true;
+	if (ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
+	{
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(store->usage, slot, GetCurrentCommandId(true), 0, NULL, token);
+		ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
+		table_tuple_complete_speculative(store->usage, slot, token, !lost);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		store->written = true;
+	}
+	else
+		lost = true;
+	if (!lost)
+	{
+		counter->used = used;
+		counter->version = ExecCopySlotHeapTuple(slot);
+	}
+	ExecClearTuple(slot);
+	ResetPerTupleExprContext(store->estate);
+	return lost ? changed() : true;
 }
 
 /*
@@ -691,13 +702,18 @@ changed(void)
 static void
 open_indexes(QuotaStore *store)
 {
+	MemoryContext old;
+
 	if (store->estate != NULL)
 		return;
+	old = MemoryContextSwitchTo(store->context);
 	store->estate = CreateExecutorState();
 	store->result = makeNode(ResultRelInfo);
 	/* range table index 0: there is no query */
 	InitResultRelInfo(store->result, store->usage, 0, NULL, 0);
 	ExecOpenIndices(store->result, true);
+	store->new_row = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage), &TTSOpsHeapTuple);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -720,6 +736,8 @@ take_snapshots(QuotaStore *store)
 static void
 drop_snapshots(QuotaStore *store)
 {
+	close_probe(&store->accounts);
+	close_probe(&store->counters);
 	if (store->now != store->as_of)
 		UnregisterSnapshot(store->now);
 	UnregisterSnapshot(store->as_of);
@@ -731,15 +749,71 @@ open_table(Table table, LOCKMODE lock)
 	return table_open(get_oids()->tables[table], lock);
 }
 
-/* Scan by the primary key, or a prefix of it; snapshot NULL: as it is now. */
-static SysScanDesc
-begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys)
+/*
+ * Look for one row by primary key, whose columns the keys number from 1. The
+ * row found is in the probe's slot until probe_done.
+ */
+static bool
+probe_row(QuotaStore *store, Probe *probe, Table table, Snapshot snapshot, int nkeys, ScanKey keys)
+{
+	if (probe->rel == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+
+		probe->rel = open_table(table, AccessShareLock);
+		probe->index = index_open(primary_key(probe->rel), AccessShareLock);
+		probe->slot = table_slot_create(probe->rel, NULL);
+		probe->scan = index_beginscan(probe->rel, probe->index, snapshot, nkeys, 0);
+		MemoryContextSwitchTo(old);
+	}
+	index_rescan(probe->scan, keys, nkeys, NULL, 0);
+	return index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+}
+
+/* Let go of the row: a page that is held cannot be cleaned up. */
+static void
+probe_done(Probe *probe)
+{
+	ExecClearTuple(probe->slot);
+	table_index_fetch_reset(probe->scan->xs_heapfetch);
+}
+
+static void
+close_probe(Probe *probe)
+{
+	if (probe->rel == NULL)
+		return;
+	index_endscan(probe->scan);
+	ExecDropSingleTupleTableSlot(probe->slot);
+	index_close(probe->index, NoLock);
+	table_close(probe->rel, NoLock);
+	probe->rel = NULL;
+}
+
+/* What has been written can be seen, and written again, by what comes after. */
+static void
+make_visible(QuotaStore *store)
+{
+	if (store->written)
+		CommandCounterIncrement();
+	store->written = false;
+}
+
+static Oid
+primary_key(Relation rel)
 {
 	Oid index = RelationGetPrimaryKeyIndex(rel);
 
 	if (!OidIsValid(index))
 		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(rel));
-	return systable_beginscan(rel, index, true, snapshot, nkeys, keys);
+	return index;
+}
+
+/* Scan by the primary key, or a prefix of it; snapshot NULL: as it is now. */
+static SysScanDesc
+begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys)
+{
+	return systable_beginscan(rel, primary_key(rel), true, snapshot, nkeys, keys);
 }
 
 static void
