@@ -756,18 +756,21 @@ open_table(Table table, LOCKMODE lock)
 static bool
 probe_row(QuotaStore *store, Probe *probe, Table table, Snapshot snapshot, int nkeys, ScanKey keys)
 {
+	/* scans keep what they allocate on the way */
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool found;
+
 	if (probe->rel == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(store->context);
-
 		probe->rel = open_table(table, AccessShareLock);
 		probe->index = index_open(primary_key(probe->rel), AccessShareLock);
 		probe->slot = table_slot_create(probe->rel, NULL);
 		probe->scan = index_beginscan(probe->rel, probe->index, snapshot, nkeys, 0);
-		MemoryContextSwitchTo(old);
 	}
 	index_rescan(probe->scan, keys, nkeys, NULL, 0);
-	return index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 /* Let go of the row: a page that is held cannot be cleaned up. */

@@ -73,6 +73,23 @@ SELECT n_tup_ins - :ins AS inserted, n_tup_upd - :upd AS updated FROM pg_stat_xa
 SELECT account, used FROM quota.usage WHERE account IN ('9', '10') ORDER BY account;
 ROLLBACK;
 
+-- many accounts a statement, again and again, so that versions move from page to page and die
+INSERT INTO quota.features (feature, kind) VALUES ('visit', 'counter');
+INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('free', 'visit', 'lifetime', 100);
+CREATE TABLE visits (account int);
+SELECT quota_attach('visits', 'visit', 'account');
+BEGIN;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+COMMIT;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+INSERT INTO visits SELECT i % 1000 FROM generate_series(1, 2000) i;
+SELECT count(*), min(used), max(used) FROM quota.usage WHERE feature = 'visit';
+DROP TABLE visits;
+
 -- partitions: named by way of their parent and by themselves; a row that moves was charged already
 CREATE TABLE runs (id int, account text, status text, note varchar(12)) PARTITION BY RANGE (id);
 CREATE TABLE runs_low PARTITION OF runs FOR VALUES FROM (0) TO (10);
