@@ -77,6 +77,7 @@ CREATE TABLE app.reports_counted (
 	id bigint GENERATED ALWAYS AS IDENTITY,
 	account_id text COLLATE "C" NOT NULL,
 	title text NOT NULL DEFAULT 'Market analysis',
+	status text NOT NULL DEFAULT 'processing',
 	generated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE app.reports_charged (LIKE app.reports_counted INCLUDING ALL);
@@ -94,8 +95,8 @@ CREATE INDEX ON app.reports_charged (account_id, generated_at);
 SELECT quota_attach('app.reports_charged', 'report', 'account_id', backfill => false);
 
 -- Without an index, whose upkeep would hide what the trigger costs.
-CREATE TABLE app.copy_plain (LIKE app.reports_counted INCLUDING IDENTITY);
-CREATE TABLE app.copy_charged (LIKE app.reports_counted INCLUDING IDENTITY);
+CREATE TABLE app.copy_plain (LIKE app.reports_counted INCLUDING IDENTITY INCLUDING DEFAULTS);
+CREATE TABLE app.copy_charged (LIKE app.reports_counted INCLUDING IDENTITY INCLUDING DEFAULTS);
 SELECT quota_attach('app.copy_charged', 'report', 'account_id');
 
 VACUUM (FREEZE, ANALYZE);

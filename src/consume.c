@@ -135,10 +135,10 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 /*
  * Charge an account, all or nothing.
  *
- * store: begun for writing; several accounts may be charged one after the
- * other, none twice. account: text of 1 to 255 bytes. charges: as quota_consume_ask prepared them,
- * no feature twice; they are put into the order in which they are locked, and
- * each gets its decision, whose figures count this call where it was charged.
+ * store: begun for writing, or refreshed since it last served. account: text of
+ * 1 to 255 bytes. charges: as quota_consume_ask prepared them, no feature twice;
+ * they are put into the order in which they are locked, and each gets its
+ * decision, whose figures count this call where it was charged.
  * Returns whether it was charged.
  * Errors: undefined_object for an unknown feature; wrong_object_type for a flag;
  * numeric_value_out_of_range where the use cannot be counted;

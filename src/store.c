@@ -407,12 +407,19 @@ quota_store_refresh(QuotaStore *store)
 	make_visible(store);
 	drop_snapshots(store);
 	take_snapshots(store);
+	/* each look begins anew: an open scan takes another snapshot as it would a first */
+	if (store->accounts.rel != NULL)
+		store->accounts.scan->xs_snapshot = store->now;
+	if (store->counters.rel != NULL)
+		store->counters.scan->xs_snapshot = store->as_of;
 }
 
 void
 quota_store_end(QuotaStore *store)
 {
 	make_visible(store);
+	close_probe(&store->accounts);
+	close_probe(&store->counters);
 	drop_snapshots(store);
 	if (store->estate != NULL)
 	{
@@ -736,8 +743,6 @@ take_snapshots(QuotaStore *store)
 static void
 drop_snapshots(QuotaStore *store)
 {
-	close_probe(&store->accounts);
-	close_probe(&store->counters);
 	if (store->now != store->as_of)
 		UnregisterSnapshot(store->now);
 	UnregisterSnapshot(store->as_of);

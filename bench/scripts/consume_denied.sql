@@ -1,2 +1,2 @@
 \set account 10000000000 + random(1, :accounts)
-SELECT * FROM quota_consume(:account, 'export');
+SELECT (quota_consume(:account, 'export')).allowed;

@@ -1,2 +1,2 @@
 \set account 10000000000 + random(1, :accounts)
-SELECT * FROM app.consume(:account, 'report');
+SELECT (app.consume(:account, 'report')).allowed;
