@@ -15,6 +15,8 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+const char *const quota_verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
+
 static int64 threshold(int64 usage_limit, Datum ratio, PGFunction rounding);
 
 /*

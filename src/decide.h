@@ -14,6 +14,8 @@ typedef enum QuotaVerdict
 
 #define QUOTA_VERDICTS (QUOTA_BLOCK + 1)
 
+extern const char *const quota_verdict_names[QUOTA_VERDICTS];
+
 typedef enum QuotaReason
 {
 	QUOTA_REASON_OK,

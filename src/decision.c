@@ -47,8 +47,6 @@ static const char *const reason_names[QUOTA_REASONS] = {
 	"ok", "near_limit", "overage", "soft_limit", "limit_reached",
 	"not_in_plan", "suspended", "unlimited", "bypass", "shadow"};
 
-static const char *const verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
-
 static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
@@ -282,7 +280,7 @@ quota_decision_log(const QuotaDecision *decision)
 		escape_json(&line, account);
 	appendStringInfo(&line, " plan=%s decision=%s usage=%lld",
 					 decision->entitlement->plan[0] == '\0' ? "-" : decision->entitlement->plan,
-					 verdict_names[decision->verdict], (long long) decision->used);
+					 quota_verdict_names[decision->verdict], (long long) decision->used);
 	if (limit.unlimited)
 		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
 	else

@@ -121,7 +121,6 @@ static const struct
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
-static const char *const verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
 
 typedef struct Oids
 {
@@ -953,7 +952,7 @@ resolve(Oids *found)
 											ObjectIdGetDatum(period_type), CStringGetDatum(quota_period_names[i]));
 	for (int i = 0; i < QUOTA_VERDICTS; i++)
 		found->verdicts[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-											 ObjectIdGetDatum(verdict_type), CStringGetDatum(verdict_names[i]));
+											 ObjectIdGetDatum(verdict_type), CStringGetDatum(quota_verdict_names[i]));
 	text_argument = buildoidvector(&textoid, 1);
 	found->plan_with = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("quota_plan_with"),
 									   PointerGetDatum(text_argument), ObjectIdGetDatum(api));
