@@ -280,15 +280,15 @@ quota_decision_log(const QuotaDecision *decision)
 		escape_json(&line, account);
 	appendStringInfo(&line, " plan=%s decision=%s usage=%lld",
 					 decision->entitlement->plan[0] == '\0' ? "-" : decision->entitlement->plan,
-					 quota_verdict_names[decision->verdict], (long long) decision->used);
+					 quota_verdict_names[decision->verdict], (long long) used_of(decision));
 	if (limit.unlimited)
 		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
 	else
 		appendStringInfo(&line, " limit=%lld ratio=%.2f",
-						 (long long) limit.usage_limit, quota_decide_ratio(&limit, decision->used));
+						 (long long) limit.usage_limit, quota_decide_ratio(&limit, used_of(decision)));
 	appendStringInfo(&line, " feature=%s period=%s reason=%s",
 					 decision->entitlement->feature.feature,
-					 decision->window == NULL ? "-" : quota_period_names[decision->window->period],
+					 window_of(decision) == NULL ? "-" : quota_period_names[window_of(decision)->period],
 					 reason_names[decision->reason]);
 	ereport(LOG_SERVER_ONLY,
 			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));

@@ -17,13 +17,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-typedef struct FeatureEntry
-{
-	char feature[QUOTA_MAX_FEATURE + 1];
-	bool loaded;
-	QuotaFeatureRow row;
-} FeatureEntry;
-
 static MemoryContext cache = NULL;
 static uint64 cached_version = 0;
 static HTAB *features;
@@ -56,7 +49,7 @@ quota_plan_begin(void)
 	features = plans = NULL;
 	cached_version = 0;
 	default_known = false;
-	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(FeatureEntry));
+	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
 	plans = make_table("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
 	/* the version from before any loading: a change while loading drops the cache again */
 	cached_version = version;
@@ -70,7 +63,7 @@ quota_plan_begin(void)
 const QuotaFeatureRow *
 quota_plan_feature(const char *feature)
 {
-	FeatureEntry *entry;
+	QuotaFeatureRow *entry;
 	bool found;
 
 	/* longer than a key of the hash table, and than any feature */
@@ -80,12 +73,12 @@ quota_plan_feature(const char *feature)
 
 		entry = hash_search(features, feature, HASH_FIND, NULL);
 		if (entry != NULL)
-			return &entry->row;
+			return entry;
 		if (quota_store_feature(feature, &row))
 		{
 			entry = hash_search(features, feature, HASH_ENTER, &found);
-			entry->row = row;
-			return &entry->row;
+			*entry = row;
+			return entry;
 		}
 	}
 	ereport(ERROR,

@@ -49,7 +49,7 @@ typedef struct QuotaAccountRow
 
 typedef struct QuotaFeatureRow
 {
-	char feature[QUOTA_MAX_FEATURE + 1];
+	char feature[QUOTA_MAX_FEATURE + 1]; /* first, as the key of the cache's hash table */
 	char unit[QUOTA_MAX_UNIT + 1];
 	QuotaKind kind;
 } QuotaFeatureRow;

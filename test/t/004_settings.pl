@@ -53,6 +53,11 @@ is(logged($all . q{INSERT INTO reports SELECT 'beta' FROM generate_series(1, 300
 	'[usage] account=beta plan=pro decision=ALLOW usage=300 limit=300 ratio=1.00 feature=report period=month reason=ok',
 	'by trigger: one line an account and statement');
 is(logged($all . q{SELECT quota_evaluate('acme', 'report')}), '', 'looking is not logged');
+$node->safe_psql('postgres', q{INSERT INTO quota.features (feature, kind) VALUES ('extra', 'counter');
+	SELECT quota_record('acme', 'extra', 7)});
+is(logged($all . q{SELECT quota_consume('acme', 'extra')}),
+	'[usage] account=acme plan=pro decision=BLOCK usage=0 limit=0 ratio=1.00 feature=extra period=- reason=not_in_plan',
+	'what is not in the plan has no window, as in the row');
 
 my $block = q{SET quota.log_decisions = 'block'; };
 is(logged($block . q{SELECT quota_record('beta', 'report')}), '', 'block: no warnings');
