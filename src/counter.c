@@ -56,7 +56,7 @@
 /* times that a charge loses a counter to others before it gives it slots */
 #define CONTENDED 4
 #define FIRST_SLOTS 4
-#define MAX_SLOTS 64
+#define MAX_SLOTS 32
 /* charges of a backend that meet nobody at a counter with slots before it gathers them */
 #define QUIET_CHARGES 64
 /* Near its limit a counter has no slots: within a share of the limit, or as many charges of the same size. */
@@ -92,8 +92,9 @@ typedef struct Slot
 /* What is found of all slots of a counter. */
 typedef struct Survey
 {
-	int slots;  /* 0: the counter is gone */
-	int64 used; /* by this transaction and those that have committed */
+	uint64 changes; /* the lock's, before looking */
+	int slots;      /* 0: the counter is gone */
+	int64 used;     /* by this transaction and those that have committed */
 	int64 least;
 	int64 most;              /* whatever becomes of the others */
 	TransactionId busy;      /* one of the others, invalid: there is none */
@@ -137,6 +138,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	counter->used = 0;
 	counter->slots = 1;
 	counter->version = NULL;
+	counter->survey = NULL;
 	counter_key(store, &counter->key, &key);
 	for (int i = 0; i < counter->slots; i++)
 	{
@@ -153,6 +155,14 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 					counter->version = heap_copytuple(version);
 			}
 			quota_probe_done(&store->usage);
+		}
+		if (counter->slots > 1 && store->write && !IsolationUsesXactSnapshot())
+		{
+			/* see them as a charge does, which then need not look again */
+			counter->survey = palloc(sizeof(Survey));
+			survey_slots(store, &key, counter->survey);
+			counter->used = counter->survey->used;
+			return;
 		}
 	}
 }
@@ -272,8 +282,8 @@ static bool
 add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most)
 {
 	static int quiet = 0;
-	LWLock *lock;
-	Survey survey;
+	QuotaSharedLock *lock;
+	Survey *survey = counter->survey != NULL ? counter->survey : palloc(sizeof(Survey));
 	QuotaKey key;
 	int number = -1;
 	int slots;
@@ -285,46 +295,49 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	survey_slots(store, &key, &survey);
-	slots = survey.slots;
+	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
+	if (counter->survey == NULL || survey->changes != pg_atomic_read_u64(&lock->changes))
+		survey_slots(store, &key, survey);
+	slots = survey->slots;
 	if (slots <= 1)
 		;
-	else if (quota_decide_sum(survey.most, delta) > most || quota_decide_sum(survey.least, delta) < least)
-		wait_for = survey.busy;
-	else if (survey.own < 0 && TransactionIdIsValid(survey.gathering))
-		wait_for = survey.gathering;
-	else if (survey.own < 0 && TransactionIdIsValid(survey.busy) && is_near(survey.most, delta, most))
-		wait_for = survey.busy;
-	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0 &&
-			 (is_near(survey.most, delta, most) || ++quiet % QUIET_CHARGES == 0))
+	else if (quota_decide_sum(survey->most, delta) > most || quota_decide_sum(survey->least, delta) < least)
+		wait_for = survey->busy;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
+		wait_for = survey->gathering;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, delta, most))
+		wait_for = survey->busy;
+	else if (!TransactionIdIsValid(survey->busy) && survey->locked < 0 &&
+			 (is_near(survey->most, delta, most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		slots = 1;
-		counter->version = gather(store, &key, &survey, survey.used + delta);
+		counter->version = gather(store, &key, survey, survey->used + delta);
 		result = TM_Ok;
 	}
-	else if ((number = survey.own >= 0 ? survey.own : free_slot(&survey)) < 0)
-		wait_for = survey.busy;
+	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
+		wait_for = survey->busy;
 	else
 	{
 		/* slot 0 is the last that is taken: there are too few */
-		if (number == 0 && survey.own < 0)
+		if (number == 0 && survey->own < 0)
 			slots = Min(2 * slots, MAX_SLOTS);
-		result = write_slot(store, &key, &survey.slot[number], number, survey.slot[number].used + delta, slots);
+		result = write_slot(store, &key, &survey->slot[number], number, survey->slot[number].used + delta, slots);
 	}
-	LWLockRelease(lock);
+	if (result == TM_Ok)
+		pg_atomic_write_u64(&lock->changes, survey->changes + 1);
+	LWLockRelease(&lock->lock);
 
 	if (TransactionIdIsValid(wait_for))
 		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Update);
-	else if (number < 0 && survey.locked >= 0)
+	else if (number < 0 && survey->locked >= 0)
 		/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
-		lock_newest(store, &survey.slot[survey.locked].tid);
+		lock_newest(store, &survey->slot[survey->locked].tid);
 	if (result != TM_Ok)
-		return survey.slots == 0 ? changed() : false;
-	counter->used = survey.used + delta;
+		return survey->slots == 0 ? changed() : false;
+	counter->used = survey->used + delta;
 	counter->slots = slots;
-	if (slots > survey.slots)
-		insert_slots(store, counter, survey.slots, slots);
+	if (slots > survey->slots)
+		insert_slots(store, counter, survey->slots, slots);
 	return true;
 }
 
@@ -335,7 +348,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 static bool
 gather_slots(QuotaStore *store, QuotaCounter *counter)
 {
-	LWLock *lock;
+	QuotaSharedLock *lock;
 	Survey survey;
 	QuotaKey key;
 	bool gathered = false;
@@ -345,7 +358,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	survey_slots(store, &key, &survey);
 	if (survey.slots <= 1)
 		;
@@ -364,7 +377,8 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		if (survey.slot[0].slots > 0)
 			write_slot(store, &key, &survey.slot[0], 0, survey.slot[0].used, -survey.slots);
 	}
-	LWLockRelease(lock);
+	pg_atomic_write_u64(&lock->changes, survey.changes + 1);
+	LWLockRelease(&lock->lock);
 
 	if (TransactionIdIsValid(wait_for))
 		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Lock);
@@ -377,7 +391,8 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 }
 
 /*
- * Look at all slots of a counter, under its lock.
+ * Look at all slots of a counter. What is found holds for as long as the
+ * counter's lock is held, and so long as the lock's changes do not.
  *
  * Errors: serialization_failure where a slot has changed since the transaction's
  * snapshot, at the higher isolation levels.
@@ -386,6 +401,8 @@ static void
 survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 {
 	memset(survey, 0, offsetof(Survey, slot));
+	survey->changes = pg_atomic_read_u64(&quota_shared_lock(key->hash)->changes);
+	pg_memory_barrier();
 	survey->own = survey->locked = -1;
 	survey->slots = 1;
 	for (int i = 0; i < survey->slots; i++)

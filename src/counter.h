@@ -22,6 +22,7 @@ typedef struct QuotaCounter
 	int conflicts; /* how often others have changed it while this charge was at it */
 	int16 slots;
 	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
+	struct Survey *survey;         /* of all slots, where there are several */
 } QuotaCounter;
 
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);

@@ -17,7 +17,6 @@
 
 #include "shared.h"
 
-#include "port/atomics.h"
 #include "storage/dsm.h"
 #include "storage/shmem.h"
 
@@ -38,7 +37,11 @@ typedef struct Shared
 {
 	int tranche;
 	dsm_handle places;
-	LWLockPadded locks[LOCKS];
+	union
+	{
+		QuotaSharedLock lock;
+		char pad[LWLOCK_PADDED_SIZE];
+	} locks[LOCKS];
 } Shared;
 
 static Shared *shared = NULL;
@@ -94,7 +97,7 @@ quota_shared_remember(uint64 hash, const ItemPointerData *tid)
 }
 
 /* The lock of the counter of this hash. */
-LWLock *
+QuotaSharedLock *
 quota_shared_lock(uint64 hash)
 {
 	attach();
@@ -142,7 +145,10 @@ create(void)
 	shared->tranche = LWLockNewTrancheId();
 	shared->places = DSM_HANDLE_INVALID;
 	for (int i = 0; i < LOCKS; i++)
-		LWLockInitialize(&shared->locks[i].lock, shared->tranche);
+	{
+		LWLockInitialize(&shared->locks[i].lock.lock, shared->tranche);
+		pg_atomic_init_u64(&shared->locks[i].lock.changes, 0);
+	}
 
 	segment = dsm_create(SETS * sizeof(Set), DSM_CREATE_NULL_IF_MAXSEGMENTS);
 	if (segment == NULL)
