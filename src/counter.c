@@ -720,8 +720,8 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 		slot_key(&key, i, &columns);
 		look_at_slot(store, &columns, &left);
 		if (left.exists)
-			/* left behind by somebody who deleted slot 0 alone */
-			simple_heap_delete(store->usage.rel, &left.tid);
+			/* left behind when somebody deleted the others: what it holds counts again */
+			continue;
 		heap_insert(store->usage.rel, version, GetCurrentCommandId(true), 0, NULL);
 		insert_index_entries(store, version);
 		quota_shared_remember(columns.hash, &version->t_self);
