@@ -32,7 +32,6 @@
 
 #include "counter.h"
 
-#include "access/generic_xlog.h"
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -630,37 +629,14 @@ write_version(QuotaStore *store, HeapTuple version, bool wait)
 static bool
 overwrite(QuotaStore *store, HeapTuple version)
 {
-	Relation rel = store->usage.rel;
 	TransactionId xid = GetCurrentTransactionIdIfAny();
-	HeapTupleData tuple = {.t_self = version->t_self, .t_tableOid = RelationGetRelid(rel)};
-	Buffer buffer;
-	Page page;
-	ItemId item;
-	bool own;
 
-	/* those who decode the log see no such write */
+	/* those who decode the log would not see it */
 	if (!TransactionIdIsValid(xid) || !TransactionIdEquals(HeapTupleHeaderGetRawXmin(version->t_data), xid) ||
-		RelationIsLogicallyLogged(rel))
+		RelationIsLogicallyLogged(store->usage.rel))
 		return false;
-
-	buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&tuple.t_self));
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	page = BufferGetPage(buffer);
-	item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self));
-	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-	tuple.t_len = ItemIdGetLength(item);
-	own = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer) == TM_Ok;
-	if (own)
-	{
-		GenericXLogState *state = GenericXLogStart(rel);
-
-		page = GenericXLogRegisterBuffer(state, buffer, 0);
-		tuple.t_data = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self)));
-		*USAGE_ROW(&tuple) = *USAGE_ROW(version);
-		GenericXLogFinish(state);
-	}
-	UnlockReleaseBuffer(buffer);
-	return own;
+	heap_inplace_update(store->usage.rel, version);
+	return true;
 }
 
 /*
