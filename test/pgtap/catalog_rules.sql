@@ -113,10 +113,10 @@ SELECT is_empty($$SELECT signature FROM functions WHERE language NOT IN ('c', 'p
 	'functions are in C, PL/pgSQL or SQL');
 SELECT is_empty($$
 	SELECT signature FROM functions
-	WHERE language <> 'c' AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)
-	$$, 'every function in PL/pgSQL or SQL sets search_path');
+	WHERE (language = 'plpgsql' OR prosecdef) AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)
+	$$, 'every function in PL/pgSQL or with the owner''s rights sets search_path');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
-	'functions in SQL have a parsed body');
+	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)'), ('quota.follow_partitions()')$$,
 	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
