@@ -720,7 +720,7 @@ lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDe
 			break;
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
-			locked &= quota_store_lock(store, &charge->counters[i]);
+			locked &= quota_counter_lock(store, &charge->counters[i]);
 		if (!locked)
 			quota_store_refresh(store);
 	} while (!locked);
