@@ -35,7 +35,7 @@ BEGIN
 			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role', 'audit', 'audit_usage', 'write_audit')
 			AND CASE level
 				WHEN 'app' THEN p.proname = ANY (decide || charge)
-				/* what writes nothing, with what it is made of */
+				/* what writes nothing, with what it is made of; policies call visible_accounts */
 				WHEN 'reader' THEN p.provolatile <> 'v'
 				ELSE true
 			END
