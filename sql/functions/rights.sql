@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION quota.grants(level text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with}';
+	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
 BEGIN
 	IF level IS NULL THEN
