@@ -17,6 +17,7 @@
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/skey.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -31,7 +32,7 @@
 
 #include "shared.h"
 
-static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, int length);
+static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
 static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
 static void remember(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
@@ -44,9 +45,10 @@ static bool has_key(QuotaProbe *probe, const QuotaKey *key);
  * transaction as that of any statement.
  */
 void
-quota_probe_open(QuotaProbe *probe, Relation rel, const AttrNumber *columns)
+quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns)
 {
 	probe->rel = rel;
+	probe->write = write;
 	probe->columns = columns;
 	probe->slot = table_slot_create(rel, NULL);
 	probe->index = NULL;
@@ -89,7 +91,7 @@ quota_probe_key_text(QuotaKey *key, Datum value)
 void
 quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 {
-	add_column(key, equals, value, &value, sizeof(value));
+	add_column(key, equals, value, NULL, 0);
 }
 
 /*
@@ -130,11 +132,15 @@ bool
 quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	MemoryContext old = MemoryContextSwitchTo(probe->context);
+	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
 
+	/* ScanKeyInit compares in the C collation, which our key columns have */
+	for (int i = 0; i < key->count; i++)
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
 	if (probe->index == NULL)
 		open_index(probe, key->count, snapshot);
 	probe->scan->xs_snapshot = snapshot;
-	index_rescan(probe->scan, unconstify(QuotaKey *, key)->columns, key->count, NULL, 0);
+	index_rescan(probe->scan, keys, key->count, NULL, 0);
 	MemoryContextSwitchTo(old);
 	if (!quota_probe_next(probe))
 		return false;
@@ -164,12 +170,15 @@ quota_probe_done(QuotaProbe *probe)
 }
 
 static void
-add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, int length)
+add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
 {
 	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
-	/* ScanKeyInit compares in the C collation, which our key columns have */
-	ScanKeyInit(&key->columns[key->count], key->count + 1, BTEqualStrategyNumber, equals, value);
-	key->hash = hash_combine64(key->hash, hash_bytes_extended(bytes, length, 0));
+	key->hash = hash_combine64(key->hash, bytes == NULL ? hash_bytes_extended((unsigned char *) &value, sizeof(value), 0)
+														: hash_bytes_extended(bytes, length, 0));
+	key->columns[key->count].equals = equals;
+	key->columns[key->count].value = value;
+	key->columns[key->count].bytes = bytes;
+	key->columns[key->count].length = length;
 	key->count++;
 }
 
@@ -200,11 +209,11 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 
 	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
 	{
-		bool first = !BufferIsValid(buffer);
+		bool clean_up = probe->write && !BufferIsValid(buffer);
 		ItemId item;
 
 		buffer = ReleaseAndReadBuffer(buffer, probe->rel, ItemPointerGetBlockNumber(tid));
-		if (first)
+		if (clean_up)
 			/* as index scans do: a page that nobody cleans up has no room for HOT updates */
 			heap_page_prune_opt(probe->rel, buffer);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -289,22 +298,20 @@ has_key(QuotaProbe *probe, const QuotaKey *key)
 {
 	for (int i = 0; i < key->count; i++)
 	{
-		Datum wanted = key->columns[i].sk_argument;
 		bool isnull;
 		Datum value = slot_getattr(probe->slot, probe->columns[i], &isnull);
 
-		if (TupleDescAttr(probe->slot->tts_tupleDescriptor, probe->columns[i] - 1)->attbyval)
+		if (key->columns[i].bytes == NULL)
 		{
-			if (value != wanted)
+			if (value != key->columns[i].value)
 				return false;
 		}
 		else
 		{
-			text *a = DatumGetTextPP(value);
-			text *b = DatumGetTextPP(wanted);
+			text *string = DatumGetTextPP(value);
 
-			if (VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) ||
-				memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0)
+			if (VARSIZE_ANY_EXHDR(string) != key->columns[i].length ||
+				memcmp(VARDATA_ANY(string), key->columns[i].bytes, key->columns[i].length) != 0)
 				return false;
 		}
 	}

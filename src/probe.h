@@ -6,7 +6,6 @@
 #define QUOTA_PROBE_H
 
 #include "access/genam.h"
-#include "access/skey.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -17,6 +16,7 @@
 typedef struct QuotaProbe
 {
 	Relation rel;              /* NULL: not open */
+	bool write;                /* its pages are cleaned up on the way */
 	const AttrNumber *columns; /* of the primary key */
 	TupleTableSlot *slot;
 	Relation index; /* NULL: not needed yet */
@@ -29,10 +29,16 @@ typedef struct QuotaKey
 {
 	int count;
 	uint64 hash;
-	ScanKeyData columns[QUOTA_MAX_KEY_COLUMNS];
+	struct
+	{
+		RegProcedure equals;
+		Datum value;
+		const void *bytes; /* of a text; NULL: the type is passed by value */
+		Size length;
+	} columns[QUOTA_MAX_KEY_COLUMNS];
 } QuotaKey;
 
-extern void quota_probe_open(QuotaProbe *probe, Relation rel, const AttrNumber *columns);
+extern void quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns);
 extern void quota_probe_close(QuotaProbe *probe);
 
 extern void quota_probe_key(QuotaKey *key, const QuotaProbe *probe);

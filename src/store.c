@@ -495,7 +495,7 @@ open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
 	MemoryContext old = MemoryContextSwitchTo(store->context);
 
-	quota_probe_open(probe, open_table(table, lock), table == USAGE ? usage_key : accounts_key);
+	quota_probe_open(probe, open_table(table, lock), lock > AccessShareLock, table == USAGE ? usage_key : accounts_key);
 	MemoryContextSwitchTo(old);
 }
 
