@@ -114,6 +114,7 @@ static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static void take_version(QuotaStore *store, Slot *slot, Snapshot dirty);
 static bool is_locked(HeapTupleHeader version);
+static bool locked_by_self(HeapTuple version);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const QuotaKey *key, const Slot *slot, int number, int64 used, int slots);
 static HeapTuple gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used);
@@ -525,6 +526,18 @@ is_locked(HeapTupleHeader version)
 	return !TransactionIdIsCurrentTransactionId(holder) && TransactionIdIsInProgress(holder);
 }
 
+/*
+ * Whether this transaction has locked a version without changing it. Then it has
+ * to "wait" in order to change it, which it does not.
+ */
+static bool
+locked_by_self(HeapTuple version)
+{
+	return version != NULL &&
+		   !(version->t_data->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(version->t_data));
+}
+
 /* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
 static int
 free_slot(const Survey *survey)
@@ -572,8 +585,8 @@ gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used)
 	result = write_version(store, version, columns.hash, false, &failure);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
-			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
-								 GetCurrentCommandId(true), InvalidSnapshot, false, &failure, false);
+			result = heap_delete(store->usage.rel, &survey->slot[i].tid, GetCurrentCommandId(true), InvalidSnapshot,
+								 locked_by_self(version_at(store, &survey->slot[i].tid)), &failure, false);
 	if (result != TM_Ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -612,7 +625,7 @@ write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_F
 	if (overwrite(store, version))
 		return TM_Ok;
 	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
-						 InvalidSnapshot, wait, failure, &lock_mode);
+						 InvalidSnapshot, wait || locked_by_self(version), failure, &lock_mode);
 	if (result != TM_Ok)
 		return result;
 	if (!HeapTupleIsHeapOnly(version))
