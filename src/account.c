@@ -19,7 +19,6 @@ static const char *plan_in_effect(const QuotaAccountRow *row, TimestampTz now);
 static void load_overrides(QuotaStore *store, QuotaAccount *account);
 static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
 static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
-static pg_tz *known_timezone(const char *name);
 
 /*
  * Load an account, as it is now. One without a row has the default plan.
@@ -44,7 +43,7 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 		loaded->bypass = row.bypass;
 		loaded->has_anchor = row.has_anchor;
 		loaded->cycle_anchor = row.cycle_anchor;
-		loaded->tz = row.timezone == NULL ? quota_guc_timezone() : known_timezone(row.timezone);
+		loaded->tz = row.timezone == NULL ? quota_guc_timezone() : quota_account_timezone(row.timezone);
 	}
 	else
 	{
@@ -105,6 +104,23 @@ quota_account_value(const QuotaAccount *account, const char *feature, Datum *val
 }
 
 /*
+ * The time zone of a name.
+ *
+ * Errors: invalid_parameter_value where there is none, or one with leap seconds.
+ */
+pg_tz *
+quota_account_timezone(const char *name)
+{
+	pg_tz *tz = pg_tzset(name);
+
+	if (tz == NULL || !pg_tz_acceptable(tz))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", name)));
+	return tz;
+}
+
+/*
  * BEFORE ROW trigger of quota.accounts: a time zone must be one that a charge
  * can use.
  */
@@ -128,7 +144,7 @@ quota_check_account(PG_FUNCTION_ARGS)
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	name = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "timezone"));
 	if (name != NULL)
-		known_timezone(name);
+		quota_account_timezone(name);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		int column = SPI_fnumber(desc, "updated_at");
@@ -217,16 +233,4 @@ window_of(QuotaEntitlement *entitlement, QuotaPeriod period)
 		entitlement->count++;
 	}
 	return &windows[i];
-}
-
-static pg_tz *
-known_timezone(const char *name)
-{
-	pg_tz *tz = pg_tzset(name);
-
-	if (tz == NULL || !pg_tz_acceptable(tz))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" not recognized", name)));
-	return tz;
 }

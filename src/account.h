@@ -44,5 +44,6 @@ typedef struct QuotaEntitlement
 extern void quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded);
 extern void quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement);
 extern bool quota_account_value(const QuotaAccount *account, const char *feature, Datum *value);
+extern pg_tz *quota_account_timezone(const char *name);
 
 #endif

@@ -11,15 +11,13 @@
 
 #include "store.h"
 
-static void check_not_null(FunctionCallInfo fcinfo, int number, const char *name);
-
 /* The account, argument 0, as text. */
 Datum
 quota_argument_account(FunctionCallInfo fcinfo)
 {
 	Datum account;
 
-	check_not_null(fcinfo, 0, "account");
+	quota_argument_check_not_null(fcinfo, 0, "account");
 	account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
 	quota_argument_check_account(account);
 	return account;
@@ -28,14 +26,14 @@ quota_argument_account(FunctionCallInfo fcinfo)
 Datum
 quota_argument_account_uuid(FunctionCallInfo fcinfo)
 {
-	check_not_null(fcinfo, 0, "account");
+	quota_argument_check_not_null(fcinfo, 0, "account");
 	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0))));
 }
 
 Datum
 quota_argument_account_bigint(FunctionCallInfo fcinfo)
 {
-	check_not_null(fcinfo, 0, "account");
+	quota_argument_check_not_null(fcinfo, 0, "account");
 	return CStringGetTextDatum(psprintf("%lld", (long long) PG_GETARG_INT64(0)));
 }
 
@@ -60,7 +58,7 @@ quota_argument_check_account(Datum account)
 char *
 quota_argument_feature(FunctionCallInfo fcinfo, int number)
 {
-	check_not_null(fcinfo, number, "feature");
+	quota_argument_check_not_null(fcinfo, number, "feature");
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
@@ -68,7 +66,7 @@ quota_argument_feature(FunctionCallInfo fcinfo, int number)
 int64
 quota_argument_amount(FunctionCallInfo fcinfo, int number)
 {
-	check_not_null(fcinfo, number, "n");
+	quota_argument_check_not_null(fcinfo, number, "n");
 	quota_argument_check_amount(PG_GETARG_INT64(number));
 	return PG_GETARG_INT64(number);
 }
@@ -92,8 +90,9 @@ quota_argument_not_yet(FunctionCallInfo fcinfo, int number, const char *name)
 				 errmsg("%s is not supported yet", name)));
 }
 
-static void
-check_not_null(FunctionCallInfo fcinfo, int number, const char *name)
+/* Errors: null_value_not_allowed for a NULL. */
+void
+quota_argument_check_not_null(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	if (PG_ARGISNULL(number))
 		ereport(ERROR,

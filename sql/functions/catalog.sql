@@ -151,6 +151,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_apply(document jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_apply'
 AS $$
 DECLARE
 	before jsonb;
@@ -299,69 +300,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_apply(jsonb) IS
 	'make the catalogue equal to a document; returns the names of what was added, changed and removed, {} when nothing was';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_preset(name text)
-	RETURNS jsonb
-	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	document jsonb := CASE name
-	WHEN 'reports' THEN '{
-		"features": {
-			"report": {"kind": "counter", "unit": "report", "ledger": true},
-			"schedule_run": {"kind": "counter", "unit": "run"}
-		},
-		"plans": {
-			"free": {"name": "Free", "price": 0, "currency": "USD", "default": true, "limits": {
-				"report": {"month": {"limit": 50, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.1}},
-				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"pro": {"name": "Pro", "currency": "USD", "display_order": 1, "limits": {
-				"report": {"month": {"limit": 300, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 1.50}},
-				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"team": {"name": "Team", "currency": "USD", "display_order": 2, "limits": {
-				"report": {"month": {"limit": 1000, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 1.00}},
-				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"affiliate": {"name": "Affiliate", "currency": "USD", "visible": false, "display_order": 3, "limits": {
-				"report": {"month": {"limit": 5000, "on_limit": "charge", "warn_ratio": 0.8, "block_ratio": 1.1, "overage_price": 0}},
-				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"sponsored_free": {"name": "Sponsored Free", "price": 0, "currency": "USD", "visible": false, "display_order": 4, "limits": {
-				"report": {"month": {"limit": 75, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.1}},
-				"schedule_run": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}}
-		}}'
-	WHEN 'resume' THEN '{
-		"features": {
-			"ats_scan": {"kind": "counter", "unit": "scan"},
-			"resume_tailor": {"kind": "counter", "unit": "resume"},
-			"cover_letter": {"kind": "counter", "unit": "letter"},
-			"jd_parse": {"kind": "counter", "unit": "job description"}
-		},
-		"plans": {
-			"free": {"name": "Free", "price": 0, "currency": "USD", "default": true, "limits": {
-				"ats_scan": {"month": {"limit": 2, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"resume_tailor": {"month": {"limit": 3, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"cover_letter": {"month": {"limit": 3, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"jd_parse": {"month": {"limit": 5, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"pro": {"name": "Pro", "currency": "USD", "display_order": 1, "limits": {
-				"ats_scan": {"month": {"limit": 20, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"resume_tailor": {"month": {"limit": 25, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"cover_letter": {"month": {"limit": 30, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"jd_parse": {"month": {"limit": 60, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}},
-			"elite": {"name": "Elite", "currency": "USD", "display_order": 2, "limits": {
-				"ats_scan": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"resume_tailor": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"cover_letter": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}},
-				"jd_parse": {"month": {"limit": null, "on_limit": "block", "warn_ratio": 0.8, "block_ratio": 1.0}}}}
-		}}'
-	END;
-BEGIN
-	IF name IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'name must not be null';
-	ELSIF document IS NULL THEN
-		RAISE undefined_object USING
-			MESSAGE = format('preset "%s" does not exist', name),
-			HINT = 'There are: reports, resume.';
-	END IF;
-	RETURN document;
-END $$;
-COMMENT ON FUNCTION @extschema@.quota_preset(text) IS 'the plan document of a shipped example: reports or resume';

@@ -36,7 +36,7 @@ SELECT results_eq($$SELECT feature, array_agg(usage_limit ORDER BY p.display_ord
 	$$VALUES ('ats_scan' COLLATE "C", '{2,20,NULL}'), ('cover_letter', '{3,30,NULL}'), ('jd_parse', '{5,60,NULL}'), ('resume_tailor', '{3,25,NULL}')$$,
 	'resume: the limits');
 SELECT throws_ok($$SELECT quota_preset('nothing')$$, '42704', 'preset "nothing" does not exist', 'an unknown preset');
-SELECT is(error_of($$SELECT quota_preset('nothing')$$)->>'hint', 'There are: reports, resume.', 'tells which there are');
+SELECT is(error_of($$SELECT quota_preset('nothing')$$)->>'hint', 'There are: reports, prompts, messages, jobs, resume.', 'tells which there are');
 SELECT throws_ok($$SELECT quota_preset(NULL)$$, '22004', 'name must not be null', 'a preset without a name');
 SELECT is(quota_apply('{}'), '{"features": {"removed": ["ats_scan", "cover_letter", "jd_parse", "resume_tailor"]},
 	"plans": {"removed": ["elite", "free", "pro"]}}'::jsonb, 'an empty document empties the catalogue');

@@ -38,6 +38,7 @@ app reader admin	SELECT quota_has_feature('a', 'export')
 app reader admin	SELECT quota_feature(42, 'export')
 app reader admin	SELECT quota_require_feature('a', 'report')
 app reader admin	SELECT quota_plan_with('export')
+app reader admin	SELECT * FROM quota_accounts_of('ann')
 app admin	SELECT quota_consume('a', 'report')
 app admin	SELECT quota_consume(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
 app admin	SELECT quota_consume(42, 'report')
@@ -47,8 +48,25 @@ app admin	SELECT quota_record('a', 'report')
 app admin	SELECT quota_refund('a', 'report', 4)
 reader admin	SELECT quota_export()
 reader admin	SELECT quota_preset('reports')
+reader admin	SELECT * FROM quota_preview('a', 'pro')
+reader admin	SELECT * FROM quota_preview(42, 'pro')
+reader admin	SELECT * FROM quota.audit_log
 reader admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
 reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.limit_overrides, quota.usage
+admin	SELECT quota_set_plan('acme', 'pro'), quota_set_plan(42, 'pro', '1 day'), quota_set_plan('acme', 'free', at_period_end => true)
+admin	SELECT quota_start_trial('acme', 'pro', '1 day')
+admin	SELECT quota_cancel('acme'), quota_cancel(42, true)
+admin	SELECT quota_suspend('acme', 'why')
+admin	SELECT quota_activate('acme')
+admin	SELECT quota_sponsor('boss', 'acme', 'pro')
+admin	SELECT quota_sponsor(1, 2, 'pro')
+admin	SELECT quota_unsponsor('acme')
+admin	SELECT quota_add_user('acme', 'ann')
+admin	SELECT quota_remove_user('acme', 'ann')
+admin	SELECT quota_set_override('acme', 'report', 'month', 1)
+admin	SELECT quota_clear_override('acme', 'report')
+admin	SELECT quota_reset('a')
+admin	DELETE FROM quota.accounts
 admin	INSERT INTO quota.accounts (account, plan, timezone) VALUES ('acme', 'pro', 'Asia/Tokyo')
 admin	UPDATE quota.accounts SET status = 'suspended'
 admin	INSERT INTO quota.limit_overrides (account, feature, period, usage_limit) VALUES ('acme', 'report', 'month', 7)
@@ -69,6 +87,10 @@ admin	SELECT quota_detach('app.admins', 'report')
 	SELECT quota_allow('quota_test_none', 'app')
 	SELECT quota_revoke('quota_test_app')
 	SELECT quota.grants('app')
+	SELECT quota.write_audit('x', 'x', 'x', '{}', '{}')
+	INSERT INTO quota.audit_log (act, table_name, role, session_role) VALUES ('x', 'x', 'x', 'x')
+	DELETE FROM quota.audit_log
+	ALTER TABLE quota.accounts DISABLE ROW LEVEL SECURITY
 	SET LOCAL quota.enforcement = 'off'
 	SET LOCAL quota.now = '2030-01-01'
 	SET LOCAL quota.timezone = 'Asia/Tokyo'
@@ -192,6 +214,15 @@ INSERT INTO got SELECT 10, pg_catalog.to_jsonb(pg_catalog.count(*)) FROM public.
 SELECT public.quota_allow('quota_test_reader', 'reader') \g /dev/null
 SELECT public.quota_revoke('quota_test_reader') \g /dev/null
 INSERT INTO got SELECT 11, pg_catalog.to_jsonb(pg_catalog.has_function_privilege('quota_test_reader', 'public.quota_export()', 'EXECUTE'));
+SELECT public.quota_set_plan('victim', 'pro'), public.quota_add_user('victim', 'u'), public.quota_set_override('victim', 'report', 'month', 8), public.quota_suspend('victim'),
+	public.quota_activate('victim'), public.quota_sponsor('s', 'victim', 'pro'), public.quota_cancel('victim', true), public.quota_set_plan('victim', 'free', at_period_end => true) \g /dev/null
+INSERT INTO got SELECT 14, pg_catalog.to_jsonb(a.next_plan) FROM quota.accounts a WHERE a.account OPERATOR(pg_catalog.=) 'victim';
+INSERT INTO got SELECT 15, pg_catalog.to_jsonb(limit_then) FROM public.quota_preview('victim', 'free');
+INSERT INTO got SELECT 16, pg_catalog.to_jsonb((public.quota_record('victim', 'report', 3)).used);
+SELECT public.quota_reset('victim') \g /dev/null
+INSERT INTO got SELECT 17, pg_catalog.to_jsonb((public.quota_evaluate('victim', 'report')).used);
+INSERT INTO got SELECT 18, pg_catalog.to_jsonb(account) FROM public.quota_accounts_of('u');
+INSERT INTO got SELECT 19, pg_catalog.to_jsonb(l.act) FROM quota.audit_log l ORDER BY l.id DESC LIMIT 1;
 SET LOCAL ROLE quota_test_app;
 INSERT INTO pg_temp.got SELECT 12, pg_catalog.to_jsonb(public.quota_plan_with('export'));
 INSERT INTO pg_temp.got SELECT 13, pg_catalog.to_jsonb((public.quota_consume('evil', 'report', 100)).reason);
@@ -206,7 +237,8 @@ FROM (VALUES
 	(5, 'apply and export', '{}'), (6, 'apply', '{"features": {"changed": ["report"], "removed": ["page"]}, "plans": {"changed": ["free", "pro"]}}'),
 	(7, 'attach and refund', '5'), (9, 'trigger of features', '{"state": "2BP01", "message": "feature \"report\" has counted use", "detail": "",
 		"hint": "Delete its rows from quota.usage first."}'), (10, 'consume_many', '1'), (11, 'allow and revoke', 'false'),
-	(12, 'plan_with of an ordinary user', '"pro"'), (13, 'consume of an ordinary user', '"limit_reached"')
+	(12, 'plan_with of an ordinary user', '"pro"'), (13, 'consume of an ordinary user', '"limit_reached"'),
+	(14, 'set_plan and others', '"free"'), (15, 'preview', '8'), (16, 'what is to be reset', '3'), (17, 'reset', '0'), (18, 'accounts_of', '"victim"'), (19, 'audit', '"quota_reset"')
 ) v (n, what, want) ORDER BY n;
 SELECT is((SELECT what->>'message' FROM got WHERE n = 8), 'Monthly report limit does not allow 2 more (5/6).', 'hostile search_path: insert');
 SELECT is((SELECT count(*) FROM app.t), 2::bigint, 'hostile search_path: rows');

@@ -1,0 +1,91 @@
+/*
+ * What is in effect now, for reports: the clock, its windows, the plan of an
+ * account, and the use of all current windows beside their limits. The rules
+ * are those of src/account.c, by which charges go.
+ */
+CREATE OR REPLACE FUNCTION quota.now()
+	RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_now';
+COMMENT ON FUNCTION quota.now() IS 'the time that decisions are made for: the start of the transaction, or setting quota.now';
+
+CREATE OR REPLACE FUNCTION quota.timezone()
+	RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_timezone';
+COMMENT ON FUNCTION quota.timezone() IS 'setting quota.timezone, the time zone of accounts that have none of their own';
+
+CREATE OR REPLACE FUNCTION quota.window_start(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
+	RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_window_start';
+COMMENT ON FUNCTION quota.window_start(@extschema@.quota_period, timestamptz, text, timestamptz) IS
+	'the first instant of the window that holds a time; NULL time zone: the setting; NULL anchor: the calendar month';
+
+CREATE OR REPLACE FUNCTION quota.window_end(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
+	RETURNS timestamptz
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_window_end';
+COMMENT ON FUNCTION quota.window_end(@extschema@.quota_period, timestamptz, text, timestamptz) IS
+	'the first instant after the window that holds a time';
+
+CREATE OR REPLACE FUNCTION quota.default_plan()
+	RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_default_plan';
+COMMENT ON FUNCTION quota.default_plan() IS 'the plan of accounts that have no other; NULL: there is none';
+
+CREATE OR REPLACE FUNCTION quota.account_key(key text)
+	RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_account_key';
+COMMENT ON FUNCTION quota.account_key(text) IS 'the key of an account; an error where it can name none';
+
+/*
+ * Without SET search_path, so that the planner can inline it: the names in a
+ * parsed body are bound already. A row of NULLs, as an outer join makes it of
+ * an account that has none, has the default plan.
+ */
+CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN COALESCE(
+		CASE
+			WHEN a.status = 'canceled' THEN NULL
+			WHEN a.status = 'trialing' AND quota.now() >= a.trial_ends_at OR quota.now() >= a.plan_ends_at THEN a.next_plan
+			ELSE a.plan
+		END,
+		quota.default_plan());
+COMMENT ON FUNCTION quota.plan_in_effect(quota.accounts) IS 'the plan that a row of quota.accounts amounts to now; NULL: none';
+
+CREATE OR REPLACE VIEW quota.account_plans WITH (security_invoker = true) AS
+	SELECT a.account, a.name, a.account_type, a.status, a.sponsor,
+		quota.plan_in_effect(a) COLLATE "C" AS plan,
+		a.status = 'trialing' AND (quota.now() >= a.trial_ends_at) IS NOT TRUE AS on_trial
+	FROM quota.accounts a;
+COMMENT ON VIEW quota.account_plans IS 'the plan in effect of each account that has a row';
+COMMENT ON COLUMN quota.account_plans.plan IS 'NULL: none';
+COMMENT ON COLUMN quota.account_plans.on_trial IS 'status is trialing, and the trial has not ended';
+
+CREATE OR REPLACE VIEW quota.counters WITH (security_invoker = true) AS
+	SELECT u.account, u.feature, u.period, u.period_start, sum(u.used)::bigint AS used
+	FROM quota.usage u
+	GROUP BY u.account, u.feature, u.period, u.period_start;
+COMMENT ON VIEW quota.counters IS 'quota.usage, one row a counter and window';
+
+CREATE OR REPLACE VIEW quota.current_usage WITH (security_invoker = true) AS
+	SELECT c.account, c.name, c.plan, c.feature, c.period, c.period_start, c.used,
+		w.usage_limit,
+		CASE WHEN w.usage_limit IS NOT NULL THEN GREATEST(0, w.usage_limit - c.used) END AS remaining,
+		CASE w.usage_limit WHEN 0 THEN 1 ELSE c.used::float8 / w.usage_limit END AS ratio,
+		GREATEST(0, c.used - w.usage_limit) AS overage,
+		CASE WHEN l.on_limit = 'charge' THEN l.overage_price END AS overage_price,
+		COALESCE(c.used >= w.usage_limit * COALESCE(l.warn_ratio, 0.8), false) AS warned
+	FROM (
+			SELECT u.*, a.name, quota.plan_in_effect(a) COLLATE "C" AS plan
+			FROM quota.counters u
+				LEFT JOIN quota.accounts a ON a.account = u.account
+			WHERE u.period_start = quota.window_start(u.period, quota.now(), a.timezone, a.cycle_anchor)) c
+		LEFT JOIN quota.plan_limits l ON l.plan = c.plan AND l.feature = c.feature AND l.period = c.period
+		LEFT JOIN quota.limit_overrides o ON o.account = c.account AND o.feature = c.feature AND o.period = c.period
+			AND (quota.now() >= o.expires_at) IS NOT TRUE
+		CROSS JOIN LATERAL (SELECT CASE WHEN o.account IS NULL THEN l.usage_limit ELSE o.usage_limit END AS usage_limit) w;
+COMMENT ON VIEW quota.current_usage IS 'the use of each counter in its current window, and the limit in force';
+COMMENT ON COLUMN quota.current_usage.usage_limit IS 'NULL: unlimited, or not in the plan';
+COMMENT ON COLUMN quota.current_usage.overage IS 'units past the limit; 0: unlimited';
+COMMENT ON COLUMN quota.current_usage.overage_price IS 'a unit past the limit; NULL: the limit does not charge';
+COMMENT ON COLUMN quota.current_usage.warned IS 'decisions warn: the use has reached warn_ratio of the limit';
