@@ -70,7 +70,7 @@ def parse_options():
     for name in options.names:
         if name not in names:
             parser.error(f'no measurement "{name}"; there are: {", ".join(names)}')
-    options.names = options.names or names
+    options.names = options.names or [*MEASUREMENTS] + ['report'] * options.write
     options.seconds = options.seconds or (1 if options.quick else 5)
     options.pairs = options.pairs or (3 if options.quick else 5)
     options.long = options.long or (6 if options.quick else 60)
