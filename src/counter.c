@@ -37,6 +37,7 @@
 #include "access/htup_details.h"
 #include "access/multixact.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/index.h"
@@ -83,9 +84,10 @@ typedef struct Slot
 	bool locked;        /* by another transaction that has not changed it */
 	bool own_lock;      /* by this one */
 	int64 used;         /* without that change */
-	int64 changed;      /* with it */
+	int64 least;
+	int64 most; /* with or without it */
 	int16 slots;
-	int16 slots_changed;
+	int16 slots_changed; /* 0: the slot is deleted */
 	ItemPointerData tid;
 } Slot;
 
@@ -94,6 +96,7 @@ typedef struct Survey
 {
 	uint64 changes; /* the lock's, before looking */
 	int slots;      /* 0: the counter is gone */
+	bool stale;     /* there may be other slots by now: look again */
 	int64 used;     /* by this transaction and those that have committed */
 	int64 least;
 	int64 most;              /* whatever becomes of the others */
@@ -112,7 +115,7 @@ static bool add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, i
 static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
-static void take_version(QuotaStore *store, Slot *slot, Snapshot dirty);
+static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static bool is_locked(HeapTupleHeader version);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, int64 used, int slots);
@@ -300,7 +303,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 	if (counter->survey == NULL || survey->changes != pg_atomic_read_u64(&lock->changes))
 		survey_slots(store, &key, survey);
 	slots = survey->slots;
-	if (slots <= 1)
+	if (slots <= 1 || survey->stale)
 		;
 	else if (quota_decide_sum(survey->most, delta) > most || quota_decide_sum(survey->least, delta) < least)
 		wait_for = survey->busy;
@@ -361,7 +364,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	survey_slots(store, &key, &survey);
-	if (survey.slots <= 1)
+	if (survey.slots <= 1 || survey.stale)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
 	{
@@ -422,8 +425,8 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		if (i == 0)
 			survey->slots = Min(abs(slot->slots), MAX_SLOTS);
 		survey->used = quota_decide_sum(survey->used, slot->used);
-		survey->least = quota_decide_sum(survey->least, Min(slot->used, slot->changed));
-		survey->most = quota_decide_sum(survey->most, Max(slot->used, slot->changed));
+		survey->least = quota_decide_sum(survey->least, slot->least);
+		survey->most = quota_decide_sum(survey->most, slot->most);
 		if (slot->own && survey->own < 0)
 			survey->own = i;
 		if (slot->locked)
@@ -433,85 +436,79 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 			survey->busy = slot->busy;
 			if (i == 0 && slot->slots_changed <= 0)
 				survey->gathering = slot->busy;
+			/* others can use the slots that it has made, or not those that it has deleted, when it has committed */
+			if (i == 0)
+				survey->stale = !TransactionIdIsInProgress(slot->busy);
 		}
 	}
 }
 
-/* Look at one slot as it is now, with what others have not committed yet. */
+/*
+ * Look at one slot: at the version that the snapshot sees, and at those after
+ * it, of transactions that had not committed when it was taken.
+ */
 static void
 look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 {
-	SnapshotData dirty;
+	HeapTuple version;
+	ItemPointerData next;
+	TransactionId updater;
 
 	memset(slot, 0, sizeof(Slot));
-	InitDirtySnapshot(dirty);
-	if (quota_probe_place(&store->usage, key, &dirty))
-	{
-		bool committed = !TransactionIdIsValid(dirty.xmin);
-		ItemPointerData next = store->usage.slot->tts_tid;
-
-		if (committed)
-		{
-			take_version(store, slot, &dirty);
-			next = ((BufferHeapTupleTableSlot *) store->usage.slot)->base.tuple->t_data->t_ctid;
-		}
-		quota_probe_done(&store->usage);
-		if (committed && TransactionIdIsValid(slot->busy) && !ItemPointerEquals(&next, &slot->tid))
-		{
-			HeapTuple version = version_at(store, &next);
-
-			if (version != NULL && TransactionIdEquals(HeapTupleHeaderGetXmin(version->t_data), slot->busy))
-			{
-				slot->changed = USAGE_ROW(version)->used;
-				slot->slots_changed = USAGE_ROW(version)->slots;
-			}
-		}
-		if (committed)
-			return;
-	}
-
-	/* not there, or there is what is not committed: the version before it is needed, too */
-	do
-	{
-		memset(slot, 0, sizeof(Slot));
-		for (bool found = quota_probe_index(&store->usage, key, &dirty); found; found = quota_probe_next(&store->usage))
-			take_version(store, slot, &dirty);
-		quota_probe_done(&store->usage);
-		/* a version that was committed between looking at it and at that before it */
-	} while (!slot->exists && TransactionIdIsValid(slot->busy) && !TransactionIdIsInProgress(slot->busy));
-}
-
-/* Take note of a version of a slot; the dirty snapshot tells who is changing it. */
-static void
-take_version(QuotaStore *store, Slot *slot, Snapshot dirty)
-{
-	HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
-	TransactionId creator = HeapTupleHeaderGetXmin(version->t_data);
-
-	if (TransactionIdIsValid(dirty->xmin))
-	{
-		slot->busy = dirty->xmin;
-		slot->changed = USAGE_ROW(version)->used;
-		slot->slots_changed = USAGE_ROW(version)->slots;
+	if (!quota_probe_row(&store->usage, key, store->as_of))
 		return;
-	}
-	slot->own = TransactionIdIsCurrentTransactionId(creator);
-	if (!slot->own && IsolationUsesXactSnapshot() && XidInMVCCSnapshot(creator, store->as_of))
-		changed();
+	version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
 	slot->exists = true;
+	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
 	slot->locked = is_locked(version->t_data);
 	slot->own_lock = !slot->locked && !(version->t_data->t_infomask & HEAP_XMAX_INVALID);
 	slot->tid = version->t_self;
-	slot->used = USAGE_ROW(version)->used;
-	slot->slots = USAGE_ROW(version)->slots;
-	if (TransactionIdIsValid(dirty->xmax))
-		/* where no version follows it is being deleted: nothing is used then */
-		slot->busy = dirty->xmax;
-	else if (!TransactionIdIsValid(slot->busy))
+	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
+	slot->slots = slot->slots_changed = USAGE_ROW(version)->slots;
+	slot->busy = updater = updater_of(store, version->t_data);
+	next = version->t_data->t_ctid;
+	quota_probe_done(&store->usage);
+
+	/* where no version follows the slot is being deleted: nothing is used then */
+	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater); tid = next, next = version->t_data->t_ctid)
 	{
-		slot->changed = slot->used;
-		slot->slots_changed = slot->slots;
+		version = ItemPointerEquals(&next, &tid) ? NULL : version_at(store, &next);
+		if (version != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(version->t_data), updater))
+			version = NULL;
+		slot->least = Min(slot->least, version == NULL ? 0 : USAGE_ROW(version)->used);
+		slot->most = Max(slot->most, version == NULL ? 0 : USAGE_ROW(version)->used);
+		slot->slots_changed = version == NULL ? 0 : USAGE_ROW(version)->slots;
+		if (version == NULL)
+			break;
+		updater = updater_of(store, version->t_data);
 	}
+}
+
+/*
+ * Who has changed a version that a snapshot sees, or one after it, and had not
+ * committed when the snapshot was taken; invalid: nobody.
+ *
+ * Errors: serialization_failure where somebody has committed that since, at the
+ * higher isolation levels.
+ */
+static TransactionId
+updater_of(QuotaStore *store, HeapTupleHeader version)
+{
+	TransactionId updater;
+
+	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
+		return InvalidTransactionId;
+	updater = HeapTupleHeaderGetUpdateXid(version);
+	/* what it had done when the snapshot was taken, and is not to be seen, it has rolled back */
+	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->as_of))
+		return InvalidTransactionId;
+	if (IsolationUsesXactSnapshot() && !TransactionIdIsInProgress(updater))
+	{
+		if (TransactionIdDidCommit(updater))
+			changed();
+		return InvalidTransactionId;
+	}
+	return updater;
 }
 
 /* Whether another transaction has locked a version without changing it. */

@@ -33,9 +33,11 @@
 #include "shared.h"
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
+static bool probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+static bool probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
 static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
-static void remember(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+static void remember(QuotaProbe *probe, const QuotaKey *key);
 static ItemId item_at(Buffer buffer, ItemPointer tid);
 static bool has_block(Relation rel, BlockNumber block);
 static bool has_key(QuotaProbe *probe, const QuotaKey *key);
@@ -101,12 +103,12 @@ quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 bool
 quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
-	return quota_probe_place(probe, key, snapshot) || quota_probe_index(probe, key, snapshot);
+	return probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot);
 }
 
 /* The same, where the row was last seen only. */
-bool
-quota_probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+static bool
+probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerData place;
 	ItemPointerData tid;
@@ -123,16 +125,17 @@ quota_probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 		return false;
 	}
 	if (!ItemPointerEquals(&tid, &place))
-		remember(probe, key, snapshot);
+		remember(probe, key);
 	return true;
 }
 
 /* The same, by the primary key only. */
-bool
-quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+static bool
+probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	MemoryContext old = MemoryContextSwitchTo(probe->context);
 	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
+	bool found;
 
 	/* ScanKeyInit compares in the C collation, which our key columns have */
 	for (int i = 0; i < key->count; i++)
@@ -141,22 +144,11 @@ quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 		open_index(probe, key->count, snapshot);
 	probe->scan->xs_snapshot = snapshot;
 	index_rescan(probe->scan, keys, key->count, NULL, 0);
-	MemoryContextSwitchTo(old);
-	if (!quota_probe_next(probe))
-		return false;
-	remember(probe, key, snapshot);
-	return true;
-}
-
-/* The next version after what quota_probe_index found; there is one only where the snapshot is a dirty one. */
-bool
-quota_probe_next(QuotaProbe *probe)
-{
 	/* scans keep what they allocate on the way */
-	MemoryContext old = MemoryContextSwitchTo(probe->context);
-	bool found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
-
+	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
 	MemoryContextSwitchTo(old);
+	if (found)
+		remember(probe, key);
 	return found;
 }
 
@@ -255,12 +247,11 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
  * one comes to newer versions, but from those not back.
  */
 static void
-remember(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+remember(QuotaProbe *probe, const QuotaKey *key)
 {
 	HeapTuple tuple = ((BufferHeapTupleTableSlot *) probe->slot)->base.tuple;
 
-	if ((IsMVCCSnapshot(snapshot) || !TransactionIdIsValid(snapshot->xmin)) &&
-		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		quota_shared_remember(key->hash, &tuple->t_self);
 }
 

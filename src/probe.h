@@ -46,9 +46,6 @@ extern void quota_probe_key_text(QuotaKey *key, Datum value);
 extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
-extern bool quota_probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
-extern bool quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
-extern bool quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);
 
 #endif
