@@ -10,6 +10,7 @@ AS $$
 DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
+	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored}';
 BEGIN
 	IF level IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
@@ -31,10 +32,12 @@ BEGIN
 		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			AND d.refclassid = 'pg_extension'::regclass
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role')
 			AND CASE level
-				WHEN 'app' THEN p.proname = ANY (decide || charge)
-				WHEN 'reader' THEN p.proname = ANY (decide || '{quota_export,quota_preset}'::text[])
-				ELSE p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role')
+				WHEN 'app' THEN p.proname = ANY (decide || charge || show)
+				/* what writes nothing, with what the reports are made of */
+				WHEN 'reader' THEN p.provolatile <> 'v'
+				ELSE true
 			END
 		ORDER BY p.oid;
 	IF level <> 'app' THEN
@@ -76,7 +79,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_allow(text, text) IS
-	'grant a role what it needs: app decides and charges, reader decides and reads the tables, admin manages';
+	'grant a role what it needs: app decides, charges and reports on an account, reader decides, reports and reads the tables, admin manages';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_revoke(role text)
 	RETURNS void

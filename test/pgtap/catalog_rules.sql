@@ -102,10 +102,13 @@ SELECT set_eq($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
-		'quota_plan_with', 'quota_export')
+		'quota_plan_with', 'quota_export', 'quota_usage', 'quota_status', 'quota_history', 'quota_forecast', 'quota_sponsored',
+		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics')
 	$$, $$
 	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
-	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export}'::text[]) f
+	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
+		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
+		quota_stats,quota_plan_stats,quota_search,quota_metrics}'::text[]) f
 	$$, 'what looks is stable');
 SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
 	'trigger functions are volatile');
@@ -117,7 +120,10 @@ SELECT is_empty($$
 	$$, 'every function in PL/pgSQL or with the owner''s rights sets search_path');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
-SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)'), ('quota.follow_partitions()')$$,
+SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
+	('quota_plan_with(text)'), ('quota.follow_partitions()'), ('quota_usage(text)'), ('quota_status(text,text)'),
+	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
+	('quota_forecast(text,text)'), ('quota_sponsored(text)')$$,
 	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
@@ -153,7 +159,8 @@ CREATE TEMP VIEW overloads AS
 	FROM functions
 	WHERE proargnames[1] IN ('account', 'account_uuid', 'account_id')
 		OR proname IN ('quota_evaluate', 'quota_consume', 'quota_enforce', 'quota_consume_many', 'quota_record',
-			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature')
+			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
+			'quota_usage', 'quota_status', 'quota_history', 'quota_forecast')
 	GROUP BY proname, pronargs;
 SELECT is_empty($$SELECT name, first_arguments FROM overloads
 	WHERE first_arguments <> '{"account text","account_id bigint","account_uuid uuid"}'$$,
@@ -162,7 +169,8 @@ SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1$$,
 	'the three do not differ in anything else');
 SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
-		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature')$$,
+		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'),
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -176,7 +184,12 @@ SELECT set_eq($$
 	('quota_consume_many', 'account text, amounts jsonb'),
 	('quota_has_feature', 'account text, feature text'),
 	('quota_feature', 'account text, feature text'),
-	('quota_require_feature', 'account text, feature text')
+	('quota_require_feature', 'account text, feature text'),
+	('quota_usage', 'account text'),
+	('quota_status', 'account text, feature text DEFAULT NULL::text'),
+	('quota_history', 'account text, feature text DEFAULT NULL::text, period quota_period DEFAULT NULL::quota_period, '
+		'since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
+	('quota_forecast', 'account text, feature text')
 	$$, 'their arguments are those of the contract');
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
 	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
