@@ -94,10 +94,10 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke', 'quota_maintain')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions

@@ -71,6 +71,7 @@ admin	DELETE FROM quota.features WHERE feature = 'token'
 admin	UPDATE quota.usage SET used = 0
 admin	DELETE FROM quota.usage
 admin	SELECT quota_apply(quota_export())
+admin	SELECT quota_maintain('1 year')
 admin	SELECT quota_attach('app.admins', 'report', 'account')
 admin	SELECT quota_detach('app.admins', 'report')
 	TRUNCATE quota.usage
