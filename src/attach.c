@@ -568,9 +568,7 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	{
 		QuotaCharge charge;
 
-		/* the one before may have waited for long */
-		if (i > 0)
-			quota_store_refresh(store);
+		/* no refresh: no counter is written twice, and whoever finds one changed does it */
 		quota_consume_ask(&charge, attachment->feature, sums[i].n);
 		quota_consume_charge(store, sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
@@ -720,7 +718,7 @@ lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDe
 			break;
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
-			locked &= quota_store_lock(store, &charge->counters[i]);
+			locked &= quota_counter_lock(store, &charge->counters[i]);
 		if (!locked)
 			quota_store_refresh(store);
 	} while (!locked);

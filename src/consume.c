@@ -32,6 +32,7 @@ static uint64 writes = 0;
 static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
+static int64 most(const QuotaCharge *charge, int window);
 static void take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
@@ -105,6 +106,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		quota_consume_look(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
 			charge->deltas[i] = -Min(charge->n, charge->counters[i].used);
+		charge->limited = false;
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
 			break;
 		quota_store_refresh(store);
@@ -130,6 +132,8 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 				 errmsg("feature \"%s\" does not exist", feature)));
 	strcpy(charge->feature, feature);
 	charge->n = n;
+	for (int i = 0; i < QUOTA_PERIODS; i++)
+		charge->counters[i].conflicts = 0;
 }
 
 /*
@@ -201,7 +205,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 		key->feature = charge->feature;
 		key->period = charge->entitlement.windows[i].period;
 		key->period_start = charge->entitlement.windows[i].window.start;
-		quota_store_read(store, &charge->counters[i]);
+		quota_counter_read(store, &charge->counters[i]);
 	}
 }
 
@@ -255,6 +259,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		quota_decision_enforce(decision);
 		for (int j = 0; j < charge->entitlement.count; j++)
 			charge->deltas[j] = charge->n;
+		charge->limited = mode == QUOTA_CHARGE_JUDGED && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		allowed &= decision->verdict != QUOTA_BLOCK;
 	}
 	return allowed;
@@ -270,12 +275,25 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	quota_consume_wrote();
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
-			if (!quota_store_add(store, &charges[i].counters[j], charges[i].deltas[j]))
+		{
+			QuotaCharge *charge = &charges[i];
+
+			if (!quota_counter_add(store, &charge->counters[j], charge->deltas[j], 0, most(charge, j)))
 			{
 				take_back(store, charges, i, j);
 				return false;
 			}
+		}
 	return true;
+}
+
+/* The use that a charge must not make more of a window than, as it was judged. */
+static int64
+most(const QuotaCharge *charge, int window)
+{
+	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
+
+	return charge->limited && !limit->unlimited ? limit->block_at : PG_INT64_MAX;
 }
 
 /* Undo what was added to all windows of `count` charges, and to `windows` of the next. They stay locked. */
@@ -285,7 +303,7 @@ take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows)
 	quota_store_refresh(store);
 	for (int i = 0; i <= count; i++)
 		for (int j = 0; j < (i < count ? charges[i].entitlement.count : windows); j++)
-			if (!quota_store_add(store, &charges[i].counters[j], -charges[i].deltas[j]))
+			if (!quota_counter_add(store, &charges[i].counters[j], -charges[i].deltas[j], PG_INT64_MIN, PG_INT64_MAX))
 				elog(ERROR, "counter changed under its lock");
 }
 

@@ -20,6 +20,7 @@ typedef struct QuotaCharge
 	QuotaEntitlement entitlement;
 	QuotaCounter counters[QUOTA_PERIODS]; /* one a window of the entitlement */
 	int64 deltas[QUOTA_PERIODS];          /* what is to be added to each */
+	bool limited;                         /* whether the limits hold for that */
 	QuotaDecision decision;
 } QuotaCharge;
 

@@ -7,6 +7,7 @@
 #include "utils/tuplestore.h"
 
 #include "account.h"
+#include "counter.h"
 
 typedef struct QuotaDecision
 {

@@ -1,6 +1,7 @@
 /*
- * Access to the tables of schema quota. The only module that knows of heap,
- * index, OIDs and column numbers.
+ * Access to the tables of schema quota. With counter.c, which has the rows of
+ * quota.usage, and probe.c, the only module that knows of heap, index, OIDs and
+ * column numbers.
  *
  * Snapshots. What an account is entitled to is always read as it is now: a
  * limit that has been lowered holds for a transaction that began before. Use
@@ -18,7 +19,7 @@
  */
 #include "postgres.h"
 
-#include "store.h"
+#include "store_private.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
@@ -44,18 +45,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-typedef enum Table
-{
-	PLANS,
-	FEATURES,
-	PLAN_LIMITS,
-	PLAN_FEATURES,
-	ACCOUNTS,
-	LIMIT_OVERRIDES,
-	USAGE,
-	TABLES
-} Table;
-
 enum
 {
 	PLANS_PLAN = 1,
@@ -78,6 +67,7 @@ enum
 	PLAN_FEATURES_FEATURE = 2,
 	PLAN_FEATURES_VALUE = 3,
 
+	ACCOUNTS_ACCOUNT = 1,
 	ACCOUNTS_PLAN = 4,
 	ACCOUNTS_STATUS = 5,
 	ACCOUNTS_TRIAL_ENDS_AT = 6,
@@ -92,13 +82,6 @@ enum
 	LIMIT_OVERRIDES_PERIOD = 3,
 	LIMIT_OVERRIDES_USAGE_LIMIT = 4,
 	LIMIT_OVERRIDES_EXPIRES_AT = 5,
-
-	USAGE_USED = 1,
-	USAGE_PERIOD_START = 2,
-	USAGE_PERIOD = 3,
-	USAGE_ACCOUNT = 4,
-	USAGE_FEATURE = 5,
-	USAGE_COLUMNS = 5
 };
 
 static const char *const table_names[TABLES] = {
@@ -122,63 +105,22 @@ static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NUL
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
-typedef struct Oids
-{
-	Oid tables[TABLES];
-	Oid periods[QUOTA_PERIODS];
-	Oid verdicts[QUOTA_VERDICTS];
-	Oid decision_type;
-	Oid plan_with;
-} Oids;
-
-/* A table that is looked into by primary key, time and again. */
-typedef struct Probe
-{
-	Relation rel; /* NULL: not open */
-	Relation index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-} Probe;
-
-struct QuotaStore
-{
-	MemoryContext context;
-	bool write;
-	bool written;   /* since the last CommandCounterIncrement */
-	int conflicts;  /* charges that met a newer version */
-	Snapshot now;   /* of what accounts are entitled to */
-	Snapshot as_of; /* of use */
-	Relation usage;
-	Probe accounts;
-	Probe counters;
-	EState *estate; /* NULL until a row needs index entries */
-	ResultRelInfo *result;
-	TupleTableSlot *new_row;
-};
-
-static Oids oids;
+static QuotaOids oids;
 static bool oids_valid = false;
 static uint64 invalidations = 0;
 static uint64 catalog_version = 1;
 static uint64 override_version = 1;
 
 static void relation_changed(Datum arg, Oid relid);
-static const Oids *get_oids(void);
-static void resolve(Oids *found);
+static void resolve(QuotaOids *found);
 static Relation open_table(Table table, LOCKMODE lock);
+static void open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock);
 static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
-static bool probe_row(QuotaStore *store, Probe *probe, Table table, Snapshot snapshot, int nkeys, ScanKey keys);
-static void probe_done(Probe *probe);
-static void close_probe(Probe *probe);
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
-static bool insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used);
-static bool lock_newest(QuotaStore *store, ItemPointer tid);
-static void open_indexes(QuotaStore *store);
-static bool changed(void);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
 static void copy_text(char *to, Size size, Datum from, bool isnull);
 static int name_number(const char *const *names, Datum name);
@@ -380,7 +322,7 @@ quota_store_begin_read(void)
 	QuotaStore *store = palloc0(sizeof(QuotaStore));
 
 	store->context = CurrentMemoryContext;
-	store->usage = open_table(USAGE, AccessShareLock);
+	open_probe(store, &store->usage, USAGE, AccessShareLock);
 	take_snapshots(store);
 	return store;
 }
@@ -394,7 +336,7 @@ quota_store_begin_write(void)
 	PreventCommandIfParallelMode("a charge");
 	store->context = CurrentMemoryContext;
 	store->write = true;
-	store->usage = open_table(USAGE, RowExclusiveLock);
+	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
 	take_snapshots(store);
 	return store;
 }
@@ -406,19 +348,14 @@ quota_store_refresh(QuotaStore *store)
 	make_visible(store);
 	drop_snapshots(store);
 	take_snapshots(store);
-	/* each look begins anew: an open scan takes another snapshot as it would a first */
-	if (store->accounts.rel != NULL)
-		store->accounts.scan->xs_snapshot = store->now;
-	if (store->counters.rel != NULL)
-		store->counters.scan->xs_snapshot = store->as_of;
 }
 
 void
 quota_store_end(QuotaStore *store)
 {
 	make_visible(store);
-	close_probe(&store->accounts);
-	close_probe(&store->counters);
+	quota_probe_close(&store->accounts);
+	quota_probe_close(&store->usage);
 	drop_snapshots(store);
 	if (store->estate != NULL)
 	{
@@ -426,8 +363,6 @@ quota_store_end(QuotaStore *store)
 		ExecResetTupleTable(store->estate->es_tupleTable, false);
 		FreeExecutorState(store->estate);
 	}
-	/* locks are kept to the end of the transaction, as those of any statement */
-	table_close(store->usage, NoLock);
 	pfree(store);
 }
 
@@ -435,12 +370,15 @@ quota_store_end(QuotaStore *store)
 bool
 quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
-	ScanKeyData key;
+	QuotaKey key;
 	Datum *values;
 	bool *nulls;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, account);
-	if (!probe_row(store, &store->accounts, ACCOUNTS, store->now, 1, &key))
+	if (store->accounts.rel == NULL)
+		open_probe(store, &store->accounts, ACCOUNTS, AccessShareLock);
+	quota_probe_key(&key, &store->accounts);
+	quota_probe_key_text(&key, account);
+	if (!quota_probe_row(&store->accounts, &key, store->now))
 		return false;
 	slot_getsomeattrs(store->accounts.slot, ACCOUNTS_BYPASS);
 	values = store->accounts.slot->tts_values;
@@ -454,7 +392,7 @@ quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 	row->has_anchor = !nulls[ACCOUNTS_CYCLE_ANCHOR - 1];
 	row->cycle_anchor = row->has_anchor ? DatumGetTimestampTz(values[ACCOUNTS_CYCLE_ANCHOR - 1]) : 0;
 	row->timezone = nulls[ACCOUNTS_TIMEZONE - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_TIMEZONE - 1]);
-	probe_done(&store->accounts);
+	quota_probe_done(&store->accounts);
 	return true;
 }
 
@@ -493,233 +431,30 @@ quota_store_overrides(QuotaStore *store, Datum account, int *count)
 	return rows;
 }
 
-/* Read a counter: what is used in the window that its key names, nothing where it has no row. */
-void
-quota_store_read(QuotaStore *store, QuotaCounter *counter)
-{
-	ScanKeyData keys[4];
-	bool isnull;
-
-	counter->used = 0;
-	counter->version = NULL;
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, counter->key.account);
-	text_key(&keys[1], 2, counter->key.feature);
-	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_ENUM_EQ,
-				ObjectIdGetDatum(get_oids()->periods[counter->key.period]));
-	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ,
-				TimestampTzGetDatum(counter->key.period_start));
-	if (!probe_row(store, &store->counters, USAGE, store->as_of, 4, keys))
-		return;
-	counter->used = DatumGetInt64(slot_getattr(store->counters.slot, USAGE_USED, &isnull));
-	if (store->write)
-		counter->version = ExecCopySlotHeapTuple(store->counters.slot);
-	probe_done(&store->counters);
-}
-
-/*
- * Add to a counter that was read, making its row where there is none. Adding
- * nothing writes nothing.
- *
- * Returns false, with nothing written, where somebody else has changed the
- * counter since: refresh, read and judge it again. What was added is written
- * again, or read, only after a refresh.
- * Errors: serialization_failure for that at the higher isolation levels.
- * Locks: the row, until the end of the transaction; waits for whoever holds it.
- */
-bool
-quota_store_add(QuotaStore *store, QuotaCounter *counter, int64 delta)
-{
-	HeapTuple tuple = counter->version;
-	int64 used = quota_decide_sum(counter->used, delta);
-	ItemPointerData tid;
-	TM_FailureData failure;
-	LockTupleMode lock_mode;
-	TM_Result result;
-
-	Assert(store->write && used >= 0);
-	if (delta == 0)
-		return true;
-	if (tuple == NULL)
-		return insert_counter(store, counter, used);
-
-	/* `used` is the row's first column, eight bytes, never null */
-	memcpy((char *) tuple->t_data + tuple->t_data->t_hoff, &used, sizeof(used));
-	tid = tuple->t_self;
-	result = heap_update(store->usage, &tid, tuple, GetCurrentCommandId(true),
-						 InvalidSnapshot, true, &failure, &lock_mode);
-	switch (result)
-	{
-		case TM_Ok:
-			break;
-		case TM_Updated:
-			changed();
-			/*
-			 * Others are at this counter as well. Whoever loses twice queues
-			 * for the newest version, and cannot lose a third time.
-			 */
-			if (++store->conflicts > 1)
-				lock_newest(store, &tid);
-			return false;
-		case TM_Deleted:
-			return changed();
-		default:
-			elog(ERROR, "unexpected result %d of updating a counter", (int) result);
-	}
-	counter->used = used;
-	if (!HeapTupleIsHeapOnly(tuple))
-	{
-		/* the new version is on another page: the index must know */
-		open_indexes(store);
-		ExecStoreHeapTuple(tuple, store->new_row, false);
-		ExecInsertIndexTuples(store->result, store->new_row, store->estate, true, false, NULL, NIL);
-		ExecClearTuple(store->new_row);
-		ResetPerTupleExprContext(store->estate);
-	}
-	store->written = true;
-	return true;
-}
-
-/*
- * Lock a counter that was read, making its row where there is none.
- *
- * Result, errors and locks as of quota_store_add; where it returns false the
- * newest version is locked already.
- */
-bool
-quota_store_lock(QuotaStore *store, QuotaCounter *counter)
-{
-	Assert(store->write);
-	if (counter->version == NULL)
-		return insert_counter(store, counter, 0);
-	return lock_newest(store, &counter->version->t_self);
-}
-
 /* The SQL type quota_decision, and the values of its enums. */
 Oid
 quota_store_decision_type(void)
 {
-	return get_oids()->decision_type;
+	return quota_store_oids()->decision_type;
 }
 
 Oid
 quota_store_period_oid(QuotaPeriod period)
 {
-	return get_oids()->periods[period];
+	return quota_store_oids()->periods[period];
 }
 
 Oid
 quota_store_verdict_oid(QuotaVerdict verdict)
 {
-	return get_oids()->verdicts[verdict];
+	return quota_store_oids()->verdicts[verdict];
 }
 
 /* The SQL function quota_plan_with. */
 Oid
 quota_store_plan_with_function(void)
 {
-	return get_oids()->plan_with;
-}
-
-/*
- * Insert a counter's row. Somebody else may be doing the same: the row goes in
- * speculatively, as for ON CONFLICT, and of two one stays.
- */
-static bool
-insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
-{
-	TupleDesc desc = RelationGetDescr(store->usage);
-	Datum values[MaxHeapAttributeNumber];
-	bool nulls[MaxHeapAttributeNumber];
-	TupleTableSlot *slot;
-	ItemPointerData conflict;
-	bool lost = false;
-	uint32 token;
-
-	memset(nulls, true, desc->natts * sizeof(bool));
-	memset(nulls, false, USAGE_COLUMNS * sizeof(bool));
-	values[USAGE_USED - 1] = Int64GetDatum(used);
-	values[USAGE_PERIOD_START - 1] = TimestampTzGetDatum(counter->key.period_start);
-	values[USAGE_PERIOD - 1] = ObjectIdGetDatum(get_oids()->periods[counter->key.period]);
-	values[USAGE_ACCOUNT - 1] = counter->key.account;
-	values[USAGE_FEATURE - 1] = CStringGetTextDatum(counter->key.feature);
-
-	open_indexes(store);
-	slot = store->new_row;
-	ExecStoreHeapTuple(heap_form_tuple(desc, values, nulls), slot, false);
-	slot->tts_tableOid = RelationGetRelid(store->usage);
-
-	if (ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
-	{
-		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-		table_tuple_insert_speculative(store->usage, slot, GetCurrentCommandId(true), 0, NULL, token);
-		ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
-		table_tuple_complete_speculative(store->usage, slot, token, !lost);
-		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-		store->written = true;
-	}
-	else
-		lost = true;
-	if (!lost)
-	{
-		counter->used = used;
-		counter->version = ExecCopySlotHeapTuple(slot);
-	}
-	ExecClearTuple(slot);
-	ResetPerTupleExprContext(store->estate);
-	return lost ? changed() : true;
-}
-
-/*
- * Lock the newest version of a row, waiting for whoever holds it. Returns
- * whether that is the version at tid.
- */
-static bool
-lock_newest(QuotaStore *store, ItemPointer tid)
-{
-	TupleTableSlot *slot = table_slot_create(store->usage, NULL);
-	ItemPointerData read_at = *tid;
-	TM_FailureData failure;
-	TM_Result result;
-	bool same;
-
-	result = table_tuple_lock(store->usage, tid, store->as_of, slot,
-							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
-							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-							  &failure);
-	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
-	ExecDropSingleTupleTableSlot(slot);
-	if (result != TM_Ok)
-		return changed();
-	return same;
-}
-
-/* A counter is not what was read: false, to be read again, or an error where it cannot be. */
-static bool
-changed(void)
-{
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errhint("The transaction might succeed if retried.")));
-	return false;
-}
-
-static void
-open_indexes(QuotaStore *store)
-{
-	MemoryContext old;
-
-	if (store->estate != NULL)
-		return;
-	old = MemoryContextSwitchTo(store->context);
-	store->estate = CreateExecutorState();
-	store->result = makeNode(ResultRelInfo);
-	/* range table index 0: there is no query */
-	InitResultRelInfo(store->result, store->usage, 0, NULL, 0);
-	ExecOpenIndices(store->result, true);
-	store->new_row = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage), &TTSOpsHeapTuple);
-	MemoryContextSwitchTo(old);
+	return quota_store_oids()->plan_with;
 }
 
 static void
@@ -735,7 +470,7 @@ take_snapshots(QuotaStore *store)
 	else
 	{
 		store->as_of = RegisterSnapshot(store->write ? GetTransactionSnapshot() : GetActiveSnapshot());
-		store->now = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(store->usage)));
+		store->now = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(store->usage.rel)));
 	}
 }
 
@@ -750,51 +485,18 @@ drop_snapshots(QuotaStore *store)
 static Relation
 open_table(Table table, LOCKMODE lock)
 {
-	return table_open(get_oids()->tables[table], lock);
+	return table_open(quota_store_oids()->tables[table], lock);
 }
 
-/*
- * Look for one row by primary key, whose columns the keys number from 1. The
- * row found is in the probe's slot until probe_done.
- */
-static bool
-probe_row(QuotaStore *store, Probe *probe, Table table, Snapshot snapshot, int nkeys, ScanKey keys)
+static void
+open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 {
-	/* scans keep what they allocate on the way */
+	static const AttrNumber accounts_key[] = {ACCOUNTS_ACCOUNT};
+	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
 	MemoryContext old = MemoryContextSwitchTo(store->context);
-	bool found;
 
-	if (probe->rel == NULL)
-	{
-		probe->rel = open_table(table, AccessShareLock);
-		probe->index = index_open(primary_key(probe->rel), AccessShareLock);
-		probe->slot = table_slot_create(probe->rel, NULL);
-		probe->scan = index_beginscan(probe->rel, probe->index, snapshot, nkeys, 0);
-	}
-	index_rescan(probe->scan, keys, nkeys, NULL, 0);
-	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+	quota_probe_open(probe, open_table(table, lock), lock > AccessShareLock, table == USAGE ? usage_key : accounts_key);
 	MemoryContextSwitchTo(old);
-	return found;
-}
-
-/* Let go of the row: a page that is held cannot be cleaned up. */
-static void
-probe_done(Probe *probe)
-{
-	ExecClearTuple(probe->slot);
-	table_index_fetch_reset(probe->scan->xs_heapfetch);
-}
-
-static void
-close_probe(Probe *probe)
-{
-	if (probe->rel == NULL)
-		return;
-	index_endscan(probe->scan);
-	ExecDropSingleTupleTableSlot(probe->slot);
-	index_close(probe->index, NoLock);
-	table_close(probe->rel, NoLock);
-	probe->rel = NULL;
 }
 
 /* What has been written can be seen, and written again, by what comes after. */
@@ -872,7 +574,7 @@ static QuotaPeriod
 period_of(Oid period)
 {
 	for (int i = 0; i < QUOTA_PERIODS; i++)
-		if (get_oids()->periods[i] == period)
+		if (quota_store_oids()->periods[i] == period)
 			return i;
 	elog(ERROR, "unexpected value %u of type quota_period", period);
 	return 0; /* not reached */
@@ -896,16 +598,16 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 		catalog_version++;
 }
 
-static const Oids *
-get_oids(void)
+const QuotaOids *
+quota_store_oids(void)
 {
 	while (!oids_valid)
 	{
 		uint64 before = invalidations;
-		Oids found = {0};
+		QuotaOids found = {0};
 
 		resolve(&found);
-		if (memcmp(&found, &oids, sizeof(Oids)) != 0)
+		if (memcmp(&found, &oids, sizeof(QuotaOids)) != 0)
 		{
 			/* a new extension of the same name, or the first look */
 			catalog_version++;
@@ -919,7 +621,7 @@ get_oids(void)
 }
 
 static void
-resolve(Oids *found)
+resolve(QuotaOids *found)
 {
 	Oid tables = get_namespace_oid("quota", true);
 	Oid period_type = InvalidOid;

@@ -76,22 +76,6 @@ typedef struct QuotaValueRow
 	Datum value; /* jsonb */
 } QuotaValueRow;
 
-typedef struct QuotaCounterKey
-{
-	Datum account; /* text */
-	const char *feature;
-	QuotaPeriod period;
-	TimestampTz period_start;
-} QuotaCounterKey;
-
-/* A counter as it was read: present or not yet, where, and how much is used. */
-typedef struct QuotaCounter
-{
-	QuotaCounterKey key;
-	int64 used;
-	struct HeapTupleData *version; /* NULL: there is no row yet */
-} QuotaCounter;
-
 typedef struct QuotaStore QuotaStore;
 
 extern void quota_store_init(void);
@@ -110,9 +94,6 @@ extern void quota_store_end(QuotaStore *store);
 extern bool quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
 extern QuotaLimitRow *quota_store_overrides(QuotaStore *store, Datum account, int *count);
 extern void quota_store_refresh(QuotaStore *store);
-extern void quota_store_read(QuotaStore *store, QuotaCounter *counter);
-extern bool quota_store_add(QuotaStore *store, QuotaCounter *counter, int64 delta);
-extern bool quota_store_lock(QuotaStore *store, QuotaCounter *counter);
 
 extern Oid quota_store_decision_type(void);
 extern Oid quota_store_period_oid(QuotaPeriod period);

@@ -21,7 +21,7 @@ CREATE TABLE quota.accounts (
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
 	created_at timestamptz NOT NULL DEFAULT now(),
 	updated_at timestamptz NOT NULL DEFAULT now()
-);
+) USING heap;
 CREATE INDEX accounts_plan ON quota.accounts (plan);
 CREATE INDEX accounts_sponsor ON quota.accounts (sponsor) WHERE sponsor IS NOT NULL;
 COMMENT ON TABLE quota.accounts IS 'who uses it; an account without a row has the default plan';

@@ -1,24 +1,29 @@
 /*
- * The counters: the only table that a charge writes. `used` is first, so that
- * a charge overwrites eight bytes at a known place of the row; the fillfactor
- * keeps room on each page for HOT updates, so that the index never changes.
+ * The counters: the only table that a charge writes. The columns of fixed width
+ * are first, so that a charge finds them at known places of the row; the
+ * fillfactor keeps room on each page for HOT updates, so that the index never
+ * changes.
  */
 CREATE TABLE quota.usage (
-	used bigint NOT NULL CHECK (used >= 0),
+	used bigint NOT NULL CHECK (slot > 0 OR used >= 0),
 	period_start timestamptz NOT NULL,
 	period @extschema@.quota_period NOT NULL,
+	slot smallint NOT NULL DEFAULT 0 CHECK (slot >= 0),
+	slots smallint NOT NULL DEFAULT 1 CHECK (slots > 0),
 	account text COLLATE "C" NOT NULL
 		CHECK (account <> '' AND octet_length(account) <= 255),
 	feature text COLLATE "C" NOT NULL,
-	PRIMARY KEY (account, feature, period, period_start)
+	PRIMARY KEY (account, feature, period, period_start, slot)
 ) USING heap WITH (
 	fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0.02,
 	autovacuum_analyze_scale_factor = 0.1
 );
-COMMENT ON TABLE quota.usage IS 'one row a counter and window';
-COMMENT ON COLUMN quota.usage.used IS 'units charged in the window';
+COMMENT ON TABLE quota.usage IS 'a row a counter and window; of a contended counter one for each slot, and their sum counts';
+COMMENT ON COLUMN quota.usage.used IS 'units charged in the window, in this slot';
 COMMENT ON COLUMN quota.usage.period_start IS 'the window''s first instant; -infinity for lifetime';
+COMMENT ON COLUMN quota.usage.slot IS '0, or the number of a further slot of a contended counter';
+COMMENT ON COLUMN quota.usage.slots IS 'of slot 0: how many slots there are';
 SELECT pg_extension_config_dump('quota.usage', '');
 
 /*

@@ -1,0 +1,833 @@
+/*
+ * Counters: the rows of quota.usage.
+ *
+ * A counter is one row, and a charge an update of it, which holds the row's lock
+ * until the end of the transaction. Where charges of several transactions meet,
+ * that is one charge for each commit, however many clients there are. Such a
+ * counter gets slots: further rows, whose sum is what is used, so that each
+ * transaction charges a row of its own.
+ *
+ * What is used then depends on transactions that have not ended. This is the
+ * escrow method (P. E. O'Neil, The Escrow Transactional Method, ACM TODS 11(4),
+ * 1986): a charge is made if it keeps to the limit however those end, refused if
+ * it cannot keep to it, and otherwise waits for one of them to end. O'Neil keeps
+ * a log of what is in escrow; here it is read from the rows themselves. Of every
+ * slot the newest committed version and the uncommitted one after it tell what
+ * the slot comes to if its transaction commits, and if it does not.
+ *
+ * Slots come when a charge has lost its row to others several times; their
+ * number doubles when all are taken. They go when charges have been alone for a
+ * while, and near the limit. There many would have to wait for the outcome of
+ * others, also such as have charged before and would wait for one another; and
+ * what is used is worth knowing to the unit. Slot 0 is the row of a counter that
+ * has no others; `slots` in it says how many there are, with a minus while a
+ * transaction gathers them into one. It is changed only by whoever has slot 0.
+ *
+ * Locks, beside those of rows: the counter's LWLock, from looking at all slots to
+ * the write of one. Nobody waits for a row or a transaction with it held.
+ * Rows are locked in the order in which callers charge counters; of one counter a
+ * transaction charges one slot, the same again where it charges again.
+ */
+#include "postgres.h"
+
+#include "counter.h"
+
+#include "access/generic_xlog.h"
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/multixact.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/index.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "shared.h"
+#include "store_private.h"
+
+/* times that a charge loses a counter to others before it gives it slots */
+#define CONTENDED 4
+#define FIRST_SLOTS 4
+#define MAX_SLOTS 32
+/* charges of a backend that meet nobody at a counter with slots before it gathers them */
+#define QUIET_CHARGES 64
+/* Near its limit a counter has no slots: within a share of the limit, or as many charges of the same size. */
+#define NEAR_SHARE 16
+#define NEAR_CHARGES 64
+
+/* The columns of fixed width, as they stand at the beginning of every row. */
+typedef struct UsageRow
+{
+	int64 used;
+	TimestampTz period_start;
+	Oid period;
+	int16 slot;
+	int16 slots;
+} UsageRow;
+
+#define USAGE_ROW(tuple) ((UsageRow *) GETSTRUCT(tuple))
+
+/* What is found of one slot. */
+typedef struct Slot
+{
+	bool exists;
+	bool own;           /* made by this transaction */
+	TransactionId busy; /* another transaction that has changed it; invalid: none */
+	bool locked;        /* by another transaction that has not changed it */
+	int64 used;         /* without that change */
+	int64 changed;      /* with it */
+	int16 slots;
+	int16 slots_changed;
+	ItemPointerData tid;
+} Slot;
+
+/* What is found of all slots of a counter. */
+typedef struct Survey
+{
+	uint64 changes; /* the lock's, before looking */
+	int slots;      /* 0: the counter is gone */
+	int64 used;     /* by this transaction and those that have committed */
+	int64 least;
+	int64 most;              /* whatever becomes of the others */
+	TransactionId busy;      /* one of the others, invalid: there is none */
+	TransactionId gathering; /* that which gathers the slots, or deletes them */
+	int own;                 /* the slot that is this transaction's own, -1: none */
+	int locked;              /* a slot that is locked without a change, -1: none */
+	Slot slot[MAX_SLOTS];
+} Survey;
+
+static void counter_key(QuotaStore *store, const QuotaCounterKey *key, QuotaKey *columns);
+static void slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
+static bool add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most);
+static bool is_near(int64 used, int64 delta, int64 most);
+static bool add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most);
+static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
+static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
+static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
+static void take_version(QuotaStore *store, Slot *slot, Snapshot dirty);
+static bool is_locked(HeapTupleHeader version);
+static int free_slot(const Survey *survey);
+static TM_Result write_slot(QuotaStore *store, const QuotaKey *key, const Slot *slot, int number, int64 used, int slots);
+static HeapTuple gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used);
+static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
+static TM_Result write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_FailureData *failure);
+static bool overwrite(QuotaStore *store, HeapTuple version);
+static bool insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used);
+static void insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to);
+static HeapTuple form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, int64 used);
+static void insert_index_entries(QuotaStore *store, HeapTuple version);
+static bool lock_newest(QuotaStore *store, ItemPointer tid);
+static void open_indexes(QuotaStore *store);
+static bool changed(void);
+
+/* Read a counter: what is used in the window that its key names, nothing where it has no row. */
+void
+quota_counter_read(QuotaStore *store, QuotaCounter *counter)
+{
+	QuotaKey key;
+	QuotaKey slot;
+
+	counter->used = 0;
+	counter->slots = 1;
+	counter->version = NULL;
+	counter->survey = NULL;
+	counter_key(store, &counter->key, &key);
+	for (int i = 0; i < counter->slots; i++)
+	{
+		slot_key(&key, i, &slot);
+		if (quota_probe_row(&store->usage, &slot, store->as_of))
+		{
+			HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
+
+			counter->used = quota_decide_sum(counter->used, USAGE_ROW(version)->used);
+			if (i == 0)
+			{
+				counter->slots = abs(USAGE_ROW(version)->slots);
+				if (store->write)
+					counter->version = heap_copytuple(version);
+			}
+			quota_probe_done(&store->usage);
+		}
+		if (counter->slots > 1 && store->write && !IsolationUsesXactSnapshot())
+		{
+			/* see them as a charge does, which then need not look again */
+			counter->survey = palloc(sizeof(Survey));
+			survey_slots(store, &key, counter->survey);
+			counter->used = counter->survey->used;
+			return;
+		}
+	}
+}
+
+/*
+ * Add to a counter that was read, making its row where there is none. Adding
+ * nothing writes nothing.
+ *
+ * least, most: what the use must not go below, nor above, whatever becomes of
+ * charges that have not been committed. The caller has seen to that as far as
+ * the counter was read.
+ * Returns false, with nothing written, where somebody else has changed the
+ * counter since: refresh, read and judge it again. What was added is written
+ * again, or read, only after a refresh.
+ * Errors: serialization_failure for that at the higher isolation levels;
+ * numeric_value_out_of_range where the use cannot be counted.
+ * Locks: the row, or one of the counter's slots, until the end of the
+ * transaction; waits for whoever holds what is needed.
+ */
+bool
+quota_counter_add(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most)
+{
+	Assert(store->write);
+	if (delta == 0)
+		return true;
+	if (counter->version == NULL)
+		return insert_counter(store, counter, quota_decide_sum(counter->used, delta));
+	if (counter->slots == 1)
+		return add_to_row(store, counter, delta, most);
+	return add_to_slot(store, counter, delta, least, most);
+}
+
+/*
+ * Lock a counter that was read, making its row where there is none. One that has
+ * slots has them no more then.
+ *
+ * Result, errors and locks as of quota_counter_add; where it returns false some
+ * of the counter may be locked already.
+ */
+bool
+quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
+{
+	Assert(store->write);
+	if (counter->version == NULL)
+		return insert_counter(store, counter, 0);
+	if (counter->slots == 1)
+		return lock_newest(store, &counter->version->t_self);
+	return gather_slots(store, counter);
+}
+
+/* The key of a counter; that of one of its slots has a column more. */
+static void
+counter_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
+{
+	quota_probe_key(key, &store->usage);
+	quota_probe_key_text(key, counter->account);
+	quota_probe_key_text(key, CStringGetTextDatum(counter->feature));
+	quota_probe_key_value(key, F_ENUM_EQ, ObjectIdGetDatum(quota_store_oids()->periods[counter->period]));
+	quota_probe_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
+}
+
+static void
+slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
+{
+	*key = *counter;
+	quota_probe_key_value(key, F_INT2EQ, Int16GetDatum(slot));
+}
+
+/* Add to a counter that is one row. */
+static bool
+add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
+{
+	HeapTuple version = counter->version;
+	int64 used = quota_decide_sum(counter->used, delta);
+	bool split = counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
+	TM_FailureData failure;
+	QuotaKey key;
+	QuotaKey slot;
+
+	Assert(used >= 0);
+	counter_key(store, &counter->key, &key);
+	slot_key(&key, 0, &slot);
+	USAGE_ROW(version)->used = used;
+	if (split)
+		USAGE_ROW(version)->slots = FIRST_SLOTS;
+	switch (write_version(store, version, slot.hash, true, &failure))
+	{
+		case TM_Ok:
+			break;
+		case TM_Updated:
+			counter->conflicts++;
+			return changed();
+		case TM_Deleted:
+			return changed();
+		default:
+			elog(ERROR, "unexpected result of updating a counter");
+	}
+	counter->used = used;
+	if (split)
+	{
+		counter->slots = FIRST_SLOTS;
+		insert_slots(store, counter, 1, FIRST_SLOTS);
+	}
+	return true;
+}
+
+/* Whether a charge is near the most that a counter may come to. */
+static bool
+is_near(int64 used, int64 delta, int64 most)
+{
+	/* most - used: no overflow, as whoever charges keeps to the limit */
+	return delta > 0 && (most - used < most / NEAR_SHARE || (most - used) / NEAR_CHARGES < delta);
+}
+
+/* Add to one of a counter's slots. */
+static bool
+add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most)
+{
+	static int quiet = 0;
+	QuotaSharedLock *lock;
+	Survey *survey = counter->survey != NULL ? counter->survey : palloc(sizeof(Survey));
+	QuotaKey key;
+	int number = -1;
+	int slots;
+	TM_Result result = TM_Invisible;
+	TransactionId wait_for = InvalidTransactionId;
+
+	/* what is not to happen under the lock */
+	GetCurrentTransactionId();
+	counter_key(store, &counter->key, &key);
+	lock = quota_shared_lock(key.hash);
+
+	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
+	if (counter->survey == NULL || survey->changes != pg_atomic_read_u64(&lock->changes))
+		survey_slots(store, &key, survey);
+	slots = survey->slots;
+	if (slots <= 1)
+		;
+	else if (quota_decide_sum(survey->most, delta) > most || quota_decide_sum(survey->least, delta) < least)
+		wait_for = survey->busy;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
+		wait_for = survey->gathering;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, delta, most))
+		wait_for = survey->busy;
+	else if (!TransactionIdIsValid(survey->busy) && survey->locked < 0 &&
+			 (is_near(survey->most, delta, most) || ++quiet % QUIET_CHARGES == 0))
+	{
+		slots = 1;
+		counter->version = gather(store, &key, survey, survey->used + delta);
+		result = TM_Ok;
+	}
+	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
+		wait_for = survey->busy;
+	else
+	{
+		/* slot 0 is the last that is taken: there are too few */
+		if (number == 0 && survey->own < 0)
+			slots = Min(2 * slots, MAX_SLOTS);
+		result = write_slot(store, &key, &survey->slot[number], number, survey->slot[number].used + delta, slots);
+	}
+	if (result == TM_Ok)
+		pg_atomic_write_u64(&lock->changes, survey->changes + 1);
+	LWLockRelease(&lock->lock);
+
+	if (TransactionIdIsValid(wait_for))
+		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Update);
+	else if (number < 0 && survey->locked >= 0)
+		/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
+		lock_newest(store, &survey->slot[survey->locked].tid);
+	if (result != TM_Ok)
+		return survey->slots == 0 ? changed() : false;
+	counter->used = survey->used + delta;
+	counter->slots = slots;
+	if (slots > survey->slots)
+		insert_slots(store, counter, survey->slots, slots);
+	return true;
+}
+
+/*
+ * Make one row of a counter that has slots, and lock it: first slot 0, so that
+ * nobody takes another, then whatever is still taken.
+ */
+static bool
+gather_slots(QuotaStore *store, QuotaCounter *counter)
+{
+	QuotaSharedLock *lock;
+	Survey survey;
+	QuotaKey key;
+	bool gathered = false;
+	TransactionId wait_for = InvalidTransactionId;
+
+	GetCurrentTransactionId();
+	counter_key(store, &counter->key, &key);
+	lock = quota_shared_lock(key.hash);
+
+	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
+	survey_slots(store, &key, &survey);
+	if (survey.slots <= 1)
+		;
+	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
+	{
+		counter->version = gather(store, &key, &survey, survey.used);
+		gathered = true;
+	}
+	else if (!TransactionIdIsValid(survey.busy))
+		;
+	else if (TransactionIdIsValid(survey.slot[0].busy))
+		wait_for = survey.slot[0].busy;
+	else
+	{
+		wait_for = survey.busy;
+		if (survey.slot[0].slots > 0)
+			write_slot(store, &key, &survey.slot[0], 0, survey.slot[0].used, -survey.slots);
+	}
+	pg_atomic_write_u64(&lock->changes, survey.changes + 1);
+	LWLockRelease(&lock->lock);
+
+	if (TransactionIdIsValid(wait_for))
+		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Lock);
+	else if (!gathered && survey.locked >= 0)
+		lock_newest(store, &survey.slot[survey.locked].tid);
+	if (!gathered)
+		return survey.slots == 0 ? changed() : false;
+	counter->slots = 1;
+	return survey.used == counter->used;
+}
+
+/*
+ * Look at all slots of a counter. What is found holds for as long as the
+ * counter's lock is held, and so long as the lock's changes do not.
+ *
+ * Errors: serialization_failure where a slot has changed since the transaction's
+ * snapshot, at the higher isolation levels.
+ */
+static void
+survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
+{
+	memset(survey, 0, offsetof(Survey, slot));
+	survey->changes = pg_atomic_read_u64(&quota_shared_lock(key->hash)->changes);
+	pg_memory_barrier();
+	survey->own = survey->locked = -1;
+	survey->slots = 1;
+	for (int i = 0; i < survey->slots; i++)
+	{
+		Slot *slot = &survey->slot[i];
+		QuotaKey columns;
+
+		slot_key(key, i, &columns);
+		look_at_slot(store, &columns, slot);
+		if (!slot->exists)
+		{
+			if (i == 0)
+				survey->slots = 0;
+			continue;
+		}
+		if (i == 0)
+			survey->slots = Min(abs(slot->slots), MAX_SLOTS);
+		survey->used = quota_decide_sum(survey->used, slot->used);
+		survey->least = quota_decide_sum(survey->least, Min(slot->used, slot->changed));
+		survey->most = quota_decide_sum(survey->most, Max(slot->used, slot->changed));
+		if (slot->own && survey->own < 0)
+			survey->own = i;
+		if (slot->locked)
+			survey->locked = i;
+		if (TransactionIdIsValid(slot->busy))
+		{
+			survey->busy = slot->busy;
+			if (i == 0 && slot->slots_changed <= 0)
+				survey->gathering = slot->busy;
+		}
+	}
+}
+
+/* Look at one slot as it is now, with what others have not committed yet. */
+static void
+look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
+{
+	SnapshotData dirty;
+
+	memset(slot, 0, sizeof(Slot));
+	InitDirtySnapshot(dirty);
+	if (quota_probe_place(&store->usage, key, &dirty))
+	{
+		bool committed = !TransactionIdIsValid(dirty.xmin);
+		ItemPointerData next = store->usage.slot->tts_tid;
+
+		if (committed)
+		{
+			take_version(store, slot, &dirty);
+			next = ((BufferHeapTupleTableSlot *) store->usage.slot)->base.tuple->t_data->t_ctid;
+		}
+		quota_probe_done(&store->usage);
+		if (committed && TransactionIdIsValid(slot->busy) && !ItemPointerEquals(&next, &slot->tid))
+		{
+			HeapTuple version = version_at(store, &next);
+
+			if (version != NULL && TransactionIdEquals(HeapTupleHeaderGetXmin(version->t_data), slot->busy))
+			{
+				slot->changed = USAGE_ROW(version)->used;
+				slot->slots_changed = USAGE_ROW(version)->slots;
+			}
+		}
+		if (committed)
+			return;
+	}
+
+	/* not there, or there is what is not committed: the version before it is needed, too */
+	do
+	{
+		memset(slot, 0, sizeof(Slot));
+		for (bool found = quota_probe_index(&store->usage, key, &dirty); found; found = quota_probe_next(&store->usage))
+			take_version(store, slot, &dirty);
+		quota_probe_done(&store->usage);
+		/* a version that was committed between looking at it and at that before it */
+	} while (!slot->exists && TransactionIdIsValid(slot->busy) && !TransactionIdIsInProgress(slot->busy));
+}
+
+/* Take note of a version of a slot; the dirty snapshot tells who is changing it. */
+static void
+take_version(QuotaStore *store, Slot *slot, Snapshot dirty)
+{
+	HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
+	TransactionId creator = HeapTupleHeaderGetXmin(version->t_data);
+
+	if (TransactionIdIsValid(dirty->xmin))
+	{
+		slot->busy = dirty->xmin;
+		slot->changed = USAGE_ROW(version)->used;
+		slot->slots_changed = USAGE_ROW(version)->slots;
+		return;
+	}
+	slot->own = TransactionIdIsCurrentTransactionId(creator);
+	if (!slot->own && IsolationUsesXactSnapshot() && XidInMVCCSnapshot(creator, store->as_of))
+		changed();
+	slot->exists = true;
+	slot->locked = is_locked(version->t_data);
+	slot->tid = version->t_self;
+	slot->used = USAGE_ROW(version)->used;
+	slot->slots = USAGE_ROW(version)->slots;
+	if (TransactionIdIsValid(dirty->xmax))
+		/* where no version follows it is being deleted: nothing is used then */
+		slot->busy = dirty->xmax;
+	else if (!TransactionIdIsValid(slot->busy))
+	{
+		slot->changed = slot->used;
+		slot->slots_changed = slot->slots;
+	}
+}
+
+/* Whether another transaction has locked a version without changing it. */
+static bool
+is_locked(HeapTupleHeader version)
+{
+	TransactionId holder = HeapTupleHeaderGetRawXmax(version);
+
+	if ((version->t_infomask & HEAP_XMAX_INVALID) || !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
+		return false;
+	if (version->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(holder, true);
+	return !TransactionIdIsCurrentTransactionId(holder) && TransactionIdIsInProgress(holder);
+}
+
+/* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
+static int
+free_slot(const Survey *survey)
+{
+	for (int i = 0; i < survey->slots; i++)
+	{
+		int number = i == survey->slots - 1 ? 0 : 1 + (MyProcPid + i) % (survey->slots - 1);
+		const Slot *slot = &survey->slot[number];
+
+		if (slot->exists && !TransactionIdIsValid(slot->busy) && !slot->locked)
+			return number;
+	}
+	return -1;
+}
+
+/* Write a slot that nobody has. TM_BeingModified: somebody has locked it nevertheless. */
+static TM_Result
+write_slot(QuotaStore *store, const QuotaKey *key, const Slot *slot, int number, int64 used, int slots)
+{
+	HeapTuple version = version_at(store, &slot->tid);
+	TM_FailureData failure;
+	QuotaKey columns;
+
+	if (version == NULL)
+		return TM_Invisible;
+	slot_key(key, number, &columns);
+	USAGE_ROW(version)->used = used;
+	if (number == 0)
+		USAGE_ROW(version)->slots = slots;
+	return write_version(store, version, columns.hash, false, &failure);
+}
+
+/* Make slot 0 all of a counter, none of whose slots is another transaction's. Returns its new version. */
+static HeapTuple
+gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used)
+{
+	HeapTuple version = version_at(store, &survey->slot[0].tid);
+	TM_FailureData failure;
+	QuotaKey columns;
+	TM_Result result;
+
+	slot_key(key, 0, &columns);
+	USAGE_ROW(version)->used = used;
+	USAGE_ROW(version)->slots = 1;
+	result = write_version(store, version, columns.hash, false, &failure);
+	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
+		if (survey->slot[i].exists)
+			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
+								 GetCurrentCommandId(true), InvalidSnapshot, false, &failure, false);
+	if (result != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock a row of table quota.usage"),
+				 errdetail("Another session locks or changes it by hand at this moment.")));
+	store->written = true;
+	return version;
+}
+
+/* A copy of the version at a place; NULL: there is none. */
+static HeapTuple
+version_at(QuotaStore *store, const ItemPointerData *tid)
+{
+	HeapTupleData tuple = {.t_self = *tid};
+	Buffer buffer;
+	HeapTuple copy;
+
+	if (!heap_fetch(store->usage.rel, SnapshotAny, &tuple, &buffer, false))
+		return NULL;
+	copy = heap_copytuple(&tuple);
+	ReleaseBuffer(buffer);
+	return copy;
+}
+
+/*
+ * Write a changed copy of a version in place of that version. The copy then is
+ * the new one.
+ */
+static TM_Result
+write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_FailureData *failure)
+{
+	ItemPointerData tid = version->t_self;
+	LockTupleMode lock_mode;
+	TM_Result result;
+
+	if (overwrite(store, version))
+		return TM_Ok;
+	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
+						 InvalidSnapshot, wait, failure, &lock_mode);
+	if (result != TM_Ok)
+		return result;
+	if (!HeapTupleIsHeapOnly(version))
+		insert_index_entries(store, version);
+	/*
+	 * The place of a row that others may look at meanwhile stays that of the
+	 * committed version: from there one comes to this one, but not back.
+	 */
+	if (wait)
+		quota_shared_remember(hash, &version->t_self);
+	store->written = true;
+	return TM_Ok;
+}
+
+/*
+ * Write over a version that this very subtransaction made: nobody else can see
+ * it, and it goes if the subtransaction does. Otherwise each of many charges in
+ * one transaction would leave a version that cannot be cleaned up before its
+ * end, and has to be walked by those after it.
+ */
+static bool
+overwrite(QuotaStore *store, HeapTuple version)
+{
+	Relation rel = store->usage.rel;
+	TransactionId xid = GetCurrentTransactionIdIfAny();
+	HeapTupleData tuple = {.t_self = version->t_self, .t_tableOid = RelationGetRelid(rel)};
+	Buffer buffer;
+	Page page;
+	ItemId item;
+	bool own;
+
+	/* those who decode the log see no such write */
+	if (!TransactionIdIsValid(xid) || !TransactionIdEquals(HeapTupleHeaderGetRawXmin(version->t_data), xid) ||
+		RelationIsLogicallyLogged(rel))
+		return false;
+
+	buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&tuple.t_self));
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	page = BufferGetPage(buffer);
+	item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self));
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple.t_len = ItemIdGetLength(item);
+	own = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer) == TM_Ok;
+	if (own)
+	{
+		GenericXLogState *state = GenericXLogStart(rel);
+
+		page = GenericXLogRegisterBuffer(state, buffer, 0);
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self)));
+		*USAGE_ROW(&tuple) = *USAGE_ROW(version);
+		GenericXLogFinish(state);
+	}
+	UnlockReleaseBuffer(buffer);
+	return own;
+}
+
+/*
+ * Insert a counter's row. Somebody else may be doing the same: the row goes in
+ * speculatively, as for ON CONFLICT, and of two one stays.
+ */
+static bool
+insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
+{
+	Relation rel = store->usage.rel;
+	HeapTuple version = form_row(store, &counter->key, 0, used);
+	TupleTableSlot *slot;
+	ItemPointerData conflict;
+	bool lost = false;
+	uint32 token;
+
+	open_indexes(store);
+	slot = store->new_row;
+	ExecStoreHeapTuple(version, slot, false);
+	slot->tts_tableOid = RelationGetRelid(rel);
+
+	if (ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
+	{
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(rel, slot, GetCurrentCommandId(true), 0, NULL, token);
+		ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
+		table_tuple_complete_speculative(rel, slot, token, !lost);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		store->written = true;
+	}
+	else
+		lost = true;
+	if (!lost)
+	{
+		counter->used = used;
+		counter->version = ExecCopySlotHeapTuple(slot);
+	}
+	ExecClearTuple(slot);
+	ResetPerTupleExprContext(store->estate);
+	counter->conflicts += lost;
+	return lost ? changed() : true;
+}
+
+/* Insert empty slots, numbered up to but not including `to`, as which nobody knows them before this transaction commits. */
+static void
+insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
+{
+	QuotaKey key;
+
+	counter_key(store, &counter->key, &key);
+	for (int i = from; i < to; i++)
+	{
+		HeapTuple version = form_row(store, &counter->key, i, 0);
+		QuotaKey columns;
+		Slot left;
+
+		slot_key(&key, i, &columns);
+		look_at_slot(store, &columns, &left);
+		if (left.exists)
+			/* left behind by somebody who deleted slot 0 alone */
+			simple_heap_delete(store->usage.rel, &left.tid);
+		heap_insert(store->usage.rel, version, GetCurrentCommandId(true), 0, NULL);
+		insert_index_entries(store, version);
+		quota_shared_remember(columns.hash, &version->t_self);
+	}
+	store->written = true;
+}
+
+static HeapTuple
+form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, int64 used)
+{
+	TupleDesc desc = RelationGetDescr(store->usage.rel);
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+
+	memset(nulls, true, desc->natts * sizeof(bool));
+	memset(nulls, false, USAGE_COLUMNS * sizeof(bool));
+	values[USAGE_USED - 1] = Int64GetDatum(used);
+	values[USAGE_PERIOD_START - 1] = TimestampTzGetDatum(key->period_start);
+	values[USAGE_PERIOD - 1] = ObjectIdGetDatum(quota_store_oids()->periods[key->period]);
+	values[USAGE_SLOT - 1] = Int16GetDatum(slot);
+	values[USAGE_SLOTS - 1] = Int16GetDatum(1);
+	values[USAGE_ACCOUNT - 1] = key->account;
+	values[USAGE_FEATURE - 1] = CStringGetTextDatum(key->feature);
+	return heap_form_tuple(desc, values, nulls);
+}
+
+/* Tell the indexes of a new version of a row, or of a slot that nobody else can be inserting. */
+static void
+insert_index_entries(QuotaStore *store, HeapTuple version)
+{
+	ResultRelInfo *result;
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	open_indexes(store);
+	result = store->result;
+	ExecStoreHeapTuple(version, store->new_row, false);
+	if (result->ri_NumIndices == 1)
+	{
+		/* the primary key, which is that of the version before: to check it is to walk all versions of the row */
+		FormIndexDatum(result->ri_IndexRelationInfo[0], store->new_row, store->estate, values, nulls);
+		index_insert(result->ri_IndexRelationDescs[0], values, nulls, &version->t_self, store->usage.rel,
+					 UNIQUE_CHECK_NO, true, result->ri_IndexRelationInfo[0]);
+	}
+	else
+		ExecInsertIndexTuples(result, store->new_row, store->estate, true, false, NULL, NIL);
+	ExecClearTuple(store->new_row);
+	ResetPerTupleExprContext(store->estate);
+}
+
+/*
+ * Lock the newest version of a row, waiting for whoever holds it. Returns
+ * whether that is the version at tid.
+ */
+static bool
+lock_newest(QuotaStore *store, ItemPointer tid)
+{
+	Relation rel = store->usage.rel;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ItemPointerData read_at = *tid;
+	TM_FailureData failure;
+	TM_Result result;
+	bool same;
+
+	result = table_tuple_lock(rel, tid, store->as_of, slot,
+							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
+	ExecDropSingleTupleTableSlot(slot);
+	if (result != TM_Ok)
+		return changed();
+	return same;
+}
+
+/* A counter is not what was read: false, to be read again, or an error where it cannot be. */
+static bool
+changed(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errhint("The transaction might succeed if retried.")));
+	return false;
+}
+
+static void
+open_indexes(QuotaStore *store)
+{
+	MemoryContext old;
+
+	if (store->estate != NULL)
+		return;
+	old = MemoryContextSwitchTo(store->context);
+	store->estate = CreateExecutorState();
+	store->result = makeNode(ResultRelInfo);
+	/* range table index 0: there is no query */
+	InitResultRelInfo(store->result, store->usage.rel, 0, NULL, 0);
+	ExecOpenIndices(store->result, true);
+	store->new_row = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage.rel), &TTSOpsHeapTuple);
+	MemoryContextSwitchTo(old);
+}

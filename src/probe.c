@@ -1,0 +1,319 @@
+/*
+ * How one row of a table is found, time and again: where it was last seen, or
+ * by its primary key.
+ *
+ * An index costs several times what a row does; and while an old snapshot keeps
+ * dead versions from going, the index leads to all versions of a row, of which
+ * a contended one has very many. So a row is looked for where it was last seen
+ * (src/shared.h), and by the primary key only if it is not there. What is found
+ * at a place is checked as what an index leads to is, by visibility, and by key
+ * besides: a place may be another row's by now.
+ *
+ * Memory: what a probe keeps is in the context in which it was opened.
+ */
+#include "postgres.h"
+
+#include "probe.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/smgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "shared.h"
+
+static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
+static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
+static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
+static void remember(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+static ItemId item_at(Buffer buffer, ItemPointer tid);
+static bool has_block(Relation rel, BlockNumber block);
+static bool has_key(QuotaProbe *probe, const QuotaKey *key);
+
+/*
+ * Open a probe; it closes the table, whose lock stays to the end of the
+ * transaction as that of any statement.
+ */
+void
+quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns)
+{
+	probe->rel = rel;
+	probe->write = write;
+	probe->columns = columns;
+	probe->slot = table_slot_create(rel, NULL);
+	probe->index = NULL;
+	probe->context = CurrentMemoryContext;
+}
+
+void
+quota_probe_close(QuotaProbe *probe)
+{
+	if (probe->rel == NULL)
+		return;
+	if (probe->index != NULL)
+	{
+		index_endscan(probe->scan);
+		index_close(probe->index, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(probe->slot);
+	table_close(probe->rel, NoLock);
+	probe->rel = NULL;
+}
+
+/* Begin a key; its columns are then added in the order of the primary key. */
+void
+quota_probe_key(QuotaKey *key, const QuotaProbe *probe)
+{
+	key->count = 0;
+	key->hash = hash_combine64(MyDatabaseId, RelationGetRelid(probe->rel));
+}
+
+/* value: good for as long as the key. */
+void
+quota_probe_key_text(QuotaKey *key, Datum value)
+{
+	text *string = DatumGetTextPP(value);
+
+	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+}
+
+/* A column whose type is passed by value. */
+void
+quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
+{
+	add_column(key, equals, value, NULL, 0);
+}
+
+/*
+ * Look for the version of a row that a snapshot sees. What is found is in the
+ * probe's slot until quota_probe_done.
+ */
+bool
+quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	return quota_probe_place(probe, key, snapshot) || quota_probe_index(probe, key, snapshot);
+}
+
+/* The same, where the row was last seen only. */
+bool
+quota_probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	ItemPointerData place;
+	ItemPointerData tid;
+
+	/* SERIALIZABLE has to know which pages of the index were read */
+	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place))
+		return false;
+	tid = place;
+	if (!follow(probe, &tid, snapshot))
+		return false;
+	if (!has_key(probe, key))
+	{
+		ExecClearTuple(probe->slot);
+		return false;
+	}
+	if (!ItemPointerEquals(&tid, &place))
+		remember(probe, key, snapshot);
+	return true;
+}
+
+/* The same, by the primary key only. */
+bool
+quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	MemoryContext old = MemoryContextSwitchTo(probe->context);
+	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
+
+	/* ScanKeyInit compares in the C collation, which our key columns have */
+	for (int i = 0; i < key->count; i++)
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
+	if (probe->index == NULL)
+		open_index(probe, key->count, snapshot);
+	probe->scan->xs_snapshot = snapshot;
+	index_rescan(probe->scan, keys, key->count, NULL, 0);
+	MemoryContextSwitchTo(old);
+	if (!quota_probe_next(probe))
+		return false;
+	remember(probe, key, snapshot);
+	return true;
+}
+
+/* The next version after what quota_probe_index found; there is one only where the snapshot is a dirty one. */
+bool
+quota_probe_next(QuotaProbe *probe)
+{
+	/* scans keep what they allocate on the way */
+	MemoryContext old = MemoryContextSwitchTo(probe->context);
+	bool found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/* Let go of the row: a page that is held cannot be cleaned up. */
+void
+quota_probe_done(QuotaProbe *probe)
+{
+	ExecClearTuple(probe->slot);
+	if (probe->index != NULL)
+		table_index_fetch_reset(probe->scan->xs_heapfetch);
+}
+
+static void
+add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
+{
+	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
+	key->hash = hash_combine64(key->hash, bytes == NULL ? hash_bytes_extended((unsigned char *) &value, sizeof(value), 0)
+														: hash_bytes_extended(bytes, length, 0));
+	key->columns[key->count].equals = equals;
+	key->columns[key->count].value = value;
+	key->columns[key->count].bytes = bytes;
+	key->columns[key->count].length = length;
+	key->count++;
+}
+
+static void
+open_index(QuotaProbe *probe, int columns, Snapshot snapshot)
+{
+	Oid index = RelationGetPrimaryKeyIndex(probe->rel);
+
+	if (!OidIsValid(index))
+		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));
+	probe->index = index_open(index, AccessShareLock);
+	probe->scan = index_beginscan(probe->rel, probe->index, snapshot, columns, 0);
+}
+
+/*
+ * From what was a version of the row, go on to the newer ones up to that which
+ * the snapshot sees; *tid becomes its place. False: it is neither here nor
+ * further on.
+ */
+static bool
+follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
+{
+	HeapTuple tuple = &((BufferHeapTupleTableSlot *) probe->slot)->base.tupdata;
+	TransactionId updater = InvalidTransactionId;
+	Buffer buffer = InvalidBuffer;
+	bool found = false;
+	bool more = true;
+
+	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
+	{
+		bool clean_up = probe->write && !BufferIsValid(buffer);
+		ItemId item;
+
+		buffer = ReleaseAndReadBuffer(buffer, probe->rel, ItemPointerGetBlockNumber(tid));
+		if (clean_up)
+			/* as index scans do: a page that nobody cleans up has no room for HOT updates */
+			heap_page_prune_opt(probe->rel, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		more = false;
+		item = item_at(buffer, tid);
+		if (item != NULL)
+		{
+			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+
+			tuple->t_data = header;
+			tuple->t_len = ItemIdGetLength(item);
+			tuple->t_tableOid = RelationGetRelid(probe->rel);
+			tuple->t_self = *tid;
+			if (TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(header)))
+				/* cleaned up, and another row's by now */
+				;
+			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
+				found = true;
+			else if (!(header->t_infomask & HEAP_XMAX_INVALID) &&
+					 !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+					 !ItemPointerEquals(tid, &header->t_ctid))
+			{
+				updater = HeapTupleHeaderGetUpdateXid(header);
+				*tid = header->t_ctid;
+				more = true;
+			}
+		}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	if (found)
+		ExecStorePinnedBufferHeapTuple(tuple, probe->slot, buffer);
+	else if (BufferIsValid(buffer))
+		ReleaseBuffer(buffer);
+	return found;
+}
+
+/*
+ * Remember the place of what was found, if it has been committed: from there
+ * one comes to newer versions, but from those not back.
+ */
+static void
+remember(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	HeapTuple tuple = ((BufferHeapTupleTableSlot *) probe->slot)->base.tuple;
+
+	if ((IsMVCCSnapshot(snapshot) || !TransactionIdIsValid(snapshot->xmin)) &&
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+		quota_shared_remember(key->hash, &tuple->t_self);
+}
+
+/* The version at a place of a page, or that to which it leads since a clean-up; NULL: none. */
+static ItemId
+item_at(Buffer buffer, ItemPointer tid)
+{
+	Page page = BufferGetPage(buffer);
+	ItemId item;
+
+	if (ItemPointerGetOffsetNumber(tid) > PageGetMaxOffsetNumber(page))
+		return NULL;
+	item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	if (ItemIdIsRedirected(item))
+	{
+		ItemPointerSetOffsetNumber(tid, ItemIdGetRedirect(item));
+		item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	}
+	return ItemIdIsNormal(item) ? item : NULL;
+}
+
+/* Whether a table has a block: it may have been truncated, or made anew, since the place was remembered. */
+static bool
+has_block(Relation rel, BlockNumber block)
+{
+	SMgrRelation smgr = RelationGetSmgr(rel);
+	BlockNumber known = smgr->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	/* a table does not shrink under a lock, and of what happened before we were told when we took it */
+	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
+}
+
+static bool
+has_key(QuotaProbe *probe, const QuotaKey *key)
+{
+	for (int i = 0; i < key->count; i++)
+	{
+		bool isnull;
+		Datum value = slot_getattr(probe->slot, probe->columns[i], &isnull);
+
+		if (key->columns[i].bytes == NULL)
+		{
+			if (value != key->columns[i].value)
+				return false;
+		}
+		else
+		{
+			text *string = DatumGetTextPP(value);
+
+			if (VARSIZE_ANY_EXHDR(string) != key->columns[i].length ||
+				memcmp(VARDATA_ANY(string), key->columns[i].bytes, key->columns[i].length) != 0)
+				return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,54 @@
+/*
+ * How one row of a table is found, time and again: where it was last seen, or
+ * by its primary key. For the modules of the store.
+ */
+#ifndef QUOTA_PROBE_H
+#define QUOTA_PROBE_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define QUOTA_MAX_KEY_COLUMNS 5
+
+/* A table that is looked into. */
+typedef struct QuotaProbe
+{
+	Relation rel;              /* NULL: not open */
+	bool write;                /* its pages are cleaned up on the way */
+	const AttrNumber *columns; /* of the primary key */
+	TupleTableSlot *slot;
+	Relation index; /* NULL: not needed yet */
+	IndexScanDesc scan;
+	MemoryContext context;
+} QuotaProbe;
+
+/* What is looked for: the values of the primary key's columns, and their hash. */
+typedef struct QuotaKey
+{
+	int count;
+	uint64 hash;
+	struct
+	{
+		RegProcedure equals;
+		Datum value;
+		const void *bytes; /* of a text; NULL: the type is passed by value */
+		Size length;
+	} columns[QUOTA_MAX_KEY_COLUMNS];
+} QuotaKey;
+
+extern void quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns);
+extern void quota_probe_close(QuotaProbe *probe);
+
+extern void quota_probe_key(QuotaKey *key, const QuotaProbe *probe);
+extern void quota_probe_key_text(QuotaKey *key, Datum value);
+extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
+
+extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern bool quota_probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern bool quota_probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern bool quota_probe_next(QuotaProbe *probe);
+extern void quota_probe_done(QuotaProbe *probe);
+
+#endif

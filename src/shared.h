@@ -1,0 +1,22 @@
+/*
+ * Shared memory: where rows were last seen, and the locks of contended counters.
+ */
+#ifndef QUOTA_SHARED_H
+#define QUOTA_SHARED_H
+
+#include "port/atomics.h"
+#include "storage/itemptr.h"
+#include "storage/lwlock.h"
+
+/* The lock of the counters of some hashes, and a number that is another after each change of them. */
+typedef struct QuotaSharedLock
+{
+	LWLock lock;
+	pg_atomic_uint64 changes;
+} QuotaSharedLock;
+
+extern bool quota_shared_find(uint64 hash, ItemPointer tid);
+extern void quota_shared_remember(uint64 hash, const ItemPointerData *tid);
+extern QuotaSharedLock *quota_shared_lock(uint64 hash);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * What the modules of the store share: store.c, and counter.c for the rows of
+ * quota.usage.
+ */
+#ifndef QUOTA_STORE_PRIVATE_H
+#define QUOTA_STORE_PRIVATE_H
+
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+
+#include "probe.h"
+#include "store.h"
+
+typedef enum Table
+{
+	PLANS,
+	FEATURES,
+	PLAN_LIMITS,
+	PLAN_FEATURES,
+	ACCOUNTS,
+	LIMIT_OVERRIDES,
+	USAGE,
+	TABLES
+} Table;
+
+enum
+{
+	USAGE_USED = 1,
+	USAGE_PERIOD_START = 2,
+	USAGE_PERIOD = 3,
+	USAGE_SLOT = 4,
+	USAGE_SLOTS = 5,
+	USAGE_ACCOUNT = 6,
+	USAGE_FEATURE = 7,
+	USAGE_COLUMNS = 7
+};
+
+typedef struct QuotaOids
+{
+	Oid tables[TABLES];
+	Oid periods[QUOTA_PERIODS];
+	Oid verdicts[QUOTA_VERDICTS];
+	Oid decision_type;
+	Oid plan_with;
+} QuotaOids;
+
+struct QuotaStore
+{
+	MemoryContext context;
+	bool write;
+	bool written;   /* since the last CommandCounterIncrement */
+	Snapshot now;   /* of what accounts are entitled to */
+	Snapshot as_of; /* of use */
+	QuotaProbe accounts;
+	QuotaProbe usage;
+	EState *estate; /* NULL until a row needs index entries */
+	ResultRelInfo *result;
+	TupleTableSlot *new_row;
+};
+
+extern const QuotaOids *quota_store_oids(void);
+
+#endif
