@@ -407,9 +407,14 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_metrics()
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-	WITH samples AS (
+	/* materialized: each is one pass of its own, whatever becomes of its columns */
+	WITH plan_stats AS MATERIALIZED (
+		SELECT * FROM @extschema@.quota_plan_stats()
+	), totals AS MATERIALIZED (
+		SELECT * FROM @extschema@.quota_totals()
+	), samples AS (
 		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('plan', s.plan), quota.metric_label('currency', m.currency)) AS labels
-		FROM @extschema@.quota_plan_stats() s
+		FROM plan_stats s
 			CROSS JOIN LATERAL (VALUES
 				('quota_accounts', s.accounts::numeric, NULL),
 				('quota_accounts_paying', s.paying, NULL),
@@ -419,7 +424,7 @@ BEGIN ATOMIC
 		WHERE m.value IS NOT NULL
 		UNION ALL
 		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('feature', t.feature), quota.metric_label('period', t.period::text))
-		FROM @extschema@.quota_totals() t
+		FROM totals t
 			CROSS JOIN LATERAL (VALUES
 				('quota_accounts_active', t.accounts::numeric),
 				('quota_accounts_near_limit', t.near_limit),
