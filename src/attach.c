@@ -131,12 +131,20 @@ typedef struct Frame
 	int64 skipped;
 } Frame;
 
+/* What judge_row knows of a statement and table, from its first row on. */
+typedef struct JudgeState
+{
+	Attachment attachment;
+	Frame *frame; /* NULL: an UPDATE moves rows here from another partition */
+} JudgeState;
+
 static Frame *frames = NULL;
 
 static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
 static TriggerData *check_trigger(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, TriggerEvent level);
 static void read_attachment(TriggerData *trigdata, Attachment *attachment);
+static JudgeState *begin_judging(TriggerData *trigdata, MemoryContext context);
 static Column column_named(Relation rel, const char *name);
 static Datum input(const Column *column, const char *value);
 static accounts_hash *sum_rows(const Attachment *attachment, Tuplestorestate *rows);
@@ -151,7 +159,7 @@ static void check_moved(Relation rel, const char *feature);
 static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
 static bool judge_row(Frame *frame, Datum account, int64 n, char **message);
-static int64 pending_units(const char *feature, AccountBytes bytes);
+static int64 pending_units(const Frame *frame, const AccountEntry *entry);
 static void lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDecision *decision);
 static AccountBytes bytes_of_text(Datum account);
 static HeapTuple mark_row(const Attachment *attachment, HeapTuple tuple, const char *message);
@@ -237,34 +245,27 @@ quota_judge_row(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = check_trigger(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
 	HeapTuple tuple = trigdata->tg_trigtuple;
-	Attachment attachment;
-	Frame *frame;
+	JudgeState *state = fcinfo->flinfo->fn_extra;
 	int64 n;
 	int64 scratch;
 	AccountBytes bytes;
 	Datum account;
 	char *message;
 
-	read_attachment(trigdata, &attachment);
-	if (is_blocked_row(&attachment, trigdata->tg_trigslot))
+	if (state == NULL)
+		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
+	if (is_blocked_row(&state->attachment, trigdata->tg_trigslot))
 		return PointerGetDatum(tuple);
-	n = amount_of(&attachment, trigdata->tg_trigslot);
-	bytes = account_bytes(&attachment, trigdata->tg_trigslot, &scratch);
-	if (n == 0)
+	n = amount_of(&state->attachment, trigdata->tg_trigslot);
+	bytes = account_bytes(&state->attachment, trigdata->tg_trigslot, &scratch);
+	if (n == 0 || state->frame == NULL)
 		return PointerGetDatum(tuple);
-	frame = find_frame(trigdata->tg_relation, attachment.feature);
-	if (frame == NULL)
-	{
-		/* an UPDATE moves the row to another partition: it was charged when it came */
-		check_moved(trigdata->tg_relation, attachment.feature);
+	account = account_text(&state->attachment, bytes);
+	if (judge_row(state->frame, account, n, &message))
 		return PointerGetDatum(tuple);
-	}
-	account = account_text(&attachment, bytes);
-	if (judge_row(frame, account, n, &message))
-		return PointerGetDatum(tuple);
-	if (attachment.mark)
-		return PointerGetDatum(mark_row(&attachment, tuple, message));
-	frame->skipped++;
+	if (state->attachment.mark)
+		return PointerGetDatum(mark_row(&state->attachment, tuple, message));
+	state->frame->skipped++;
 	return PointerGetDatum(NULL);
 }
 
@@ -320,6 +321,21 @@ read_attachment(TriggerData *trigdata, Attachment *attachment)
 	attachment->message = column_named(rel, args[ARG_MESSAGE]);
 	if (attachment->status.number != 0)
 		attachment->blocked_status = input(&attachment->status, args[ARG_BLOCKED_STATUS]);
+}
+
+static JudgeState *
+begin_judging(TriggerData *trigdata, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	JudgeState *state = palloc(sizeof(JudgeState));
+
+	read_attachment(trigdata, &state->attachment);
+	state->frame = find_frame(trigdata->tg_relation, state->attachment.feature);
+	if (state->frame == NULL)
+		/* rows that are moved were charged when they came */
+		check_moved(trigdata->tg_relation, state->attachment.feature);
+	MemoryContextSwitchTo(old);
+	return state;
 }
 
 static Column
@@ -568,7 +584,9 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	{
 		QuotaCharge charge;
 
-		/* no refresh: no counter is written twice, and whoever finds one changed does it */
+		/* the one before may have waited for long; but it has written nothing that this one reads */
+		if (i > 0)
+			quota_store_look_anew(store);
 		quota_consume_ask(&charge, attachment->feature, sums[i].n);
 		quota_consume_charge(store, sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
@@ -649,7 +667,7 @@ judge_row(Frame *frame, Datum account, int64 n, char **message)
 {
 	AccountBytes bytes = bytes_of_text(account);
 	AccountEntry *entry = account_entry(frame->accounts, bytes);
-	int64 pending = pending_units(frame->feature, bytes);
+	int64 pending = pending_units(frame, entry);
 	int64 sum = quota_decide_sum(pending, n);
 	QuotaDecision decision;
 
@@ -677,19 +695,20 @@ judge_row(Frame *frame, Datum account, int64 n, char **message)
 	return true;
 }
 
-/* Units that rows of running statements have been let in with, and not been charged for yet. */
+/* Units that rows of this statement, and of those around it, have been let in with, and not been charged for yet. */
 static int64
-pending_units(const char *feature, AccountBytes bytes)
+pending_units(const Frame *frame, const AccountEntry *entry)
 {
-	int64 sum = 0;
+	int64 sum = entry->n;
 
-	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
-	{
-		AccountEntry *entry = strcmp(frame->feature, feature) == 0 ? accounts_lookup(frame->accounts, bytes) : NULL;
+	for (const Frame *other = frames; other != NULL; other = other->outer)
+		if (other != frame && strcmp(other->feature, frame->feature) == 0)
+		{
+			AccountEntry *theirs = accounts_lookup(other->accounts, entry->bytes);
 
-		if (entry != NULL)
-			sum = quota_decide_sum(sum, entry->n);
-	}
+			if (theirs != NULL)
+				sum = quota_decide_sum(sum, theirs->n);
+		}
 	return sum;
 }
 

@@ -346,6 +346,13 @@ void
 quota_store_refresh(QuotaStore *store)
 {
 	make_visible(store);
+	quota_store_look_anew(store);
+}
+
+/* Look at what has committed since. */
+void
+quota_store_look_anew(QuotaStore *store)
+{
 	drop_snapshots(store);
 	take_snapshots(store);
 }

@@ -94,6 +94,7 @@ extern void quota_store_end(QuotaStore *store);
 extern bool quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
 extern QuotaLimitRow *quota_store_overrides(QuotaStore *store, Datum account, int *count);
 extern void quota_store_refresh(QuotaStore *store);
+extern void quota_store_look_anew(QuotaStore *store);
 
 extern Oid quota_store_decision_type(void);
 extern Oid quota_store_period_oid(QuotaPeriod period);
