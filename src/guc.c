@@ -1,9 +1,10 @@
 /*
  * Every setting of the extension.
  *
- * All of them are PGC_SUSET, since each can weaken enforcement or hide it. The
- * clock and the time zone are parsed when they are set: what check hooks
- * return in `extra` is malloc'ed and owned by the settings machinery.
+ * What can weaken enforcement or hide it is PGC_SUSET. Who acts and why is for
+ * everybody to say, and read in SQL only. The clock and the time zone are parsed
+ * when they are set: what check hooks return in `extra` is malloc'ed and owned
+ * by the settings machinery.
  */
 #include "postgres.h"
 
@@ -21,6 +22,9 @@ int quota_guc_log_decisions = QUOTA_LOG_NONE;
 
 static char *now_string;
 static char *timezone_string;
+static char *user_string;
+static char *reason_string;
+static char *act_string;
 static bool now_is_set;
 static TimestampTz fixed_now;
 static pg_tz *default_timezone;
@@ -72,6 +76,24 @@ quota_guc_init(void)
 							   &timezone_string,
 							   "UTC",
 							   PGC_SUSET, 0, check_timezone, assign_timezone, NULL);
+	DefineCustomStringVariable("quota.user",
+							   "The application's user on whose behalf the session acts.",
+							   "Row-level security and the audit log go by it.",
+							   &user_string,
+							   "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("quota.reason",
+							   "Why the next changes are made, for the audit log.",
+							   NULL,
+							   &reason_string,
+							   "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("quota.act",
+							   "The management function that makes the changes, for the audit log.",
+							   "Functions set it for themselves.",
+							   &act_string,
+							   "",
+							   PGC_USERSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("quota");
 }
 

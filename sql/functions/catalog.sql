@@ -151,6 +151,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_apply(document jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_apply'
 AS $$
 DECLARE
 	before jsonb;

@@ -36,17 +36,23 @@ CREATE OR REPLACE FUNCTION quota.account_key(key text)
 COMMENT ON FUNCTION quota.account_key(text) IS 'the key of an account; an error where it can name none';
 
 /*
- * Without SET search_path, so that the planner can inline it: the names in a
+ * Without SET search_path, so that the planner can inline them: the names in a
  * parsed body are bound already. A row of NULLs, as an outer join makes it of
  * an account that has none, has the default plan.
  */
+CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN a.status = 'trialing' AND quota.now() >= a.trial_ends_at OR quota.now() >= a.plan_ends_at;
+COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts) IS 'whether the trial or the plan of an account is over; NULL: no';
+
 CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts)
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN COALESCE(
 		CASE
 			WHEN a.status = 'canceled' THEN NULL
-			WHEN a.status = 'trialing' AND quota.now() >= a.trial_ends_at OR quota.now() >= a.plan_ends_at THEN a.next_plan
+			WHEN quota.plan_has_ended(a) THEN a.next_plan
 			ELSE a.plan
 		END,
 		quota.default_plan());

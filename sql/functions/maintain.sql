@@ -3,12 +3,6 @@
  * locked are left for the next time: it waits for nobody, and so is in no
  * deadlock.
  */
-
-/*
- * Whatever has ended is written down as what it amounts to already (see
- * quota.plan_in_effect), so that no decision changes. A plan that has come into
- * effect stays, so that no other end may be left standing.
- */
 CREATE OR REPLACE FUNCTION quota.change_due_plans()
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -17,14 +11,13 @@ BEGIN ATOMIC
 	WITH due AS (
 		SELECT a.account
 		FROM quota.accounts a
-		WHERE a.status <> 'canceled'
-			AND (a.status = 'trialing' AND quota.now() >= a.trial_ends_at OR quota.now() >= a.plan_ends_at)
+		WHERE a.status <> 'canceled' AND quota.plan_has_ended(a)
 		ORDER BY a.account
 		FOR UPDATE SKIP LOCKED
 	), changed AS (
 		UPDATE quota.accounts a
-		SET plan = a.next_plan, next_plan = NULL, plan_ends_at = NULL,
-			status = CASE a.status WHEN 'trialing' THEN 'active' ELSE a.status END
+		SET (plan, status, next_plan, plan_ends_at) = (
+			SELECT s.plan, s.status, s.next_plan, s.plan_ends_at FROM quota.settled(a) s)
 		FROM due
 		WHERE a.account = due.account
 		RETURNING 1
@@ -69,6 +62,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_maintain(retention interval DEFAULT
 	RETURNS jsonb
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_maintain'
 BEGIN ATOMIC
 	SELECT quota.check_argument('retention', retention >= '0' OR retention IS NULL, 'not be negative');
 	SELECT jsonb_build_object(

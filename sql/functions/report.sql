@@ -3,21 +3,6 @@
  * that may decide and charge can show them without rights on the tables. Those
  * of many accounts read the tables with the caller's rights.
  */
-CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
-	RETURNS void
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF valid IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = format('%s must not be null', name);
-	ELSIF NOT valid THEN
-		RAISE invalid_parameter_value USING MESSAGE = format('%s must %s', name, rule);
-	END IF;
-END $$;
-COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
-	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
-
 CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -66,20 +51,6 @@ BEGIN
 			LEFT JOIN quota.accounts a ON a.account = k.account);
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_usage(text) IS
-	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_usage(account_uuid uuid)
-	RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN @extschema@.quota_usage(account_uuid::text);
-COMMENT ON FUNCTION @extschema@.quota_usage(uuid) IS
-	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_usage(account_id bigint)
-	RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN @extschema@.quota_usage(account_id::text);
-COMMENT ON FUNCTION @extschema@.quota_usage(bigint) IS
 	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_status(account text, feature text DEFAULT NULL)
@@ -135,20 +106,6 @@ END $$;
 COMMENT ON FUNCTION @extschema@.quota_status(text, text) IS
 	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_status(account_uuid uuid, feature text DEFAULT NULL)
-	RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN @extschema@.quota_status(account_uuid::text, feature);
-COMMENT ON FUNCTION @extschema@.quota_status(uuid, text) IS
-	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_status(account_id bigint, feature text DEFAULT NULL)
-	RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN @extschema@.quota_status(account_id::text, feature);
-COMMENT ON FUNCTION @extschema@.quota_status(bigint, text) IS
-	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
-
 CREATE OR REPLACE FUNCTION @extschema@.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.counters
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -167,24 +124,6 @@ BEGIN ATOMIC
 	ORDER BY c.feature, c.period, c.period_start DESC;
 END;
 COMMENT ON FUNCTION @extschema@.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
-	'the counters of an account, a row a window, the latest first';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_history(account_uuid uuid, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
-	RETURNS SETOF quota.counters
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_history(account_uuid::text, feature, period, since, until);
-END;
-COMMENT ON FUNCTION @extschema@.quota_history(uuid, text, @extschema@.quota_period, timestamptz, timestamptz) IS
-	'the counters of an account, a row a window, the latest first';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_history(account_id bigint, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
-	RETURNS SETOF quota.counters
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_history(account_id::text, feature, period, since, until);
-END;
-COMMENT ON FUNCTION @extschema@.quota_history(bigint, text, @extschema@.quota_period, timestamptz, timestamptz) IS
 	'the counters of an account, a row a window, the latest first';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_forecast(account text, feature text)
@@ -210,26 +149,6 @@ END;
 COMMENT ON FUNCTION @extschema@.quota_forecast(text, text) IS
 	'the use of a feature at the end of each window, if it goes on as it did since the window began';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_forecast(account_uuid uuid, feature text)
-	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
-		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_forecast(account_uuid::text, feature);
-END;
-COMMENT ON FUNCTION @extschema@.quota_forecast(uuid, text) IS
-	'the use of a feature at the end of each window, if it goes on as it did since the window began';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_forecast(account_id bigint, feature text)
-	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
-		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_forecast(account_id::text, feature);
-END;
-COMMENT ON FUNCTION @extschema@.quota_forecast(bigint, text) IS
-	'the use of a feature at the end of each window, if it goes on as it did since the window began';
-
 CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -242,24 +161,6 @@ BEGIN ATOMIC
 	ORDER BY p.account;
 END;
 COMMENT ON FUNCTION @extschema@.quota_sponsored(text) IS
-	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor_uuid uuid)
-	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_sponsored(sponsor_uuid::text);
-END;
-COMMENT ON FUNCTION @extschema@.quota_sponsored(uuid) IS
-	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor_id bigint)
-	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
-	LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT * FROM @extschema@.quota_sponsored(sponsor_id::text);
-END;
-COMMENT ON FUNCTION @extschema@.quota_sponsored(bigint) IS
 	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
 
 /*

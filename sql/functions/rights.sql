@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION quota.grants(level text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with}';
+	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
 	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored}';
 BEGIN
@@ -32,18 +32,25 @@ BEGIN
 		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			AND d.refclassid = 'pg_extension'::regclass
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
-			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role')
+			/* nor may an admin write the audit log, be it by a trigger of its own */
+			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role', 'audit', 'audit_usage', 'write_audit')
 			AND CASE level
 				WHEN 'app' THEN p.proname = ANY (decide || charge || show)
-				/* what writes nothing, with what the reports are made of */
+				/* what writes nothing, with what it and the reports are made of; policies call visible_accounts */
 				WHEN 'reader' THEN p.provolatile <> 'v'
 				ELSE true
 			END
 		ORDER BY p.oid;
 	IF level <> 'app' THEN
 		RETURN NEXT 'USAGE ON SCHEMA quota';
-		RETURN NEXT CASE level WHEN 'reader' THEN 'SELECT' ELSE 'SELECT, INSERT, UPDATE, DELETE' END
-			|| ' ON ALL TABLES IN SCHEMA quota';
+		RETURN NEXT 'SELECT ON ALL TABLES IN SCHEMA quota';
+	END IF;
+	IF level = 'admin' THEN
+		RETURN QUERY
+			SELECT 'INSERT, UPDATE, DELETE ON ' || oid::regclass
+			FROM pg_class
+			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'audit_log'
+			ORDER BY oid;
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.grants(text) IS 'what quota_allow grants for a level, in the words of GRANT';

@@ -53,6 +53,10 @@ SELECT is_empty($$SELECT signature FROM functions f WHERE COALESCE(obj_descripti
 SELECT is_empty($$SELECT name FROM tables t WHERE COALESCE(obj_description(t.oid, 'pg_class'), '') = ''$$,
 	'every table has a comment');
 SELECT is_empty($$
+	SELECT polrelid::regclass, polname FROM pg_policy
+	WHERE polrelid IN (SELECT oid FROM tables) AND COALESCE(obj_description(oid, 'pg_policy'), '') = ''
+	$$, 'every policy has a comment');
+SELECT is_empty($$
 	SELECT objid::regtype FROM members
 	WHERE classid = 'pg_type'::regclass AND COALESCE(obj_description(objid, 'pg_type'), '') = ''
 	$$, 'every type has a comment');
@@ -121,7 +125,8 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota.follow_partitions()'), ('quota_usage(text)'), ('quota_status(text,text)'),
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
 	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
 	('quota_forecast(text,text)'), ('quota_sponsored(text)')$$,
 	'no others are SECURITY DEFINER');
@@ -169,7 +174,9 @@ SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1$$,
 	'the three do not differ in anything else');
 SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
-		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'),
+		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
+		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
+		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_add_user'), ('quota_remove_user'),
 		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
@@ -185,12 +192,27 @@ SELECT set_eq($$
 	('quota_has_feature', 'account text, feature text'),
 	('quota_feature', 'account text, feature text'),
 	('quota_require_feature', 'account text, feature text'),
+	('quota_set_plan', 'account text, plan text, duration interval DEFAULT NULL::interval, at_period_end boolean DEFAULT false'),
+	('quota_start_trial', 'account text, plan text, duration interval'),
+	('quota_cancel', 'account text, at_period_end boolean DEFAULT false'),
+	('quota_suspend', 'account text, reason text DEFAULT NULL::text'),
+	('quota_activate', 'account text'),
+	('quota_preview', 'account text, plan text'),
+	('quota_set_override', 'account text, feature text, period quota_period, usage_limit bigint, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, reason text DEFAULT NULL::text'),
+	('quota_clear_override', 'account text, feature text, period quota_period DEFAULT NULL::quota_period'),
+	('quota_reset', 'account text, feature text DEFAULT NULL::text'),
+	('quota_unsponsor', 'account text'),
+	('quota_add_user', 'account text, user_id text, role text DEFAULT ''MEMBER''::text'),
+	('quota_remove_user', 'account text, user_id text'),
 	('quota_usage', 'account text'),
 	('quota_status', 'account text, feature text DEFAULT NULL::text'),
 	('quota_history', 'account text, feature text DEFAULT NULL::text, period quota_period DEFAULT NULL::quota_period, '
 		'since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
 	('quota_forecast', 'account text, feature text')
 	$$, 'their arguments are those of the contract');
+SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
+	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
+	'arguments of quota_sponsor, of two accounts');
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
 	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
 	'on_block text DEFAULT ''raise''::text, counted_when text DEFAULT NULL::text, status_column text DEFAULT NULL::text, '
@@ -209,6 +231,19 @@ SELECT results_eq($$
 	$$, 'columns of quota_decision');
 SELECT is(enum_range(NULL::quota_period)::text, '{second,minute,hour,day,week,month,year,lifetime,cycle}', 'periods');
 SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOCK}', 'verdicts');
+
+/* Row-level security and the audit log. */
+SELECT is_empty($$
+	SELECT t.name FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'account' AND t.relkind IN ('r', 'p')
+	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = 2)
+	$$, 'every table with rows of an account is under row-level security');
+SELECT set_eq($$
+	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
+	$$, $$
+	SELECT 'quota.' || t AS a, n AS b, 'O'::"char" AS c
+	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
+	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_update,audit_delete,audit_truncate}'::text[]) n
+	$$, 'changes are recorded where they are made, not where they are replayed');
 
 /* What the caches of the backends hang on. */
 SELECT set_eq($$

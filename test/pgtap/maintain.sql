@@ -31,6 +31,9 @@ SELECT results_eq($$SELECT account, plan, status, trial_ends_at, plan_ends_at, n
 	('trial over', NULL, 'active', '2026-01-15 12:00+00', NULL, NULL), ('trial over, pro next', 'pro', 'active', '2026-01-10', NULL, NULL)$$,
 	'and written down');
 SELECT is(quota_maintain()->'plans_changed', '0', 'once');
+SELECT results_eq($$SELECT account, before->>'plan', after->>'plan' FROM quota.audit_log WHERE act = 'quota_maintain' ORDER BY account$$, $$VALUES
+	('past due' COLLATE "C", 'pro', 'max'), ('plan over', 'pro', NULL), ('suspended', 'pro', 'max'), ('trial over', 'max', NULL), ('trial over, pro next', 'max', 'pro')$$,
+	'and recorded');
 
 /* Whatever an account looks like, its plan is the same with and without, now and later. */
 SELECT random() AS seed \gset
@@ -75,6 +78,7 @@ CREATE VIEW kept AS SELECT string_agg(DISTINCT concat_ws(' ', account, feature, 
 SELECT charge(at, 1) FROM unnest('{2024-12-31 12:00+00,2025-12-14 12:00+00,2025-12-15 12:00+00,2026-01-15 11:00+00}'::text[]) at \g /dev/null
 SELECT is(quota_maintain()->'usage_deleted', '0', 'without a retention everything is kept');
 SELECT is((quota_maintain('1 month')->>'usage_deleted')::int, 8, 'what ended a month ago goes');
+SELECT is((SELECT before - 'used' FROM quota.audit_log WHERE act = 'quota_maintain' AND table_name = 'usage'), '{"rows": 8}'::jsonb, 'as one record');
 SELECT is((SELECT what FROM kept), 'tokyo report day 25-12-15, tokyo report day 26-01-15, tokyo report month 25-12-01, tokyo report month 26-01-01, '
 	'tokyo report year 25-01-01, tokyo report year 26-01-01, utc report day 25-12-15, utc report day 26-01-15, utc report month 25-12-01, '
 	'utc report month 26-01-01, utc report year 25-01-01, utc report year 26-01-01', 'windows that ended since stay, each by its own end');

@@ -38,6 +38,7 @@ app reader admin	SELECT quota_has_feature('a', 'export')
 app reader admin	SELECT quota_feature(42, 'export')
 app reader admin	SELECT quota_require_feature('a', 'report')
 app reader admin	SELECT quota_plan_with('export')
+app reader admin	SELECT * FROM quota_accounts_of('ann')
 app reader admin	SELECT quota_usage('a')
 app reader admin	SELECT quota_usage(42), quota_usage(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11')
 app reader admin	SELECT quota_status('a'), quota_status(42, 'report')
@@ -58,8 +59,25 @@ app admin	SELECT quota_record('a', 'report')
 app admin	SELECT quota_refund('a', 'report', 4)
 reader admin	SELECT quota_export()
 reader admin	SELECT quota_preset('reports')
+reader admin	SELECT * FROM quota_preview('a', 'pro')
+reader admin	SELECT * FROM quota_preview(42, 'pro')
+reader admin	SELECT * FROM quota.audit_log
 reader admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
 reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.limit_overrides, quota.usage
+admin	SELECT quota_set_plan('acme', 'pro'), quota_set_plan(42, 'pro', '1 day'), quota_set_plan('acme', 'free', at_period_end => true)
+admin	SELECT quota_start_trial('acme', 'pro', '1 day')
+admin	SELECT quota_cancel('acme'), quota_cancel(42, true)
+admin	SELECT quota_suspend('acme', 'why')
+admin	SELECT quota_activate('acme')
+admin	SELECT quota_sponsor('boss', 'acme', 'pro')
+admin	SELECT quota_sponsor(1, 2, 'pro')
+admin	SELECT quota_unsponsor('acme')
+admin	SELECT quota_add_user('acme', 'ann')
+admin	SELECT quota_remove_user('acme', 'ann')
+admin	SELECT quota_set_override('acme', 'report', 'month', 1)
+admin	SELECT quota_clear_override('acme', 'report')
+admin	SELECT quota_reset('a')
+admin	DELETE FROM quota.accounts
 admin	INSERT INTO quota.accounts (account, plan, timezone) VALUES ('acme', 'pro', 'Asia/Tokyo')
 admin	UPDATE quota.accounts SET status = 'suspended'
 admin	INSERT INTO quota.limit_overrides (account, feature, period, usage_limit) VALUES ('acme', 'report', 'month', 7)
@@ -81,6 +99,10 @@ admin	SELECT quota_detach('app.admins', 'report')
 	SELECT quota_allow('quota_test_none', 'app')
 	SELECT quota_revoke('quota_test_app')
 	SELECT quota.grants('app')
+	SELECT quota.write_audit('x', 'x', 'x', '{}', '{}')
+	INSERT INTO quota.audit_log (act, table_name, role, session_role) VALUES ('x', 'x', 'x', 'x')
+	DELETE FROM quota.audit_log
+	ALTER TABLE quota.accounts DISABLE ROW LEVEL SECURITY
 	SET LOCAL quota.enforcement = 'off'
 	SET LOCAL quota.now = '2030-01-01'
 	SET LOCAL quota.timezone = 'Asia/Tokyo'

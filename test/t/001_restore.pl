@@ -144,6 +144,21 @@ sub triggers_work
 		'0', "$dbname: the triggers can be detached");
 }
 
+# So do the audit log, which goes on where it was, and the policies.
+sub management_works
+{
+	my ($dbname) = @_;
+
+	is( $node->safe_psql($dbname,
+			q{SELECT quota_set_plan('lee', 'free'), quota_set_plan('lee', 'pro');
+			SELECT count(*) FROM quota.audit_log WHERE account = 'lee'}),
+		"|\n2", "$dbname: the audit log goes on");
+	is( $node->safe_psql($dbname,
+			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
+			WHERE relnamespace = 'quota'::regnamespace}),
+		'10', "$dbname: policies are there");
+}
+
 # pg_dump's options, and the steps to restore what it wrote. A parallel restore
 # does not know that one extension table's rows refer to another's: those of
 # quota go in first.
@@ -195,6 +210,7 @@ foreach my $schema ('public', 'limits')
 		is(rows($target), $rows, "$target: every row is the same");
 		is((lines($target))[0], $lines, "$target: its own dump is the same");
 		triggers_work($target);
+		management_works($target);
 	}
 }
 

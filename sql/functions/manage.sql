@@ -1,0 +1,473 @@
+/*
+ * Managing accounts. Each function makes one change of a row, in one statement
+ * that also makes the account's row where there is none, so that two of them at
+ * once follow one another. What they set is all that an account's life needs:
+ * ends take effect by themselves (src/account.c). quota.act tells the audit log
+ * who made the change.
+ */
+CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF valid IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = format('%s must not be null', name);
+	ELSIF NOT valid THEN
+		RAISE invalid_parameter_value USING MESSAGE = format('%s must %s', name, rule);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
+	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
+
+CREATE OR REPLACE FUNCTION quota.check_exists(kind text, key text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF key IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = format('%s must not be null', kind);
+	ELSIF NOT (CASE kind
+		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
+		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
+	END) THEN
+		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, key);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
+
+/*
+ * Subscriptions
+ */
+
+/*
+ * A suspended account stays suspended, and one whose payment is due owes it
+ * still: the plan ends by itself all the same.
+ */
+CREATE OR REPLACE FUNCTION quota.start_plan(for_account text, plan text, ends_at timestamptz, status text, sponsor text)
+	RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO quota.accounts AS a (account, plan, plan_ends_at, status, trial_ends_at, sponsor)
+	VALUES (for_account, start_plan.plan, ends_at, start_plan.status,
+		CASE start_plan.status WHEN 'trialing' THEN ends_at END, start_plan.sponsor)
+	ON CONFLICT (account) DO UPDATE
+		SET (plan, plan_ends_at, next_plan) = (excluded.plan, excluded.plan_ends_at, NULL),
+			status = CASE WHEN a.status IN ('suspended', 'past_due') THEN a.status ELSE excluded.status END,
+			trial_ends_at = COALESCE(excluded.trial_ends_at, a.trial_ends_at),
+			sponsor = COALESCE(excluded.sponsor, a.sponsor);
+END;
+COMMENT ON FUNCTION quota.start_plan(text, text, timestamptz, text, text) IS
+	'puts an account on a plan now; ends_at NULL: for good; sponsor NULL: as it is';
+
+CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
+	RETURNS quota.accounts
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF a.status = 'canceled' THEN
+		a.plan := NULL;
+		a.next_plan := NULL;
+		a.plan_ends_at := NULL;
+	ELSIF a.status = 'trialing' AND a.trial_ends_at <= quota.now() OR a.plan_ends_at <= quota.now() THEN
+		a.plan := a.next_plan;
+		a.next_plan := NULL;
+		a.plan_ends_at := NULL;
+		a.status := CASE a.status WHEN 'trialing' THEN 'active' ELSE a.status END;
+	END IF;
+	RETURN a;
+END $$;
+COMMENT ON FUNCTION quota.settled(quota.accounts) IS
+	'a row of quota.accounts as it amounts to now: what has ended is gone, plan is what is in effect (NULL: the default plan)';
+
+/*
+ * Periods of billing_interval are counted from cycle_anchor on, each from the
+ * anchor itself, so that the 31st comes back after a short month; without an
+ * anchor they are the calendar's.
+ */
+CREATE OR REPLACE FUNCTION quota.paid_until(a quota.accounts)
+	RETURNS timestamptz
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	zone text := COALESCE(a.timezone, quota.timezone());
+	today timestamp := quota.now() AT TIME ZONE zone;
+	/* a Monday, the first of a year */
+	anchor timestamp := COALESCE(a.cycle_anchor AT TIME ZONE zone, '2001-01-01');
+	months integer := (date_part('year', today) - date_part('year', anchor)) * 12
+		+ date_part('month', today) - date_part('month', anchor);
+	days integer := today::date - anchor::date;
+	paid record;
+BEGIN
+	SELECT p.plan, p.billing_interval INTO paid
+	FROM quota.plans p
+	WHERE p.plan = COALESCE(a.plan, quota.default_plan());
+	IF paid.billing_interval = 'once' THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('plan "%s" is paid once and has no period that ends', paid.plan);
+	END IF;
+	RETURN (
+		SELECT min(period_end)
+		FROM (VALUES
+				('day', days),
+				('week', floor(days / 7.0)),
+				('month', months),
+				('year', floor(months / 12.0))) w (unit, n),
+			generate_series(n::integer, n::integer + 1) k,
+			LATERAL (SELECT (anchor + k * ('1 ' || unit)::interval) AT TIME ZONE zone AS period_end) e
+		WHERE unit = COALESCE(paid.billing_interval, 'month') AND period_end > quota.now());
+END $$;
+COMMENT ON FUNCTION quota.paid_until(quota.accounts) IS 'the end of the account''s current billing period';
+
+CREATE OR REPLACE FUNCTION quota.change_at_period_end(for_account text, to_plan text)
+	RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO quota.accounts AS a (account, next_plan, plan_ends_at)
+	VALUES (for_account, to_plan, quota.paid_until(NULL))
+	ON CONFLICT (account) DO UPDATE
+		SET (plan, status, next_plan, plan_ends_at) = (
+			SELECT s.plan,
+				CASE s.status WHEN 'canceled' THEN 'active' ELSE s.status END,
+				excluded.next_plan,
+				/* a trial, or a plan of limited duration, has an end already */
+				CASE WHEN s.status = 'trialing' THEN s.plan_ends_at
+					ELSE COALESCE(s.plan_ends_at, quota.paid_until(s)) END
+			FROM quota.settled(a) s);
+END;
+COMMENT ON FUNCTION quota.change_at_period_end(text, text) IS
+	'puts an account on a plan (NULL: the default plan) when its trial, plan or billing period ends';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_set_plan'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_argument('at_period_end', at_period_end IN (true, false), 'be true or false');
+	IF duration IS NOT NULL THEN
+		PERFORM quota.check_argument('duration', duration > '0', 'be positive');
+		PERFORM quota.check_argument('duration', NOT at_period_end, 'be null with at_period_end');
+	END IF;
+	IF at_period_end THEN
+		PERFORM quota.change_at_period_end(account, plan);
+	ELSE
+		PERFORM quota.start_plan(account, plan, quota.now() + duration, 'active', NULL);
+	END IF;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_set_plan(text, text, interval, boolean) IS
+	'put an account on a plan, now (for a duration, then the default plan) or when what it has paid for ends';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_start_trial(account text, plan text, duration interval)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_start_trial'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_argument('duration', duration > '0', 'be positive');
+	PERFORM quota.start_plan(account, plan, quota.now() + duration, 'trialing', NULL);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_start_trial(text, text, interval) IS
+	'put an account on a plan for trial; the default plan follows, or what quota_set_plan sets at_period_end';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_cancel(account text, at_period_end boolean DEFAULT false)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_cancel'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('at_period_end', at_period_end IN (true, false), 'be true or false');
+	IF at_period_end THEN
+		PERFORM quota.change_at_period_end(account, NULL);
+		RETURN;
+	END IF;
+	INSERT INTO quota.accounts AS a (account, status, plan_ends_at)
+	VALUES (account, 'canceled', quota.now())
+	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
+		SET status = CASE a.status WHEN 'suspended' THEN a.status ELSE excluded.status END,
+			plan_ends_at = LEAST(a.plan_ends_at, excluded.plan_ends_at),
+			next_plan = NULL;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_cancel(text, boolean) IS
+	'put an account on the default plan, now or when what it has paid for ends';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_suspend(account text, reason text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_suspend'
+AS $$
+DECLARE
+	outer_reason text := COALESCE(current_setting('quota.reason', true), '');
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM set_config('quota.reason', COALESCE(reason, outer_reason), true);
+	/* an end that hangs on the status stays without it, so that quota_activate gives no more than there was */
+	INSERT INTO quota.accounts AS a (account, status)
+	VALUES (account, 'suspended')
+	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
+		SET status = excluded.status,
+			plan_ends_at = LEAST(a.plan_ends_at, CASE a.status
+				WHEN 'trialing' THEN a.trial_ends_at
+				WHEN 'canceled' THEN quota.now() END),
+			next_plan = CASE WHEN a.status <> 'canceled' THEN a.next_plan END;
+	PERFORM set_config('quota.reason', outer_reason, true);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_suspend(text, text) IS 'refuse an account everything until quota_activate';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_activate(account text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_activate'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	INSERT INTO quota.accounts AS a (account)
+	VALUES (account)
+	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
+		SET status = CASE a.status WHEN 'trialing' THEN a.status ELSE 'active' END;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_activate(text) IS 'end the suspension of an account, or that its payment is due';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_preview(account text, plan text)
+	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, limit_now bigint, limit_then bigint, over_by bigint)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	present quota.accounts;
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('plan', plan);
+	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = quota_preview.account;
+	RETURN QUERY
+		WITH plans (planned, plan) AS (
+			VALUES (false, quota.plan_in_effect(present)), (true, quota_preview.plan)
+		), overrides AS (
+			SELECT o.feature, o.period, o.usage_limit
+			FROM quota.limit_overrides o
+			WHERE o.account = quota_preview.account AND (quota.now() < o.expires_at) IS NOT FALSE
+		), limits AS (
+			SELECT p.planned, l.feature, l.period, l.usage_limit
+			FROM plans p JOIN quota.plan_limits l ON l.plan = p.plan
+			WHERE NOT EXISTS (SELECT FROM overrides o WHERE o.feature = l.feature AND o.period = l.period)
+			UNION ALL
+			SELECT p.planned, o.feature, o.period, o.usage_limit FROM plans p, overrides o
+		), windows AS (
+			SELECT l.feature, l.period,
+				quota.window_start(l.period, quota.now(), present.timezone, present.cycle_anchor) AS period_start,
+				count(*) FILTER (WHERE NOT l.planned) AS now,
+				count(*) FILTER (WHERE l.planned) AS planned,
+				max(l.usage_limit) FILTER (WHERE NOT l.planned) AS limit_now,
+				max(l.usage_limit) FILTER (WHERE l.planned) AS limit_then
+			FROM limits l JOIN quota.features f ON f.feature = l.feature
+			WHERE f.kind IN ('counter', 'gauge')
+			GROUP BY l.feature, l.period
+		), figures AS (
+			/* a plan that says nothing of a feature allows none of it */
+			SELECT w.feature, w.period,
+				COALESCE((
+					SELECT c.used
+					FROM quota.counters c
+					WHERE c.account = quota_preview.account AND c.feature = w.feature
+						AND c.period = w.period AND c.period_start = w.period_start), 0) AS used,
+				CASE WHEN sum(w.now) OVER same_feature = 0 THEN 0 ELSE w.limit_now END AS limit_now,
+				CASE WHEN sum(w.planned) OVER same_feature = 0 THEN 0 ELSE w.limit_then END AS limit_then
+			FROM windows w
+			WINDOW same_feature AS (PARTITION BY w.feature)
+		)
+		SELECT g.feature, g.period, g.used, g.limit_now, g.limit_then,
+			CASE WHEN g.used > g.limit_then THEN g.used - g.limit_then ELSE 0 END
+		FROM figures g
+		ORDER BY g.feature, g.period;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_preview(text, text) IS
+	'what an account''s limits would be on another plan, a row a feature and window, and by how much its use is over them';
+
+/*
+ * Overrides and counters
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_set_override(account text, feature text, period @extschema@.quota_period, usage_limit bigint, expires_at timestamptz DEFAULT NULL, reason text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_set_override'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('feature', feature);
+	PERFORM quota.check_argument('period', period BETWEEN 'second' AND 'cycle', 'be a period');
+	IF usage_limit IS NOT NULL THEN
+		PERFORM quota.check_argument('usage_limit', usage_limit >= 0, 'not be negative');
+	END IF;
+	INSERT INTO quota.limit_overrides (account, feature, period, usage_limit, expires_at, reason)
+	VALUES (account, feature, period, usage_limit, expires_at, reason)
+	ON CONFLICT ON CONSTRAINT limit_overrides_pkey DO UPDATE
+		SET (usage_limit, expires_at, reason) = (excluded.usage_limit, excluded.expires_at, excluded.reason);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_set_override(text, text, @extschema@.quota_period, bigint, timestamptz, text) IS
+	'give one account its own limit (NULL: unlimited) in place of the plan''s, until expires_at';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_clear_override'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('feature', feature);
+	DELETE FROM quota.limit_overrides o
+	WHERE o.account = quota_clear_override.account AND o.feature = quota_clear_override.feature
+		AND o.period = COALESCE(quota_clear_override.period, o.period);
+	IF NOT FOUND THEN
+		RAISE undefined_object USING
+			MESSAGE = format('account "%s" has no override of feature "%s"%s', account, feature, ' for period ' || period);
+	END IF;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_clear_override(text, text, @extschema@.quota_period) IS
+	'take back quota_set_override, for one period or all';
+
+/*
+ * A gauge is a level: resetting it unasked would make it differ from the rows
+ * that it counts.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_reset(account text, feature text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_reset'
+AS $$
+DECLARE
+	current quota.usage[];
+	found integer;
+BEGIN
+	PERFORM quota.account_key(account);
+	IF feature IS NOT NULL THEN
+		PERFORM quota.check_exists('feature', feature);
+	END IF;
+	/*
+	 * In the order in which charges lock; and again, until there is no more
+	 * to lock: a charge that was waited for may have made further counters.
+	 */
+	LOOP
+		found := cardinality(current);
+		current := ARRAY(
+			SELECT u
+			FROM quota.usage u JOIN quota.features f ON f.feature = u.feature
+				LEFT JOIN quota.accounts a ON a.account = u.account
+			WHERE u.account = quota_reset.account
+				AND u.period_start = quota.window_start(u.period, quota.now(), a.timezone, a.cycle_anchor)
+				AND (u.feature = quota_reset.feature OR quota_reset.feature IS NULL AND f.kind = 'counter')
+			ORDER BY u.feature, u.period, u.slot
+			FOR UPDATE OF u);
+		EXIT WHEN cardinality(current) = found;
+	END LOOP;
+	DELETE FROM quota.usage u
+	USING unnest(current) c
+	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_reset(text, text) IS
+	'set the current windows of an account back to 0, of one feature or of all that are not gauges';
+
+/*
+ * Who belongs together
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_sponsor(sponsor text, account text, plan text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_sponsor'
+AS $$
+BEGIN
+	PERFORM quota.check_argument('sponsor', octet_length(sponsor) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('sponsor', sponsor <> account, 'be another account');
+	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.start_plan(account, plan, NULL, 'active', sponsor);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_unsponsor(account text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_unsponsor'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	UPDATE quota.accounts a
+	SET sponsor = NULL, plan = NULL, plan_ends_at = NULL, next_plan = NULL
+	WHERE a.account = quota_unsponsor.account AND sponsor IS NOT NULL;
+	IF NOT FOUND THEN
+		RAISE undefined_object USING MESSAGE = format('account "%s" has no sponsor', account);
+	END IF;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_add_user'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('user_id', octet_length(user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	PERFORM quota.check_argument('role', role IN ('OWNER', 'MEMBER', 'AFFILIATE', 'ADMIN'), 'be OWNER, MEMBER, AFFILIATE or ADMIN');
+	INSERT INTO quota.accounts (account) VALUES (account)
+	ON CONFLICT DO NOTHING;
+	INSERT INTO quota.account_users (account, user_id, role)
+	VALUES (account, user_id, role)
+	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_add_user(text, text, text) IS
+	'make a user of the application a member of an account, or change its role';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_remove_user(account text, user_id text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_remove_user'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('user_id', octet_length(user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	DELETE FROM quota.account_users u
+	WHERE u.account = quota_remove_user.account AND u.user_id = quota_remove_user.user_id;
+	IF NOT FOUND THEN
+		RAISE undefined_object USING MESSAGE = format('user "%s" does not belong to account "%s"', user_id, account);
+	END IF;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_remove_user(text, text) IS 'take back quota_add_user';
+
+/*
+ * SECURITY DEFINER, so that an application that may decide and charge can ask
+ * it without rights on the tables.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_accounts_of(user_id text)
+	RETURNS TABLE (account text, name text, role text)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM quota.check_argument('user_id', octet_length(user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	RETURN QUERY
+		SELECT u.account, a.name, u.role
+		FROM quota.account_users u JOIN quota.accounts a ON a.account = u.account
+		WHERE u.user_id = quota_accounts_of.user_id
+		ORDER BY u.account;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_accounts_of(text) IS 'the accounts that a user is a member of, and its role in each';

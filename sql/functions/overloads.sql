@@ -1,0 +1,43 @@
+/*
+ * Functions in SQL whose first argument is an account, for accounts named by
+ * uuid and bigint: made from the one for text, and nothing but a call of it.
+ */
+DO $$
+DECLARE
+	f record;
+	key record;
+BEGIN
+	FOR f IN
+		SELECT p.oid::regproc AS name, p.proargnames[1:p.pronargs] AS arguments,
+			pg_get_function_arguments(p.oid) AS declared,
+			pg_get_function_identity_arguments(p.oid) AS identity,
+			pg_get_function_result(p.oid) AS result,
+			p.proretset AS returns_set,
+			CASE p.provolatile WHEN 'v' THEN 'VOLATILE PARALLEL UNSAFE' ELSE 'STABLE PARALLEL SAFE' END AS options,
+			obj_description(p.oid, 'pg_proc') AS comment
+		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+			AND d.refclassid = 'pg_extension'::regclass
+			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+			AND p.proargnames[1] IN ('account', 'sponsor') AND p.proargtypes[0] = 'text'::regtype
+			AND NOT EXISTS (
+				SELECT FROM pg_proc o
+				WHERE o.pronamespace = p.pronamespace AND o.proname = p.proname
+					AND o.pronargs = p.pronargs AND o.proargtypes[0] = 'uuid'::regtype)
+		ORDER BY p.oid
+	LOOP
+		FOR key IN
+			SELECT '\m(account|sponsor) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix
+			FROM (VALUES ('_uuid', 'uuid'), ('_id', 'bigint')) v (suffix, type)
+		LOOP
+			/* RETURN can be inlined */
+			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql %s '
+				|| CASE WHEN f.returns_set THEN 'BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END' ELSE 'RETURN %1$s(%5$s)' END,
+				f.name, regexp_replace(f.declared, key.pattern, key.replacement, 'g'), f.result, f.options,
+				(SELECT string_agg(CASE WHEN a IN ('account', 'sponsor') THEN a || key.suffix || '::text' ELSE quote_ident(a) END, ', ')
+				FROM unnest(f.arguments) a));
+			EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L',
+				f.name, regexp_replace(f.identity, key.pattern, key.replacement, 'g'), f.comment);
+		END LOOP;
+	END LOOP;
+END $$;

@@ -1,0 +1,39 @@
+/*
+ * Row-level security, for roles that read the tables directly. Whoever may
+ * change accounts sees all rows, anybody else those of the user on whose behalf
+ * the session acts; without one, none. The C functions read the tables
+ * themselves: it costs a charge nothing and hides nothing from it.
+ *
+ * The policies are made here and not by quota_allow because pg_dump keeps the
+ * grants on an extension's tables but no policies.
+ */
+CREATE FUNCTION quota.visible_accounts() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT m.account FROM quota.account_users m WHERE m.user_id = quota.user_id()
+	UNION
+	SELECT a.account
+	FROM quota.account_users m JOIN quota.accounts a ON a.sponsor = m.account
+	WHERE m.user_id = quota.user_id();
+END;
+COMMENT ON FUNCTION quota.visible_accounts() IS
+	'accounts that the session''s user is a member of, and those that they sponsor';
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,audit_log}'::text[] LOOP
+		/* sub-selects: once a query, not once a row */
+		EXECUTE format('
+			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
+			CREATE POLICY manager ON quota.%1$I
+				USING ((SELECT has_table_privilege(''quota.accounts'', ''UPDATE'')));
+			CREATE POLICY member ON quota.%1$I FOR SELECT
+				USING (account = ANY (ARRAY(SELECT quota.visible_accounts())));
+			COMMENT ON POLICY manager ON quota.%1$I IS ''who may change accounts sees all rows'';
+			COMMENT ON POLICY member ON quota.%1$I IS ''a user sees its accounts and those that they sponsor'';',
+			name);
+	END LOOP;
+END $$;

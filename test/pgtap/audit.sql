@@ -1,0 +1,159 @@
+/*
+ * The audit log: every management act, by function or by hand, once, with who,
+ * before and after; nobody writes it; charging is not in it.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL timezone = 'UTC';
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+SELECT quota_apply('{"features": {"report": {"kind": "counter"}, "page": {"kind": "counter"}, "export": {"kind": "flag"}},
+	"plans": {"free": {"default": true, "limits": {"report": {"month": {"limit": 5}}}, "features": {"export": false}}, "pro": {}}}') \g /dev/null
+
+/* Rows since last asked, without what is always the same. */
+CREATE FUNCTION audited() RETURNS TABLE (act text, table_name text, account text) LANGUAGE plpgsql AS $$
+DECLARE
+	seen bigint := COALESCE(NULLIF(current_setting('audited.seen', true), ''), '0');
+BEGIN
+	PERFORM set_config('audited.seen', (SELECT max(id)::text FROM quota.audit_log), true);
+	RETURN QUERY SELECT l.act COLLATE "default", l.table_name, l.account COLLATE "default" FROM quota.audit_log l WHERE id > seen ORDER BY id;
+END $$;
+
+/* The catalogue. */
+SELECT results_eq('SELECT act, table_name, account, count(*) FROM audited() GROUP BY 1, 2, 3 ORDER BY 2', $$VALUES
+	('quota_apply'::text, 'features'::text, NULL::text, 3::bigint), ('quota_apply', 'plan_features', NULL, 1),
+	('quota_apply', 'plan_limits', NULL, 1), ('quota_apply', 'plans', NULL, 2)$$, 'a document: a row for each row of it');
+SELECT quota_apply(quota_export()) \g /dev/null
+SELECT is_empty('SELECT * FROM audited()', 'a document that changes nothing');
+SELECT quota_apply(jsonb_set(quota_export(), '{plans,free,limits,report,month,limit}', '6')) \g /dev/null
+SELECT results_eq($$SELECT act, table_name, before->>'usage_limit', after->>'usage_limit', before - 'usage_limit' = after - 'usage_limit'
+	FROM quota.audit_log ORDER BY id DESC LIMIT 1$$, $$VALUES ('quota_apply' COLLATE "C", 'plan_limits'::text, '5'::text, '6'::text, true)$$, 'before and after');
+SELECT results_eq('SELECT count(*) FROM audited()', 'VALUES (1::bigint)', 'of one row');
+
+/* By hand. */
+INSERT INTO quota.plans (plan) VALUES ('hand');
+UPDATE quota.plans SET price = 5 WHERE plan = 'hand';
+DELETE FROM quota.plans WHERE plan = 'hand';
+UPDATE quota.features SET description = 'x' WHERE feature = 'page';
+INSERT INTO quota.plan_limits (plan, feature, period) VALUES ('pro', 'report', 'day'), ('pro', 'page', 'day');
+INSERT INTO quota.plan_features (plan, feature) VALUES ('pro', 'export');
+INSERT INTO quota.accounts (account, plan) VALUES ('a', 'pro');
+UPDATE quota.accounts SET account = 'b' WHERE account = 'a';
+INSERT INTO quota.account_users VALUES ('b', 'u', 'OWNER');
+INSERT INTO quota.limit_overrides VALUES ('z', 'report', 'month', 1);
+UPDATE quota.accounts SET bypass = true WHERE account = 'nobody';
+DELETE FROM quota.limit_overrides;
+DELETE FROM quota.accounts;
+SELECT results_eq('SELECT * FROM audited()', $$VALUES
+	('insert'::text, 'plans'::text, NULL::text), ('update', 'plans', NULL), ('delete', 'plans', NULL), ('update', 'features', NULL),
+	('insert', 'plan_limits', NULL), ('insert', 'plan_limits', NULL), ('insert', 'plan_features', NULL),
+	('insert', 'accounts', 'a'), ('update', 'accounts', 'b'), ('insert', 'account_users', 'b'), ('insert', 'limit_overrides', 'z'),
+	('delete', 'limit_overrides', 'z'), ('delete', 'accounts', 'b'), ('delete', 'account_users', 'b')$$, 'statements by hand, and what cascades');
+SELECT results_eq($$SELECT before->>'account', after->>'account' FROM quota.audit_log WHERE act = 'update' AND table_name = 'accounts'$$,
+	$$VALUES ('a'::text, 'b'::text)$$, 'before and after of an UPDATE');
+SELECT results_eq($$SELECT before, after->>'plan' FROM quota.audit_log WHERE act = 'insert' AND table_name = 'accounts'$$,
+	$$VALUES (NULL::jsonb, 'pro'::text)$$, 'there is nothing before an INSERT');
+SELECT results_eq($$SELECT before->>'plan', after FROM quota.audit_log WHERE act = 'delete' AND table_name = 'accounts'$$,
+	$$VALUES ('pro'::text, NULL::jsonb)$$, 'nor after a DELETE');
+TRUNCATE quota.limit_overrides;
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('truncate'::text, 'limit_overrides'::text, NULL::text)$$, 'TRUNCATE');
+
+/* Each function, one row an act, though it changes nothing. */
+CREATE FUNCTION act(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM audited();
+	EXECUTE statement;
+	RETURN (SELECT string_agg(concat_ws(' ', a.act, a.table_name, a.account), ', ') FROM audited() a);
+END $$;
+SELECT is(act(format('SELECT %s%s', f, arguments)), format('%s %s acme', f, t), f || arguments)
+FROM (VALUES
+	('quota_set_plan', '(''acme'', ''pro'')', 'accounts'), ('quota_set_plan', '(''acme'', ''pro'', at_period_end => true)', 'accounts'),
+	('quota_start_trial', '(''acme'', ''pro'', ''1 day'')', 'accounts'), ('quota_cancel', '(''acme'')', 'accounts'), ('quota_cancel', '(''acme'', true)', 'accounts'),
+	('quota_suspend', '(''acme'')', 'accounts'), ('quota_suspend', '(''acme'', ''fraud'')', 'accounts'), ('quota_activate', '(''acme'')', 'accounts'),
+	('quota_activate', '(''acme'')', 'accounts'), ('quota_sponsor', '(''s'', ''acme'', ''pro'')', 'accounts'), ('quota_unsponsor', '(''acme'')', 'accounts'),
+	('quota_add_user', '(''acme'', ''ann'')', 'account_users'), ('quota_add_user', '(''acme'', ''ann'', ''OWNER'')', 'account_users'), ('quota_remove_user', '(''acme'', ''ann'')', 'account_users'),
+	('quota_set_override', '(''acme'', ''report'', ''month'', 100, reason => ''fair'')', 'limit_overrides'), ('quota_set_override', '(''acme'', ''report'', ''month'', 9)', 'limit_overrides'),
+	('quota_clear_override', '(''acme'', ''report'')', 'limit_overrides')) v (f, arguments, t);
+SELECT is(act('SELECT quota_set_plan(42, ''pro'')'), 'quota_set_plan accounts 42', 'through an overload');
+SELECT is(act('SELECT quota_add_user(''new'', ''ann'')'), 'quota_add_user accounts new, quota_add_user account_users new', 'the account''s row is another');
+SELECT is(act('SELECT quota_preview(''acme'', ''pro''), quota_accounts_of(''ann''), quota_evaluate(''acme'', ''report''), quota_has_feature(''acme'', ''export'')'), NULL, 'looking');
+SELECT is(act('SELECT quota_consume(''acme'', ''report'', 3), quota_record(''acme'', ''page''), quota_refund(''acme'', ''report''), quota_consume(''acme'', ''page'', 5), quota_enforce(''ann'', ''report'')'),
+	NULL, 'charging');
+SELECT is(act('SELECT quota_reset(''nobody'')'), NULL, 'a reset of nothing');
+SELECT is(act('SELECT quota_reset(''acme'')'), 'quota_reset usage acme', 'a reset');
+SELECT is((SELECT string_agg(concat_ws(' ', b->>'feature', b->>'used'), ', ') FROM quota.audit_log, jsonb_array_elements(before) b WHERE act = 'quota_reset'),
+	'page 1, report 2', 'what was reset');
+SELECT is(current_setting('quota.act'), '', 'the name of the function goes with it');
+
+/* Counters by hand: one row a statement. */
+SELECT quota_consume('x', 'report', 2), quota_consume('y', 'report', 3) \g /dev/null
+SELECT is(act('UPDATE quota.usage SET used = 1 WHERE account = ''x'''), 'update usage x', 'a counter set by hand');
+SELECT results_eq('SELECT before->0->>''used'', after->0->>''used'' FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('2'::text, '1'::text)$$, 'from what, to what');
+SELECT is(act('DELETE FROM quota.usage WHERE account IN (''x'', ''y'')'), 'delete usage', 'counters of several accounts');
+SELECT results_eq('SELECT before, after FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('{"rows": 2, "used": 4}'::jsonb, NULL::jsonb)$$, 'are summed up');
+SELECT is(act('DELETE FROM quota.usage WHERE account = ''x'''), NULL, 'no counter at all');
+SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 4)'), NULL, 'an INSERT is not recorded');
+
+/* Who and why. */
+SELECT results_eq('SELECT user_id, role, session_role, reason, at FROM quota.audit_log ORDER BY id DESC LIMIT 1',
+	'SELECT NULL COLLATE "C", session_user::text COLLATE "default", session_user::text COLLATE "default", NULL::text, now()', 'who: the session, if nothing else is known');
+CREATE ROLE quota_test_admin;
+SELECT quota_allow('quota_test_admin', 'admin') \g /dev/null
+SET LOCAL "quota.user" = 'user-7';
+SET LOCAL quota.reason = 'ticket 42';
+SET LOCAL ROLE quota_test_admin;
+UPDATE quota.accounts SET name = 'Acme' WHERE account = 'acme';
+SELECT quota_suspend('acme', 'fraud'), quota_activate('acme'), quota_set_override('acme', 'report', 'day', 1, reason => 'fair'), quota_clear_override('acme', 'report') \g /dev/null
+RESET ROLE;
+SET LOCAL "quota.user" = '';
+SET LOCAL quota.reason = '';
+SET LOCAL request.jwt.claims = '{"sub": "jwt-9", "role": "x"}';
+SELECT quota_activate('acme') \g /dev/null
+SET LOCAL "quota.user" = 'user-8';
+SELECT quota_activate('acme') \g /dev/null
+SET LOCAL "quota.user" = '';
+SET LOCAL request.jwt.claims = '{"role": "x"}';
+SELECT quota_activate('acme') \g /dev/null
+SELECT results_eq('SELECT act, user_id, role, session_role, reason FROM (SELECT * FROM quota.audit_log ORDER BY id DESC LIMIT 8) l ORDER BY id', $$
+	SELECT act COLLATE "C", user_id COLLATE "C", COALESCE(role, session_user) COLLATE "default", session_user::text COLLATE "default", reason FROM (VALUES
+	('update', 'user-7', 'quota_test_admin', 'ticket 42'), ('quota_suspend', 'user-7', 'quota_test_admin', 'fraud'),
+	('quota_activate', 'user-7', 'quota_test_admin', 'ticket 42'), ('quota_set_override', 'user-7', 'quota_test_admin', 'fair'),
+	('quota_clear_override', 'user-7', 'quota_test_admin', 'ticket 42'), ('quota_activate', 'jwt-9', NULL, NULL),
+	('quota_activate', 'user-8', NULL, NULL), ('quota_activate', NULL, NULL, NULL)) v (act, user_id, role, reason)$$, 'who and why');
+
+/* What fails or is rolled back is not in it. */
+SELECT audited() \g /dev/null
+SAVEPOINT s;
+SELECT quota_set_plan('acme', 'free') \g /dev/null
+ROLLBACK TO s;
+SELECT throws_ok($$SELECT quota_set_plan('acme', 'gold')$$, '42704', NULL, 'an act that fails');
+SELECT throws_ok($$SELECT quota_set_plan('acme', 'free'), 1 / (SELECT 0)$$, '22012', NULL, 'an act in a statement that fails');
+SELECT is_empty('SELECT * FROM audited()', 'leaves no row, nor does one that is rolled back');
+
+/* Nobody can write it, go round it, or make others do it. */
+CREATE TABLE mine (account text);
+ALTER TABLE mine OWNER TO quota_test_admin;
+SELECT is(try_as('quota_test_admin', statement), '42501', statement)
+FROM unnest(ARRAY['INSERT INTO quota.audit_log (act, table_name, role, session_role) VALUES (''x'', ''x'', ''x'', ''x'')', 'UPDATE quota.audit_log SET role = ''x''',
+	'DELETE FROM quota.audit_log', 'TRUNCATE quota.audit_log', 'SELECT nextval(''quota.audit_log_id_seq'')', 'SELECT quota.write_audit(''x'', ''x'', ''x'', ''{}'', ''{}'')',
+	'CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION quota.audit()', 'CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION quota.audit_usage()',
+	'ALTER TABLE quota.accounts DISABLE TRIGGER audit', 'SET session_replication_role = replica',
+	'SET LOCAL row_security = off; UPDATE quota.accounts SET name = NULL']) statement;
+SELECT is(try_as('quota_test_admin', 'SELECT * FROM quota.audit_log'), 'ok', 'an admin reads it');
+SELECT audited() \g /dev/null
+SELECT is(try_as('quota_test_admin', 'SET LOCAL row_security = off; UPDATE quota.plans SET price = 1'), 'ok', 'row_security off');
+SELECT results_eq('SELECT act, table_name FROM audited()', $$VALUES ('update'::text, 'plans'::text), ('update', 'plans')$$, 'hides nothing of an admin');
+SET LOCAL row_security = off;
+UPDATE quota.plans SET price = 2;
+SELECT is_empty('SELECT * FROM audited()', 'for a superuser it is as in pg_restore');
+
+/* A role that holds rights by hand is recorded like any other. */
+CREATE ROLE quota_test_hand;
+SET LOCAL row_security = on;
+GRANT USAGE ON SCHEMA quota TO quota_test_hand;
+GRANT SELECT, UPDATE ON quota.plans TO quota_test_hand;
+SELECT is(try_as('quota_test_hand', 'UPDATE quota.plans SET price = 3 WHERE plan = ''pro'''), 'ok', 'rights by hand');
+SELECT results_eq('SELECT role, act FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('quota_test_hand'::text, 'update' COLLATE "C")$$, 'are recorded');
+
+SELECT * FROM finish();
+ROLLBACK;
