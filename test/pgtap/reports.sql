@@ -237,6 +237,17 @@ INSERT INTO mistakes VALUES
 	('22004', 'query must not be null', 'SELECT quota_search(NULL)'), ('22023', 'n must be at least 1', 'SELECT quota_search(''a'', -1)');
 SELECT throws_ok(query, state, message, query) FROM mistakes;
 
+/* Reports of all accounts are of those that the caller sees, reports of one account of whichever it names. */
+CREATE ROLE quota_test_seer;
+GRANT USAGE ON SCHEMA public TO quota_test_seer;
+SELECT quota_allow('quota_test_seer', 'reader') \g /dev/null
+INSERT INTO quota.account_users (account, user_id) VALUES ('beta', 'ann');
+SELECT is_empty($$SELECT as_role('quota_test_seer', 'SELECT account FROM quota_near_limit(0)')$$, 'a reader without a user sees none');
+SET LOCAL quota."user" = 'ann';
+SELECT results_eq($$SELECT as_role('quota_test_seer', 'SELECT account, used FROM quota_near_limit(0)')$$, $$VALUES ('beta|8')$$, 'with a user the user''s');
+SELECT is((SELECT as_role('quota_test_seer', $$SELECT quota_status('acme')->>'decision'$$)), 'ALLOW_WITH_WARNING', 'and the status of any');
+RESET quota."user";
+
 /* Reports write nothing, and work in the transactions that may not. */
 SET LOCAL TRANSACTION READ ONLY;
 SELECT lives_ok(q, 'read-only: ' || q) FROM unnest('{SELECT quota_usage(''acme''),SELECT quota_status(''acme''),SELECT quota_near_limit(),SELECT quota_metrics()}'::text[]) q;
