@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
+
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -15,7 +17,6 @@
 #include "guc.h"
 
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
-static QuotaPeriod period_of_oid(Oid oid);
 
 /* quota.now(): the time that decisions are made for */
 PG_FUNCTION_INFO_V1(quota_now);
@@ -92,12 +93,13 @@ window_of_arguments(FunctionCallInfo fcinfo)
 	tz = PG_ARGISNULL(2) ? quota_guc_timezone() : quota_account_timezone(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	if (!PG_ARGISNULL(3))
 		anchor = PG_GETARG_TIMESTAMPTZ(3);
-	return quota_period_window(period_of_oid(PG_GETARG_OID(0)), PG_GETARG_TIMESTAMPTZ(1), tz,
+	return quota_period_window(quota_clock_period(PG_GETARG_OID(0)), PG_GETARG_TIMESTAMPTZ(1), tz,
 							   PG_ARGISNULL(3) ? NULL : &anchor);
 }
 
-static QuotaPeriod
-period_of_oid(Oid oid)
+/* A period from its value in SQL. */
+QuotaPeriod
+quota_clock_period(Oid oid)
 {
 	for (int period = 0; period < QUOTA_PERIODS; period++)
 		if (quota_store_period_oid(period) == oid)

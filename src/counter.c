@@ -32,7 +32,6 @@
 
 #include "counter.h"
 
-#include "access/generic_xlog.h"
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -82,6 +81,7 @@ typedef struct Slot
 	bool own;           /* made by this transaction */
 	TransactionId busy; /* another transaction that has changed it; invalid: none */
 	bool locked;        /* by another transaction that has not changed it */
+	bool own_lock;      /* by this one */
 	int64 used;         /* without that change */
 	int64 changed;      /* with it */
 	int16 slots;
@@ -115,10 +115,10 @@ static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static void take_version(QuotaStore *store, Slot *slot, Snapshot dirty);
 static bool is_locked(HeapTupleHeader version);
 static int free_slot(const Survey *survey);
-static TM_Result write_slot(QuotaStore *store, const QuotaKey *key, const Slot *slot, int number, int64 used, int slots);
-static HeapTuple gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used);
+static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, int64 used, int slots);
+static HeapTuple gather(QuotaStore *store, Survey *survey, int64 used);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
-static TM_Result write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_FailureData *failure);
+static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
 static bool overwrite(QuotaStore *store, HeapTuple version);
 static bool insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used);
 static void insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to);
@@ -238,17 +238,14 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 	HeapTuple version = counter->version;
 	int64 used = quota_decide_sum(counter->used, delta);
 	bool split = counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
-	TM_FailureData failure;
 	QuotaKey key;
 	QuotaKey slot;
 
 	Assert(used >= 0);
-	counter_key(store, &counter->key, &key);
-	slot_key(&key, 0, &slot);
 	USAGE_ROW(version)->used = used;
 	if (split)
 		USAGE_ROW(version)->slots = FIRST_SLOTS;
-	switch (write_version(store, version, slot.hash, true, &failure))
+	switch (write_version(store, version, true))
 	{
 		case TM_Ok:
 			break;
@@ -260,6 +257,10 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
+	/* of a row with slots the place stays that of the committed version: from there one comes to this one, but not back */
+	counter_key(store, &counter->key, &key);
+	slot_key(&key, 0, &slot);
+	quota_shared_remember(slot.hash, &version->t_self);
 	counter->used = used;
 	if (split)
 	{
@@ -311,7 +312,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 			 (is_near(survey->most, delta, most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		slots = 1;
-		counter->version = gather(store, &key, survey, survey->used + delta);
+		counter->version = gather(store, survey, survey->used + delta);
 		result = TM_Ok;
 	}
 	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
@@ -321,7 +322,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 		/* slot 0 is the last that is taken: there are too few */
 		if (number == 0 && survey->own < 0)
 			slots = Min(2 * slots, MAX_SLOTS);
-		result = write_slot(store, &key, &survey->slot[number], number, survey->slot[number].used + delta, slots);
+		result = write_slot(store, &survey->slot[number], number, survey->slot[number].used + delta, slots);
 	}
 	if (result == TM_Ok)
 		pg_atomic_write_u64(&lock->changes, survey->changes + 1);
@@ -364,7 +365,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
 	{
-		counter->version = gather(store, &key, &survey, survey.used);
+		counter->version = gather(store, &survey, survey.used);
 		gathered = true;
 	}
 	else if (!TransactionIdIsValid(survey.busy))
@@ -375,7 +376,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	{
 		wait_for = survey.busy;
 		if (survey.slot[0].slots > 0)
-			write_slot(store, &key, &survey.slot[0], 0, survey.slot[0].used, -survey.slots);
+			write_slot(store, &survey.slot[0], 0, survey.slot[0].used, -survey.slots);
 	}
 	pg_atomic_write_u64(&lock->changes, survey.changes + 1);
 	LWLockRelease(&lock->lock);
@@ -499,6 +500,7 @@ take_version(QuotaStore *store, Slot *slot, Snapshot dirty)
 		changed();
 	slot->exists = true;
 	slot->locked = is_locked(version->t_data);
+	slot->own_lock = !slot->locked && !(version->t_data->t_infomask & HEAP_XMAX_INVALID);
 	slot->tid = version->t_self;
 	slot->used = USAGE_ROW(version)->used;
 	slot->slots = USAGE_ROW(version)->slots;
@@ -542,38 +544,34 @@ free_slot(const Survey *survey)
 
 /* Write a slot that nobody has. TM_BeingModified: somebody has locked it nevertheless. */
 static TM_Result
-write_slot(QuotaStore *store, const QuotaKey *key, const Slot *slot, int number, int64 used, int slots)
+write_slot(QuotaStore *store, const Slot *slot, int number, int64 used, int slots)
 {
 	HeapTuple version = version_at(store, &slot->tid);
-	TM_FailureData failure;
-	QuotaKey columns;
 
 	if (version == NULL)
 		return TM_Invisible;
-	slot_key(key, number, &columns);
 	USAGE_ROW(version)->used = used;
 	if (number == 0)
 		USAGE_ROW(version)->slots = slots;
-	return write_version(store, version, columns.hash, false, &failure);
+	/* where the lock is this transaction's own, nobody is waited for */
+	return write_version(store, version, slot->own_lock);
 }
 
 /* Make slot 0 all of a counter, none of whose slots is another transaction's. Returns its new version. */
 static HeapTuple
-gather(QuotaStore *store, const QuotaKey *key, Survey *survey, int64 used)
+gather(QuotaStore *store, Survey *survey, int64 used)
 {
 	HeapTuple version = version_at(store, &survey->slot[0].tid);
 	TM_FailureData failure;
-	QuotaKey columns;
 	TM_Result result;
 
-	slot_key(key, 0, &columns);
 	USAGE_ROW(version)->used = used;
 	USAGE_ROW(version)->slots = 1;
-	result = write_version(store, version, columns.hash, false, &failure);
+	result = write_version(store, version, survey->slot[0].own_lock);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
-								 GetCurrentCommandId(true), InvalidSnapshot, false, &failure, false);
+								 GetCurrentCommandId(true), InvalidSnapshot, survey->slot[i].own_lock, &failure, false);
 	if (result != TM_Ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -603,26 +601,21 @@ version_at(QuotaStore *store, const ItemPointerData *tid)
  * the new one.
  */
 static TM_Result
-write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_FailureData *failure)
+write_version(QuotaStore *store, HeapTuple version, bool wait)
 {
 	ItemPointerData tid = version->t_self;
+	TM_FailureData failure;
 	LockTupleMode lock_mode;
 	TM_Result result;
 
 	if (overwrite(store, version))
 		return TM_Ok;
 	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
-						 InvalidSnapshot, wait, failure, &lock_mode);
+						 InvalidSnapshot, wait, &failure, &lock_mode);
 	if (result != TM_Ok)
 		return result;
 	if (!HeapTupleIsHeapOnly(version))
 		insert_index_entries(store, version);
-	/*
-	 * The place of a row that others may look at meanwhile stays that of the
-	 * committed version: from there one comes to this one, but not back.
-	 */
-	if (wait)
-		quota_shared_remember(hash, &version->t_self);
 	store->written = true;
 	return TM_Ok;
 }
@@ -636,37 +629,14 @@ write_version(QuotaStore *store, HeapTuple version, uint64 hash, bool wait, TM_F
 static bool
 overwrite(QuotaStore *store, HeapTuple version)
 {
-	Relation rel = store->usage.rel;
 	TransactionId xid = GetCurrentTransactionIdIfAny();
-	HeapTupleData tuple = {.t_self = version->t_self, .t_tableOid = RelationGetRelid(rel)};
-	Buffer buffer;
-	Page page;
-	ItemId item;
-	bool own;
 
-	/* those who decode the log see no such write */
+	/* those who decode the log would not see it */
 	if (!TransactionIdIsValid(xid) || !TransactionIdEquals(HeapTupleHeaderGetRawXmin(version->t_data), xid) ||
-		RelationIsLogicallyLogged(rel))
+		RelationIsLogicallyLogged(store->usage.rel))
 		return false;
-
-	buffer = ReadBuffer(rel, ItemPointerGetBlockNumber(&tuple.t_self));
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	page = BufferGetPage(buffer);
-	item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self));
-	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-	tuple.t_len = ItemIdGetLength(item);
-	own = HeapTupleSatisfiesUpdate(&tuple, GetCurrentCommandId(true), buffer) == TM_Ok;
-	if (own)
-	{
-		GenericXLogState *state = GenericXLogStart(rel);
-
-		page = GenericXLogRegisterBuffer(state, buffer, 0);
-		tuple.t_data = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple.t_self)));
-		*USAGE_ROW(&tuple) = *USAGE_ROW(version);
-		GenericXLogFinish(state);
-	}
-	UnlockReleaseBuffer(buffer);
-	return own;
+	heap_inplace_update(store->usage.rel, version);
+	return true;
 }
 
 /*
@@ -726,8 +696,8 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 		slot_key(&key, i, &columns);
 		look_at_slot(store, &columns, &left);
 		if (left.exists)
-			/* left behind by somebody who deleted slot 0 alone */
-			simple_heap_delete(store->usage.rel, &left.tid);
+			/* left behind when somebody deleted the others: what it holds counts again */
+			continue;
 		heap_insert(store->usage.rel, version, GetCurrentCommandId(true), 0, NULL);
 		insert_index_entries(store, version);
 		quota_shared_remember(columns.hash, &version->t_self);

@@ -70,13 +70,16 @@ COMMENT ON COLUMN quota.account_plans.on_trial IS 'status is trialing, and the t
 /*
  * Only a contended counter has more rows than the one of slot 0: a sum for each,
  * rather than groups of all rows, which would take as long as all else together.
+ * As in src/counter.c, slot 0 says how many there are, with a minus while they are
+ * gathered; a row left behind by whoever deleted slot 0 is none of them.
  */
 CREATE OR REPLACE VIEW quota.counters WITH (security_invoker = true) AS
 	SELECT u.account, u.feature, u.period, u.period_start,
 		CASE WHEN u.slots = 1 THEN u.used ELSE (
 			SELECT sum(s.used)::bigint
 			FROM quota.usage s
-			WHERE s.account = u.account AND s.feature = u.feature AND s.period = u.period AND s.period_start = u.period_start)
+			WHERE s.account = u.account AND s.feature = u.feature AND s.period = u.period AND s.period_start = u.period_start
+				AND s.slot < abs(u.slots))
 		END AS used
 	FROM quota.usage u
 	WHERE u.slot = 0;

@@ -340,6 +340,12 @@ END $$;
 COMMENT ON FUNCTION @extschema@.quota_clear_override(text, text, @extschema@.quota_period) IS
 	'take back quota_set_override, for one period or all';
 
+CREATE OR REPLACE FUNCTION quota.lock_counter(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_counter';
+COMMENT ON FUNCTION quota.lock_counter(text, text, @extschema@.quota_period, timestamptz) IS
+	'waits for the charges of a counter that have not ended, and makes further ones wait for this transaction';
+
 /*
  * A gauge is a level: resetting it unasked would make it differ from the rows
  * that it counts.
@@ -351,30 +357,32 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_reset(account text, feature text DE
 	SET quota.act = 'quota_reset'
 AS $$
 DECLARE
-	current quota.usage[];
-	found integer;
+	current quota.counters[];
 BEGIN
 	PERFORM quota.account_key(account);
 	IF feature IS NOT NULL THEN
 		PERFORM quota.check_exists('feature', feature);
 	END IF;
 	/*
-	 * In the order in which charges lock; and again, until there is no more
-	 * to lock: a charge that was waited for may have made further counters.
+	 * All counters that a charge can meet, also such as have no row yet, locked
+	 * in the order of charges: a charge comes before the reset or after it with
+	 * all of its counters.
 	 */
-	LOOP
-		found := cardinality(current);
-		current := ARRAY(
-			SELECT u
-			FROM quota.usage u JOIN quota.features f ON f.feature = u.feature
-				LEFT JOIN quota.accounts a ON a.account = u.account
+	current := ARRAY(
+		SELECT c::quota.counters
+		FROM (
+			SELECT quota_reset.account, d.feature COLLATE "C", d.period, COALESCE(d.period_start, '-infinity'), 0
+			FROM @extschema@.quota_evaluate(account) d
+			UNION
+			SELECT u.account, u.feature, u.period, u.period_start, 0
+			FROM quota.usage u LEFT JOIN quota.accounts a ON a.account = u.account
 			WHERE u.account = quota_reset.account
 				AND u.period_start = quota.window_start(u.period, quota.now(), a.timezone, a.cycle_anchor)
-				AND (u.feature = quota_reset.feature OR quota_reset.feature IS NULL AND f.kind = 'counter')
-			ORDER BY u.feature, u.period, u.slot
-			FOR UPDATE OF u);
-		EXIT WHEN cardinality(current) = found;
-	END LOOP;
+			) c (account, feature, period, period_start, used)
+			JOIN quota.features f ON f.feature = c.feature
+		WHERE c.feature = quota_reset.feature OR quota_reset.feature IS NULL AND f.kind = 'counter'
+		ORDER BY c.feature, c.period);
+	PERFORM quota.lock_counter(c.account, c.feature, c.period, c.period_start) FROM unnest(current) c;
 	DELETE FROM quota.usage u
 	USING unnest(current) c
 	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);

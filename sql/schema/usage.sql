@@ -5,11 +5,11 @@
  * changes.
  */
 CREATE TABLE quota.usage (
-	used bigint NOT NULL CHECK (slot > 0 OR used >= 0),
+	used bigint NOT NULL CHECK (used >= 0 OR slot > 0 OR slots <> 1),
 	period_start timestamptz NOT NULL,
 	period @extschema@.quota_period NOT NULL,
 	slot smallint NOT NULL DEFAULT 0 CHECK (slot >= 0),
-	slots smallint NOT NULL DEFAULT 1 CHECK (slots > 0),
+	slots smallint NOT NULL DEFAULT 1 CHECK (abs(slots) BETWEEN 1 AND 32),
 	account text COLLATE "C" NOT NULL
 		CHECK (account <> '' AND octet_length(account) <= 255),
 	feature text COLLATE "C" NOT NULL,

@@ -105,6 +105,13 @@ class Crowd:
             raise (told or errors)[0]
         return results
 
+    def replace(self, connection):
+        """A new one in place of one that the server ended."""
+        connection.close()
+        fresh = connect()
+        self.connections[self.connections.index(connection)] = fresh
+        return fresh
+
     def close(self):
         for connection in self.connections:
             connection.close()

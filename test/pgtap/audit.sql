@@ -79,10 +79,10 @@ SELECT is(act('SELECT quota_add_user(''new'', ''ann'')'), 'quota_add_user accoun
 SELECT is(act('SELECT quota_preview(''acme'', ''pro''), quota_accounts_of(''ann''), quota_evaluate(''acme'', ''report''), quota_has_feature(''acme'', ''export'')'), NULL, 'looking');
 SELECT is(act('SELECT quota_consume(''acme'', ''report'', 3), quota_record(''acme'', ''page''), quota_refund(''acme'', ''report''), quota_consume(''acme'', ''page'', 5), quota_enforce(''ann'', ''report'')'),
 	NULL, 'charging');
-SELECT is(act('SELECT quota_reset(''nobody'')'), NULL, 'a reset of nothing');
 SELECT is(act('SELECT quota_reset(''acme'')'), 'quota_reset usage acme', 'a reset');
-SELECT is((SELECT string_agg(concat_ws(' ', b->>'feature', b->>'used'), ', ') FROM quota.audit_log, jsonb_array_elements(before) b WHERE act = 'quota_reset'),
-	'page 1, report 2', 'what was reset');
+SELECT is((SELECT string_agg(concat_ws(' ', b->>'feature', b->>'period', b->>'used'), ', ') FROM quota.audit_log, jsonb_array_elements(before) b WHERE act = 'quota_reset'),
+	'page lifetime 1, report month 2', 'what was reset');
+SELECT is(act('SELECT quota_reset(''nobody'')'), 'quota_reset usage nobody', 'a reset of nothing');
 SELECT is(current_setting('quota.act'), '', 'the name of the function goes with it');
 
 /* Counters by hand: one row a statement. */

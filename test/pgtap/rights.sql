@@ -226,6 +226,15 @@ INSERT INTO got SELECT 10, pg_catalog.to_jsonb(pg_catalog.count(*)) FROM public.
 SELECT public.quota_allow('quota_test_reader', 'reader') \g /dev/null
 SELECT public.quota_revoke('quota_test_reader') \g /dev/null
 INSERT INTO got SELECT 11, pg_catalog.to_jsonb(pg_catalog.has_function_privilege('quota_test_reader', 'public.quota_export()', 'EXECUTE'));
+SELECT public.quota_set_plan('victim', 'pro'), public.quota_add_user('victim', 'u'), public.quota_set_override('victim', 'report', 'month', 8), public.quota_suspend('victim'),
+	public.quota_activate('victim'), public.quota_sponsor('s', 'victim', 'pro'), public.quota_cancel('victim', true), public.quota_set_plan('victim', 'free', at_period_end => true) \g /dev/null
+INSERT INTO got SELECT 14, pg_catalog.to_jsonb(a.next_plan) FROM quota.accounts a WHERE a.account OPERATOR(pg_catalog.=) 'victim';
+INSERT INTO got SELECT 15, pg_catalog.to_jsonb(limit_then) FROM public.quota_preview('victim', 'free');
+INSERT INTO got SELECT 16, pg_catalog.to_jsonb((public.quota_record('victim', 'report', 3)).used);
+SELECT public.quota_reset('victim') \g /dev/null
+INSERT INTO got SELECT 17, pg_catalog.to_jsonb((public.quota_evaluate('victim', 'report')).used);
+INSERT INTO got SELECT 18, pg_catalog.to_jsonb(account) FROM public.quota_accounts_of('u');
+INSERT INTO got SELECT 19, pg_catalog.to_jsonb(l.act) FROM quota.audit_log l ORDER BY l.id DESC LIMIT 1;
 SET LOCAL ROLE quota_test_app;
 INSERT INTO pg_temp.got SELECT 12, pg_catalog.to_jsonb(public.quota_plan_with('export'));
 INSERT INTO pg_temp.got SELECT 13, pg_catalog.to_jsonb((public.quota_consume('evil', 'report', 100)).reason);
@@ -240,7 +249,8 @@ FROM (VALUES
 	(5, 'apply and export', '{}'), (6, 'apply', '{"features": {"changed": ["report"], "removed": ["page"]}, "plans": {"changed": ["free", "pro"]}}'),
 	(7, 'attach and refund', '5'), (9, 'trigger of features', '{"state": "2BP01", "message": "feature \"report\" has counted use", "detail": "",
 		"hint": "Delete its rows from quota.usage first."}'), (10, 'consume_many', '1'), (11, 'allow and revoke', 'false'),
-	(12, 'plan_with of an ordinary user', '"pro"'), (13, 'consume of an ordinary user', '"limit_reached"')
+	(12, 'plan_with of an ordinary user', '"pro"'), (13, 'consume of an ordinary user', '"limit_reached"'),
+	(14, 'set_plan and others', '"free"'), (15, 'preview', '8'), (16, 'what is to be reset', '3'), (17, 'reset', '0'), (18, 'accounts_of', '"victim"'), (19, 'audit', '"quota_reset"')
 ) v (n, what, want) ORDER BY n;
 SELECT is((SELECT what->>'message' FROM got WHERE n = 8), 'Monthly report limit does not allow 2 more (5/6).', 'hostile search_path: insert');
 SELECT is((SELECT count(*) FROM app.t), 2::bigint, 'hostile search_path: rows');

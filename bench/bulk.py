@@ -1,0 +1,95 @@
+"""Many rows in one statement."""
+
+from pathlib import Path
+
+from measure import FIRST_ACCOUNT, WORK, Figure, measurement, plural, say, timed_ms
+
+ROWS = 100_000
+GROWTH = 25_000, 50_000, 200_000
+TARGETS = {('raise', 1): '<= 1.15', ('raise', 1_000): '<= 1.15', ('raise', 100_000): '<= 2.0',
+           ('skip', 1): '<= 1.6', ('skip', 1_000): '<= 1.6', ('skip', 100_000): '<= 1.6',
+           ('mark', 1): '<= 1.6', ('mark', 1_000): '<= 1.6', ('mark', 100_000): '<= 1.6'}
+BARS = {('raise', 1_000): 'COPY of 1,000 accounts vs without trigger',
+        ('raise', 100_000): 'COPY of 100,000 accounts vs without trigger'}
+
+
+@measurement('Many rows in one statement', 'with the trigger', 'without')
+def copy(bench):
+    """`COPY` and `INSERT ... SELECT` into a table with quota's trigger, against the same without, for
+    each `on_block`. The tables have no index, so that nothing hides what the trigger costs. Where the
+    ratio does not rise with the number of rows, growth is linear. Memory is the backend's peak (`VmHWM`)
+    less the shared memory that it touched."""
+    bench.load('bulk.sql')
+    bench.db.execute('SET synchronous_commit = off')
+    figures = []
+    for statement in copy_from, insert_select:
+        for on_block in 'raise', 'skip', 'mark':
+            for accounts in 1, 1_000, 100_000:
+                more = {'target': TARGETS[on_block, accounts],
+                        'bar': BARS.get((on_block, accounts), '')} if statement is copy_from else {}
+                figures.append(timed(bench, statement, on_block, accounts, ROWS, **more))
+    for accounts in 1, 1_000, 100_000:
+        figures += [timed(bench, copy_from, 'raise', accounts, rows) for rows in GROWTH]
+    figures += [memory(bench, accounts) for accounts in (1, 1_000, 100_000)]
+    return figures
+
+
+def copy_from(accounts, rows, target):
+    return f"COPY {target} (account_id, title, generated_at) FROM '{copy_file(accounts, rows)}'"
+
+
+def copy_file(accounts, rows):
+    return WORK / f'{accounts}-{rows}.copy'
+
+
+def insert_select(accounts, rows, target):
+    return (f'INSERT INTO {target} (account_id, title, generated_at) '
+            f"SELECT {FIRST_ACCOUNT} + i % {accounts}, 'Market analysis', now() "
+            f'FROM generate_series(1, {rows}) i')
+
+
+def timed(bench, statement, on_block, accounts, rows, **more):
+    write_copy_file(bench, accounts, rows)
+    case = (f'{"COPY" if statement is copy_from else "INSERT ... SELECT"}, {on_block}, '
+            f'{rows:,} rows, {plural(accounts, "account")}')
+    pairs = []
+    for turn in range(-1, bench.options.pairs):     # the first fills the caches
+        charged, plain = pair(bench, statement, on_block, accounts, rows)
+        say(f'{case}: {charged:.0f} / {plain:.0f} ms = {charged / plain:.2f}')
+        if turn >= 0:
+            pairs.append((charged, plain))
+    return Figure(case, 'ms', *map(list, zip(*pairs)), **more)
+
+
+def write_copy_file(bench, accounts, rows):
+    if not copy_file(accounts, rows).exists():
+        bench.db.execute(
+            f"COPY (SELECT {FIRST_ACCOUNT} + i % {accounts}, 'Market analysis', now() "
+            f"FROM generate_series(1, {rows}) i) TO '{copy_file(accounts, rows)}'")
+
+
+def pair(bench, statement, on_block, accounts, rows):
+    """Milliseconds that the statement takes with and without the trigger: means
+    of as many, in turn, as come to 200,000 rows."""
+    bench.settle()
+    elapsed, times = [0, 0], 200_000 // rows
+    with bench.charging(statement.__name__, rows * times):
+        for _ in range(times):
+            for side, table in enumerate((f'app.bulk_{on_block}', 'app.bulk_plain')):
+                bench.db.execute(f'TRUNCATE {table}')
+                elapsed[side] += timed_ms(bench.db, statement(accounts, rows, table))
+    return [ms / times for ms in elapsed]
+
+
+def memory(bench, accounts):
+    peaks = [[peak_mb(bench, accounts, table) for _ in range(bench.options.pairs)]
+             for table in ('app.bulk_raise', 'app.bulk_plain')]
+    return Figure(f'COPY, raise, {ROWS:,} rows, {plural(accounts, "account")}', 'MB of memory', *peaks)
+
+
+def peak_mb(bench, accounts, table):
+    with bench.connect() as session:
+        session.execute(copy_from(accounts, ROWS, table))
+        status = Path(f'/proc/{session.info.backend_pid}/status').read_text()
+    kb = {line.split(':')[0]: int(line.split()[1]) for line in status.splitlines() if line.endswith(' kB')}
+    return (kb['VmHWM'] - kb['RssShmem']) / 1024
