@@ -12,6 +12,7 @@ BEGIN
 			pg_get_function_arguments(p.oid) AS declared,
 			pg_get_function_identity_arguments(p.oid) AS identity,
 			pg_get_function_result(p.oid) AS result,
+			p.proretset AS returns_set,
 			CASE p.provolatile WHEN 'v' THEN 'VOLATILE PARALLEL UNSAFE' ELSE 'STABLE PARALLEL SAFE' END AS options,
 			obj_description(p.oid, 'pg_proc') AS comment
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
@@ -29,8 +30,9 @@ BEGIN
 			SELECT '\m(account|sponsor) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix
 			FROM (VALUES ('_uuid', 'uuid'), ('_id', 'bigint')) v (suffix, type)
 		LOOP
-			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql %s
-				BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END',
+			/* RETURN can be inlined */
+			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql %s '
+				|| CASE WHEN f.returns_set THEN 'BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END' ELSE 'RETURN %1$s(%5$s)' END,
 				f.name, regexp_replace(f.declared, key.pattern, key.replacement, 'g'), f.result, f.options,
 				(SELECT string_agg(CASE WHEN a IN ('account', 'sponsor') THEN a || key.suffix || '::text' ELSE quote_ident(a) END, ', ')
 				FROM unnest(f.arguments) a));

@@ -10,6 +10,7 @@ AS $$
 DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
+	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored}';
 BEGIN
 	IF level IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
@@ -34,8 +35,8 @@ BEGIN
 			/* nor may an admin write the audit log, be it by a trigger of its own */
 			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role', 'audit', 'audit_usage', 'write_audit')
 			AND CASE level
-				WHEN 'app' THEN p.proname = ANY (decide || charge)
-				/* what writes nothing, with what it is made of; policies call visible_accounts */
+				WHEN 'app' THEN p.proname = ANY (decide || charge || show)
+				/* what writes nothing, with what it and the reports are made of; policies call visible_accounts */
 				WHEN 'reader' THEN p.provolatile <> 'v'
 				ELSE true
 			END
@@ -85,7 +86,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_allow(text, text) IS
-	'grant a role what it needs: app decides and charges, reader decides and reads the tables, admin manages';
+	'grant a role what it needs: app decides, charges and reports on an account, reader decides, reports and reads the tables, admin manages';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_revoke(role text)
 	RETURNS void

@@ -98,18 +98,21 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke', 'quota_maintain')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
-		'quota_plan_with', 'quota_export')
+		'quota_plan_with', 'quota_export', 'quota_usage', 'quota_status', 'quota_history', 'quota_forecast', 'quota_sponsored',
+		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics')
 	$$, $$
 	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
-	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export}'::text[]) f
+	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
+		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
+		quota_stats,quota_plan_stats,quota_search,quota_metrics}'::text[]) f
 	$$, 'what looks is stable');
 SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
 	'trigger functions are volatile');
@@ -121,8 +124,12 @@ SELECT is_empty($$
 	$$, 'every function in PL/pgSQL or with the owner''s rights sets search_path');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
-SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES ('quota_plan_with(text)'), ('quota_accounts_of(text)'),
-	('quota.follow_partitions()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.visible_accounts()')$$, 'no others are SECURITY DEFINER');
+SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
+	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
+	('quota_forecast(text,text)'), ('quota_sponsored(text)')$$,
+	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
 
@@ -157,7 +164,8 @@ CREATE TEMP VIEW overloads AS
 	FROM functions
 	WHERE proargnames[1] IN ('account', 'account_uuid', 'account_id')
 		OR proname IN ('quota_evaluate', 'quota_consume', 'quota_enforce', 'quota_consume_many', 'quota_record',
-			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature')
+			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
+			'quota_usage', 'quota_status', 'quota_history', 'quota_forecast')
 	GROUP BY proname, pronargs;
 SELECT is_empty($$SELECT name, first_arguments FROM overloads
 	WHERE first_arguments <> '{"account text","account_id bigint","account_uuid uuid"}'$$,
@@ -168,7 +176,8 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
 		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
-		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_add_user'), ('quota_remove_user')$$,
+		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_add_user'), ('quota_remove_user'),
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -194,7 +203,12 @@ SELECT set_eq($$
 	('quota_reset', 'account text, feature text DEFAULT NULL::text'),
 	('quota_unsponsor', 'account text'),
 	('quota_add_user', 'account text, user_id text, role text DEFAULT ''MEMBER''::text'),
-	('quota_remove_user', 'account text, user_id text')
+	('quota_remove_user', 'account text, user_id text'),
+	('quota_usage', 'account text'),
+	('quota_status', 'account text, feature text DEFAULT NULL::text'),
+	('quota_history', 'account text, feature text DEFAULT NULL::text, period quota_period DEFAULT NULL::quota_period, '
+		'since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
+	('quota_forecast', 'account text, feature text')
 	$$, 'their arguments are those of the contract');
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,

@@ -39,6 +39,17 @@ app reader admin	SELECT quota_feature(42, 'export')
 app reader admin	SELECT quota_require_feature('a', 'report')
 app reader admin	SELECT quota_plan_with('export')
 app reader admin	SELECT * FROM quota_accounts_of('ann')
+app reader admin	SELECT quota_usage('a')
+app reader admin	SELECT quota_usage(42), quota_usage(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11')
+app reader admin	SELECT quota_status('a'), quota_status(42, 'report')
+app reader admin	SELECT * FROM quota_history('a', 'report') a, quota_history(42) b
+app reader admin	SELECT * FROM quota_forecast('a', 'report') a, quota_forecast(42, 'report') b
+app reader admin	SELECT * FROM quota_sponsored('a') a, quota_sponsored(42) b
+reader admin	SELECT * FROM quota_near_limit() a, quota_near_limit(0.5, 'report') b
+reader admin	SELECT * FROM quota_top('report'), quota_totals(), quota_stats(), quota_plan_stats()
+reader admin	SELECT * FROM quota_search('a')
+reader admin	SELECT quota_metrics()
+reader admin	SELECT * FROM quota.account_plans, quota.current_usage, quota.counters
 app admin	SELECT quota_consume('a', 'report')
 app admin	SELECT quota_consume(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
 app admin	SELECT quota_consume(42, 'report')
@@ -78,6 +89,7 @@ admin	DELETE FROM quota.features WHERE feature = 'token'
 admin	UPDATE quota.usage SET used = 0
 admin	DELETE FROM quota.usage
 admin	SELECT quota_apply(quota_export())
+admin	SELECT quota_maintain('1 year')
 admin	SELECT quota_attach('app.admins', 'report', 'account')
 admin	SELECT quota_detach('app.admins', 'report')
 	TRUNCATE quota.usage

@@ -94,6 +94,14 @@ SELECT is((quota_evaluate(id(1), 'report')).used, 55::bigint, 'what was skipped 
 SELECT throws_ok($$UPDATE quota.usage SET used = 0$$, '42501', NULL, 'the app cannot touch the counters');
 SELECT throws_ok($$SET quota.enforcement = off$$, '42501', NULL, 'nor the settings');
 SELECT throws_ok($$DELETE FROM report_generations$$, '42501', NULL, 'nor has it got other rights');
+SELECT is(quota_status(id(1)), '{
+	"account": {"id": "00000000-0000-4000-8000-000000000001", "name": null, "type": null, "plan": "free", "override": null},
+	"plan": {"name": "Free", "limit": 50, "allow_overage": false, "overage_price_cents": 0},
+	"usage": {"report_count": 55, "schedule_run_count": 100,
+		"period_start": "2026-01-01T00:00:00+00:00", "period_end": "2026-02-01T00:00:00+00:00"},
+	"decision": "BLOCK",
+	"info": {"ratio": 1.1, "message": "Monthly report limit reached (55/50).", "can_proceed": false, "overage_count": 5}}'::jsonb,
+	'free at 55: as one document');
 RESET ROLE;
 
 /* pro: 300, then 1.50 a report. */
@@ -105,6 +113,14 @@ SELECT is(make(id(2), 85), 85, 'pro: up to 330');
 SELECT results_eq($$SELECT brief(d), (d).allowed, (d).overage, (d).remaining, (d).ratio, (d).message FROM (SELECT quota_evaluate(id(2), 'report') AS d) d$$,
 	$$VALUES ('ALLOW_WITH_WARNING 330/300 overage', true, 30::bigint, 0::bigint, 1.1::float8, 'Over limit: 330/300 reports (110%)')$$,
 	'pro at 330: allowed, overage 30');
+SELECT is(quota_status(id(2)), '{
+	"account": {"id": "00000000-0000-4000-8000-000000000002", "name": "Pro Realty", "type": "REGULAR", "plan": "pro", "override": null},
+	"plan": {"name": "Pro", "limit": 300, "allow_overage": true, "overage_price_cents": 150},
+	"usage": {"report_count": 330, "schedule_run_count": 0,
+		"period_start": "2026-01-01T00:00:00+00:00", "period_end": "2026-02-01T00:00:00+00:00"},
+	"decision": "ALLOW_WITH_WARNING",
+	"info": {"ratio": 1.1, "message": "Over limit: 330/300 reports (110%)", "can_proceed": true, "overage_count": 30}}'::jsonb,
+	'pro at 330: as one document');
 SELECT is((quota_consume(id(2), 'report')).overage, 31::bigint, 'pro: the next is the 31st of overage');
 SELECT is((SELECT (d.overage * l.overage_price)::numeric(10, 2) FROM quota_evaluate(id(2), 'report') d
 	JOIN quota.plan_limits l ON l.plan = d.plan AND l.feature = d.feature AND l.period = d.period), 46.50, 'pro: which costs 46.50');
@@ -142,6 +158,7 @@ SELECT is((quota_evaluate(id(6), 'report')).message, 'Monthly report limit reach
 UPDATE quota.limit_overrides SET usage_limit = 500 WHERE account = id(6)::text;
 SELECT is(make(id(6), 10), 10, 'an override: raised');
 SELECT is((quota_evaluate(id(6), 'report')).usage_limit, 500::bigint, 'an override: in the decision');
+SELECT is(quota_status(id(6), 'report')#>'{account,override}', '500', 'an override: in the document');
 
 /* Scheduled work of an account with some room. */
 INSERT INTO quota.limit_overrides (account, feature, period, usage_limit) VALUES ('00000000-0000-4000-8000-000000000001', 'report', 'month', 52);
@@ -161,6 +178,16 @@ SELECT is(brief(quota_evaluate(id(1), 'report')), 'ALLOW 57/300 ok', 'an upgrade
 UPDATE quota.accounts SET status = 'canceled' WHERE account = id(1)::text;
 SELECT is(brief(quota_evaluate(id(1), 'report')), 'BLOCK 57/50 limit_reached', 'a cancellation takes it back');
 
+/* What the operator looks at, and the affiliate. */
+SELECT results_eq($$SELECT account, name, used, usage_limit FROM quota_near_limit(1)$$, $$VALUES
+	(id(3)::text COLLATE "C", 'Team Realty', 1200::bigint, 1000::bigint), (id(4)::text, 'Affiliate Inc', 6000, 5000), (id(1)::text, NULL, 57, 50),
+	(id(2)::text, 'Pro Realty', 331, 300), (id(5)::text, 'Sponsored Realty', 82, 75)$$, 'accounts at their limit');
+SELECT results_eq($$SELECT account, used FROM quota_top('report', 3)$$,
+	$$VALUES (id(4)::text COLLATE "C", 6000::bigint), (id(3)::text, 1200), (id(2)::text, 331)$$, 'use of this month, largest first');
+SELECT results_eq($$SELECT account, name, plan, usage#>>'{report,used}' FROM quota_sponsored(id(4))$$,
+	$$VALUES (id(5)::text, 'Sponsored Realty', 'sponsored_free', '82')$$, 'the affiliate: who it sponsors, with their use');
+SELECT is_empty($$SELECT * FROM quota_sponsored(id(5))$$, 'the sponsored: nobody');
+
 /* The next month needs no job. */
 SET LOCAL quota.now = '2026-02-01 00:00+00';
 SELECT is(make(id(1), 60), 55, 'February: all of it again');
@@ -176,12 +203,8 @@ SELECT results_eq($$
 	FROM (SELECT account_id FROM report_generations UNION ALL SELECT account_id FROM scheduled_reports WHERE status <> 'skipped_limit') r
 	GROUP BY account_id ORDER BY 1
 	$$, 'counters and rows agree, but for two consumed and one refunded by hand, and February');
-SELECT results_eq($$SELECT account, used FROM quota.usage WHERE feature = 'report' AND period_start = '2026-01-01 00:00+00' ORDER BY used DESC LIMIT 3$$,
-	$$VALUES (id(4)::text COLLATE "C", 6000::bigint), (id(3)::text, 1200), (id(2)::text, 331)$$, 'usage by account, largest first');
 SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_users USING (account) WHERE user_id = 'ann' ORDER BY 1$$,
 	$$VALUES (id(2)::text COLLATE "C"), (id(3)::text)$$, 'a user of several accounts');
-SELECT results_eq($$SELECT account, (quota_evaluate(account, 'report')).plan FROM quota.accounts WHERE sponsor = id(4)::text$$,
-	$$VALUES (id(5)::text COLLATE "C", 'sponsored_free')$$, 'who is sponsored, on which plan');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -27,6 +27,13 @@ SELECT results_eq($$SELECT feature, usage_limit FROM quota_evaluate(2)$$,
 SELECT results_eq($$SELECT feature, usage_limit, remaining, reason FROM quota_evaluate(3)$$,
 	$$SELECT f, NULL::bigint, NULL::bigint, 'unlimited' FROM unnest('{ats_scan,cover_letter,jd_parse,resume_tailor}'::text[]) f$$, 'elite: unlimited');
 
+SELECT is(quota_usage(1), '{"plan": "free", "month_key": "2026-01", "features": {
+	"ats_scan": {"limit": 2, "used": 0, "remaining": 2, "unlimited": false},
+	"resume_tailor": {"limit": 3, "used": 0, "remaining": 3, "unlimited": false},
+	"cover_letter": {"limit": 3, "used": 0, "remaining": 3, "unlimited": false},
+	"jd_parse": {"limit": 5, "used": 0, "remaining": 5, "unlimited": false}}}'::jsonb, 'free: as one document');
+SELECT is(quota_usage(3)->'features'->'ats_scan', '{"limit": null, "used": 0, "remaining": null, "unlimited": true}'::jsonb, 'elite: unlimited in it');
+
 /* The third scan. */
 SELECT lives_ok($$INSERT INTO ats_scans (user_id, score) VALUES (1, 71)$$, 'the first scan');
 SELECT is(brief(quota_evaluate(1, 'ats_scan')), 'ALLOW 1/2 ok', 'leaves one');
@@ -40,6 +47,7 @@ SELECT ok((error_of($$SELECT quota_enforce(1, 'ats_scan')$$)->>'detail')::jsonb
 SELECT results_eq($$SELECT brief(d), (d).allowed, (d).retry_after FROM (SELECT quota_consume(1, 'ats_scan') AS d) d$$,
 	$$VALUES ('BLOCK 2/2 limit_reached', false, interval '11 days 6 hours')$$, 'the same by quota_consume');
 SELECT is((SELECT count(*) FROM ats_scans), 2::bigint, 'two scans are there');
+SELECT is(quota_usage(1)->'features'->'ats_scan', '{"limit": 2, "used": 2, "remaining": 0, "unlimited": false}'::jsonb, 'and in the document');
 
 /* The other features, each by itself; a limit is used up to the last. */
 CREATE FUNCTION consumed(account bigint, feature text) RETURNS bigint LANGUAGE sql AS $$
@@ -86,7 +94,8 @@ SELECT is((quota_evaluate(2, 'ats_scan')).plan, 'free', 'past due: until the pla
 SET LOCAL quota.now = '2026-02-01 00:00+00';
 SELECT results_eq($$SELECT feature, usage_limit, used, remaining FROM quota_evaluate(1)$$,
 	$$VALUES ('ats_scan', 2::bigint, 0::bigint, 2::bigint), ('cover_letter', 3, 0, 3), ('jd_parse', 5, 0, 5), ('resume_tailor', 3, 0, 3)$$, 'February: all of it again');
-SELECT results_eq($$SELECT to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM'), used FROM quota.usage WHERE account = '1' AND feature = 'ats_scan'$$,
+SELECT is(quota_usage(1)->>'month_key', '2026-02', 'February: in the document');
+SELECT results_eq($$SELECT to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM'), used FROM quota_history(1, 'ats_scan')$$,
 	$$VALUES ('2026-01', 1020::bigint)$$, 'January is kept');
 
 /* By name, by text, by bigint: one account. */

@@ -1,0 +1,351 @@
+/*
+ * Reports. Those of one account are SECURITY DEFINER, so that an application
+ * that may decide and charge can show them without rights on the tables. Those
+ * of many accounts read the tables with the caller's rights.
+ */
+CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = check_counted.feature);
+BEGIN
+	IF feature IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
+	ELSIF feature_kind IS NULL THEN
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', feature);
+	ELSIF feature_kind NOT IN ('counter', 'gauge') THEN
+		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, feature_kind);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of which use is counted';
+
+/*
+ * One account. The first two are on an application's every page: PL/pgSQL keeps
+ * the plans of its queries, where SQL functions are planned at each call before
+ * PostgreSQL 18. A feature with several windows is shown by the one that has
+ * the least left, and of those the one that ends last.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_usage(account text)
+	RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (
+		SELECT jsonb_build_object(
+			'plan', quota.plan_in_effect(a),
+			'month_key', to_char(quota.now() AT TIME ZONE COALESCE(a.timezone, quota.timezone()), 'YYYY-MM'),
+			'features', (
+				SELECT COALESCE(jsonb_object_agg(e.feature, jsonb_build_object(
+					'limit', e.usage_limit,
+					'used', e.used,
+					'remaining', e.remaining,
+					'unlimited', e.usage_limit IS NULL)), '{}')
+				FROM (
+					SELECT DISTINCT ON (w.feature) w.*
+					FROM @extschema@.quota_evaluate(quota_usage.account) w
+					ORDER BY w.feature, w.remaining, w.period_end DESC) e))
+		FROM (VALUES (quota_usage.account)) k (account)
+			LEFT JOIN quota.accounts a ON a.account = k.account);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_usage(text) IS
+	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_status(account text, feature text DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	main @extschema@.quota_decision;
+BEGIN
+	IF quota_status.feature IS NULL THEN
+		SELECT * INTO main
+		FROM @extschema@.quota_evaluate(quota_status.account) e
+		ORDER BY e.decision DESC, e.ratio DESC NULLS LAST, e.feature, e.period
+		LIMIT 1;
+	ELSE
+		main := @extschema@.quota_evaluate(quota_status.account, quota_status.feature);
+	END IF;
+	RETURN (
+		SELECT jsonb_build_object(
+			'account', jsonb_build_object(
+				'id', k.account,
+				'name', a.name,
+				'type', a.account_type,
+				'plan', k.plan,
+				'override', o.usage_limit),
+			'plan', jsonb_build_object(
+				'name', p.name,
+				'limit', main.usage_limit,
+				'allow_overage', COALESCE(l.on_limit <> 'block', false),
+				'overage_price_cents', trim_scale(COALESCE(l.overage_price, 0) * 100)),
+			'usage', (
+				SELECT COALESCE(jsonb_object_agg(e.feature || '_count', e.used), '{}')
+				FROM (
+					SELECT DISTINCT ON (w.feature) w.*
+					FROM @extschema@.quota_evaluate(quota_status.account) w
+					ORDER BY w.feature, w.period = main.period DESC, w.remaining, w.period_end DESC) e)
+				|| jsonb_build_object('period_start', main.period_start, 'period_end', main.period_end),
+			'decision', main.decision,
+			'info', jsonb_build_object(
+				'ratio', main.ratio,
+				'message', main.message,
+				'can_proceed', main.allowed,
+				'overage_count', main.overage))
+		FROM (VALUES (quota_status.account)) v (account)
+			LEFT JOIN quota.accounts a ON a.account = v.account
+			CROSS JOIN LATERAL (VALUES (v.account, quota.plan_in_effect(a))) k (account, plan)
+			LEFT JOIN quota.plans p ON p.plan = k.plan
+			LEFT JOIN quota.plan_limits l ON l.plan = k.plan AND l.feature = main.feature AND l.period = main.period
+			LEFT JOIN quota.limit_overrides o ON o.account = k.account AND o.feature = main.feature AND o.period = main.period
+				AND (quota.now() >= o.expires_at) IS NOT TRUE);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_status(text, text) IS
+	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+	RETURNS SETOF quota.counters
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.account_key(quota_history.account),
+		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');
+	SELECT quota.check_counted(quota_history.feature) WHERE quota_history.feature IS NOT NULL;
+	SELECT c.*
+	FROM quota.counters c
+	WHERE c.account = quota_history.account
+		AND (quota_history.feature IS NULL OR c.feature = quota_history.feature)
+		AND (quota_history.period IS NULL OR c.period = quota_history.period)
+		AND (since IS NULL OR c.period_start >= since)
+		AND (until IS NULL OR c.period_start < until)
+	ORDER BY c.feature, c.period, c.period_start DESC;
+END;
+COMMENT ON FUNCTION @extschema@.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
+	'the counters of an account, a row a window, the latest first';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_forecast(account text, feature text)
+	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
+		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.check_counted(quota_forecast.feature);
+	SELECT e.period, e.period_start, e.period_end, e.used, e.usage_limit, f.projected, g.overage,
+		CASE WHEN l.on_limit = 'charge' THEN LEAST(g.overage, l.overage_cap) * l.overage_price END,
+		CASE WHEN e.used < e.usage_limit AND f.projected > e.usage_limit
+			THEN e.period_start + (quota.now() - e.period_start) * (e.usage_limit::float8 / e.used) END
+	FROM @extschema@.quota_evaluate(quota_forecast.account) e
+		LEFT JOIN quota.plan_limits l ON l.plan = e.plan AND l.feature = e.feature AND l.period = e.period
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN quota.now() > e.period_start THEN LEAST(9223372036854775807, round(e.used
+				* EXTRACT(epoch FROM e.period_end - e.period_start) / EXTRACT(epoch FROM quota.now() - e.period_start)))::bigint END AS projected) f
+		CROSS JOIN LATERAL (SELECT CASE WHEN f.projected IS NOT NULL THEN GREATEST(0, f.projected - e.usage_limit) END AS overage) g
+	WHERE e.feature = quota_forecast.feature
+	ORDER BY e.period;
+END;
+COMMENT ON FUNCTION @extschema@.quota_forecast(text, text) IS
+	'the use of a feature at the end of each window, if it goes on as it did since the window began';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor text)
+	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.account_key(quota_sponsored.sponsor);
+	SELECT p.account, p.name, p.account_type, p.status, p.plan, @extschema@.quota_usage(p.account)->'features'
+	FROM quota.account_plans p
+	WHERE p.sponsor = quota_sponsored.sponsor
+	ORDER BY p.account;
+END;
+COMMENT ON FUNCTION @extschema@.quota_sponsored(text) IS
+	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
+
+/*
+ * Many accounts
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_near_limit(ratio float8 DEFAULT 0.8, feature text DEFAULT NULL)
+	RETURNS SETOF quota.current_usage
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT quota.check_argument('ratio', ratio >= 0 AND ratio < 'Infinity', 'be a finite number, 0 or more');
+	SELECT quota.check_counted(quota_near_limit.feature) WHERE quota_near_limit.feature IS NOT NULL;
+	SELECT c.*
+	FROM quota.current_usage c
+	WHERE c.used >= c.usage_limit * quota_near_limit.ratio::numeric
+		AND (quota_near_limit.feature IS NULL OR c.feature = quota_near_limit.feature)
+	ORDER BY c.ratio DESC, c.account, c.feature, c.period;
+END;
+COMMENT ON FUNCTION @extschema@.quota_near_limit(float8, text) IS
+	'the counters that have reached a share of their limit, the fullest first';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
+	RETURNS SETOF quota.current_usage
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT quota.check_counted(quota_top.feature), quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT t.*
+	FROM (
+			SELECT l.period
+			FROM quota.plan_limits l
+			WHERE l.feature = quota_top.feature AND quota_top.period IS NULL
+			UNION
+			SELECT quota_top.period WHERE quota_top.period IS NOT NULL) p
+		CROSS JOIN LATERAL (
+			SELECT c.*
+			FROM quota.current_usage c
+			WHERE c.feature = quota_top.feature AND c.period = p.period
+			ORDER BY c.used DESC, c.account
+			LIMIT n) t
+	ORDER BY t.period, t.used DESC, t.account;
+END;
+COMMENT ON FUNCTION @extschema@.quota_top(text, integer, @extschema@.quota_period) IS
+	'the n counters of a feature with most use; without a period, those of each period for which a plan has a limit';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_totals()
+	RETURNS TABLE (feature text, period @extschema@.quota_period, used numeric, accounts bigint, near_limit bigint, over_limit bigint)
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT feature, period, COALESCE(c.used, 0), COALESCE(c.accounts, 0), COALESCE(c.near_limit, 0), COALESCE(c.over_limit, 0)
+	FROM (
+			SELECT l.feature, l.period
+			FROM quota.plan_limits l JOIN quota.features f ON f.feature = l.feature
+			WHERE f.kind IN ('counter', 'gauge')
+			GROUP BY l.feature, l.period) l
+		FULL JOIN (
+			SELECT u.feature, u.period, sum(u.used) AS used, count(*) FILTER (WHERE u.used > 0) AS accounts,
+				count(*) FILTER (WHERE u.warned) AS near_limit, count(*) FILTER (WHERE u.overage > 0) AS over_limit
+			FROM quota.current_usage u
+			GROUP BY u.feature, u.period) c USING (feature, period)
+	ORDER BY feature, period;
+END;
+COMMENT ON FUNCTION @extschema@.quota_totals() IS
+	'what all accounts together have used in their current windows, a row a feature and period';
+
+CREATE OR REPLACE FUNCTION quota.accounts_without_row()
+	RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	RETURN (
+		SELECT count(DISTINCT u.account)
+		FROM quota.usage u
+		WHERE NOT EXISTS (SELECT FROM quota.accounts a WHERE a.account = u.account));
+COMMENT ON FUNCTION quota.accounts_without_row() IS 'how many accounts have counters and no row in quota.accounts';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_stats()
+	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT count(*) + quota.accounts_without_row(),
+		(SELECT count(DISTINCT u.account) FROM quota.current_usage u WHERE u.period <> 'lifetime' AND u.used > 0),
+		count(*) FILTER (WHERE a.on_trial), count(*) FILTER (WHERE a.status = 'past_due'),
+		count(*) FILTER (WHERE a.status = 'suspended'), count(*) FILTER (WHERE a.status = 'canceled')
+	FROM quota.account_plans a;
+END;
+COMMENT ON FUNCTION @extschema@.quota_stats() IS
+	'accounts, those that have used something in a current window, and those of each status';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_plan_stats()
+	RETURNS TABLE (plan text, name text, accounts bigint, trialing bigint, paying bigint, price numeric, currency text,
+		billing_interval text, monthly_revenue numeric, overage_revenue numeric)
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT p.plan, p.name,
+		COALESCE(a.accounts, 0) + CASE WHEN p.is_default THEN quota.accounts_without_row() ELSE 0 END,
+		COALESCE(a.trialing, 0), CASE WHEN p.price = 0 THEN 0 ELSE COALESCE(a.paying, 0) END, p.price, p.currency::text, p.billing_interval,
+		round(COALESCE(a.paying, 0) * p.price * CASE p.billing_interval
+			WHEN 'day' THEN 365.0 / 12
+			WHEN 'week' THEN 365.0 / 7 / 12
+			WHEN 'month' THEN 1
+			WHEN 'year' THEN 1.0 / 12
+			ELSE 0
+		END, 2),
+		COALESCE(u.overage_revenue, 0)
+	FROM quota.plans p
+		LEFT JOIN (
+			SELECT a.plan, count(*) AS accounts, count(*) FILTER (WHERE a.on_trial) AS trialing,
+				count(*) FILTER (WHERE NOT a.on_trial AND a.status NOT IN ('suspended', 'canceled')) AS paying
+			FROM quota.account_plans a
+			GROUP BY a.plan) a ON a.plan = p.plan
+		LEFT JOIN (
+			SELECT c.plan, sum(c.overage * c.overage_price) AS overage_revenue
+			FROM quota.current_usage c
+			WHERE c.overage > 0
+			GROUP BY c.plan) u ON u.plan = p.plan
+	ORDER BY p.display_order, p.price, p.plan;
+END;
+COMMENT ON FUNCTION @extschema@.quota_plan_stats() IS 'accounts and estimated revenue, a row a plan';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_search(query text, n integer DEFAULT 20)
+	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT quota.check_argument('query', query >= '', 'be a text'), quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
+	FROM quota.account_plans a
+	WHERE strpos(lower(a.name), lower(query)) > 0 OR strpos(lower(a.account), lower(query)) > 0
+	ORDER BY a.account = query DESC,
+		COALESCE(starts_with(lower(a.name), lower(query)), false) OR starts_with(lower(a.account), lower(query)) DESC,
+		a.name, a.account
+	LIMIT n;
+END;
+COMMENT ON FUNCTION @extschema@.quota_search(text, integer) IS
+	'accounts whose key or name contains a text, in whatever case, the best matches first';
+
+/*
+ * Metrics, without a label for the account: a time series for each of a
+ * million accounts would be too many.
+ */
+CREATE OR REPLACE FUNCTION quota.metric_label(name text, value text)
+	RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), E'\n', '\n') || '"';
+COMMENT ON FUNCTION quota.metric_label(text, text) IS 'a label in Prometheus'' text format; NULL without a value';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_metrics()
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	/* materialized: each is one pass of its own, whatever becomes of its columns */
+	WITH plan_stats AS MATERIALIZED (
+		SELECT * FROM @extschema@.quota_plan_stats()
+	), totals AS MATERIALIZED (
+		SELECT * FROM @extschema@.quota_totals()
+	), samples AS (
+		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('plan', s.plan), quota.metric_label('currency', m.currency)) AS labels
+		FROM plan_stats s
+			CROSS JOIN LATERAL (VALUES
+				('quota_accounts', s.accounts::numeric, NULL),
+				('quota_accounts_paying', s.paying, NULL),
+				('quota_accounts_trialing', s.trialing, NULL),
+				('quota_monthly_revenue', s.monthly_revenue, s.currency),
+				('quota_overage_revenue', s.overage_revenue, s.currency)) m (metric, value, currency)
+		WHERE m.value IS NOT NULL
+		UNION ALL
+		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('feature', t.feature), quota.metric_label('period', t.period::text))
+		FROM totals t
+			CROSS JOIN LATERAL (VALUES
+				('quota_accounts_active', t.accounts::numeric),
+				('quota_accounts_near_limit', t.near_limit),
+				('quota_accounts_over_limit', t.over_limit),
+				('quota_used_units', t.used)) m (metric, value)
+	)
+	SELECT string_agg(format(E'# HELP %s %s\n# TYPE %1$s gauge\n', m.metric, m.help) || COALESCE(s.lines, ''), '' ORDER BY m.metric)
+	FROM (VALUES
+			('quota_accounts', 'Accounts by the plan in effect.'),
+			('quota_accounts_paying', 'Accounts that pay the price of the plan.'),
+			('quota_accounts_trialing', 'Accounts on trial.'),
+			('quota_monthly_revenue', 'Estimated revenue of a month from the prices of plans.'),
+			('quota_overage_revenue', 'Price of what has been used past limits in current windows.'),
+			('quota_accounts_active', 'Accounts that have used the feature in their current window.'),
+			('quota_accounts_near_limit', 'Accounts that have reached the warning threshold of the limit.'),
+			('quota_accounts_over_limit', 'Accounts past the limit.'),
+			('quota_used_units', 'Units used by all accounts in their current windows.')) m (metric, help)
+		LEFT JOIN (
+			SELECT metric, string_agg(format(E'%s{%s} %s\n', metric, labels, value), '' ORDER BY labels) AS lines
+			FROM samples
+			GROUP BY metric) s USING (metric);
+END;
+COMMENT ON FUNCTION @extschema@.quota_metrics() IS 'figures of the platform in Prometheus'' text format';

@@ -1,0 +1,69 @@
+/*
+ * The preset `jobs` played by a compute platform: jobs a month, storage as a
+ * level, calls a day, settings, a subscription for 30 days, its operator.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL quota.now = '2026-05-20 08:00+00';
+
+SELECT is(quota_apply(quota_preset('jobs'))->'plans', '{"added": ["enterprise", "free", "pro"]}'::jsonb, 'the plans');
+SELECT is(quota_export(), quota_preset('jobs'), 'as they are written');
+SELECT results_eq($$SELECT feature, period::text, array_agg(usage_limit ORDER BY p.display_order)::text
+	FROM quota.plan_limits JOIN quota.plans p USING (plan) GROUP BY feature, period ORDER BY feature$$, $$VALUES
+	('api_call' COLLATE "C", 'day', '{100,10000,NULL}'), ('compute_minute', 'month', '{NULL,NULL,NULL}'), ('job', 'month', '{10,500,NULL}'),
+	('request', 'minute', '{60,60,60}'), ('storage_mb', 'lifetime', '{100,10240,NULL}')$$, 'what they allow');
+SELECT results_eq($$SELECT plan, price, rate_multiplier FROM quota.plans ORDER BY display_order$$,
+	$$VALUES ('free' COLLATE "C", 0::numeric, 1::numeric), ('pro', 19.99, 5), ('enterprise', 99.99, 10)$$, 'what they cost, and how much faster they are');
+SELECT results_eq($$SELECT plan, jsonb_object_agg(feature, value) FROM quota.plan_features GROUP BY plan ORDER BY plan$$, $$VALUES
+	('enterprise' COLLATE "C", '{"api_access": true, "priority_support": true}'::jsonb), ('free', '{"api_access": false, "priority_support": false}'),
+	('pro', '{"api_access": true, "priority_support": false}')$$, 'settings');
+
+/* No subscription means free. The check tells whether it is within, where it stands, and the limit. */
+SELECT is((SELECT count(*) FROM generate_series(1, 20) i WHERE (quota_consume(7, 'job')).allowed), 10::bigint, 'free: ten jobs');
+SELECT results_eq($$SELECT allowed, used, usage_limit FROM quota_evaluate(7, 'job')$$, $$VALUES (false, 10::bigint, 10::bigint)$$, 'the check');
+SELECT results_eq($$SELECT allowed, used, usage_limit FROM quota_evaluate(7, 'api_call')$$, $$VALUES (true, 0::bigint, 100::bigint)$$, 'of calls');
+
+/* Storage is a level. */
+SELECT is(brief(quota_consume(7, 'storage_mb', 90)), 'ALLOW 90/100 ok', '90 MB');
+SELECT is((quota_consume(7, 'storage_mb', 20)).allowed, false, 'no 20 more');
+SELECT is((quota_refund(7, 'storage_mb', 50)).used, 40::bigint, 'a file is deleted');
+SELECT is((quota_consume(7, 'storage_mb', 20)).used, 60::bigint, 'now 20 more');
+
+/* Upgrade for 30 days, then free again. */
+INSERT INTO quota.accounts (account, name, plan, plan_ends_at) VALUES (7, 'Ada Compute', 'pro', quota.now() + interval '30 days'), (8, 'Bob & Ada', 'enterprise', NULL);
+SELECT is(quota_status(7, 'job'), '{
+	"account": {"id": "7", "name": "Ada Compute", "type": null, "plan": "pro", "override": null},
+	"plan": {"name": "Pro", "limit": 500, "allow_overage": false, "overage_price_cents": 0},
+	"usage": {"job_count": 10, "api_call_count": 0, "compute_minute_count": 0, "storage_mb_count": 60,
+		"period_start": "2026-05-01T00:00:00+00:00", "period_end": "2026-06-01T00:00:00+00:00"},
+	"decision": "ALLOW",
+	"info": {"ratio": 0.02, "message": "Within limit: 10/500 jobs (2%)", "can_proceed": true, "overage_count": 0}}'::jsonb, 'pro: its status');
+SELECT is((quota_consume(7, 'job', 490)).used, 500::bigint, 'pro: 490 more');
+SELECT is(quota_feature(7, 'api_access'), 'true', 'pro: the API');
+SELECT is((quota_consume(8, 'storage_mb', 1000000)).allowed, true, 'enterprise: a terabyte');
+SET LOCAL quota.now = '2026-06-19 07:59+00';
+SELECT is((quota_evaluate(7, 'job')).plan, 'pro', 'until the 30 days are over');
+SET LOCAL quota.now = '2026-06-19 08:00+00';
+SELECT is((quota_evaluate(7, 'job')).plan, 'free', 'free again');
+SELECT is((quota_evaluate(7, 'storage_mb')).used, 60::bigint, 'with what it stores');
+
+/* Suspend and activate. */
+UPDATE quota.accounts SET status = 'suspended' WHERE account = '8';
+SELECT is((quota_consume(8, 'job')).reason, 'suspended', 'suspended');
+UPDATE quota.accounts SET status = 'active' WHERE account = '8';
+SELECT is((quota_consume(8, 'job')).reason, 'unlimited', 'active again');
+
+/* The operator. */
+SELECT is((quota_consume('late', 'compute_minute', 1234)).used, 1234::bigint, 'one more account, without a subscription');
+SELECT results_eq('SELECT accounts, active_accounts, suspended FROM quota_stats()', $$VALUES (3::bigint, 2::bigint, 0::bigint)$$, 'platform: accounts');
+SELECT results_eq('SELECT feature, used, accounts FROM quota_totals()', $$VALUES
+	('api_call', 0::numeric, 0::bigint), ('compute_minute', 1234, 1), ('job', 1, 1), ('storage_mb', 1000060, 2)$$, 'platform: use');
+SELECT results_eq('SELECT plan, accounts, paying, monthly_revenue FROM quota_plan_stats()',
+	$$VALUES ('free', 2::bigint, 0::bigint, 0.00), ('pro', 0, 0, 0.00), ('enterprise', 1, 1, 99.99)$$, 'platform: revenue');
+SELECT results_eq($$SELECT account, name FROM quota_search('ada')$$, $$VALUES ('7', 'Ada Compute'), ('8', 'Bob & Ada')$$, 'accounts by name');
+SELECT results_eq($$SELECT feature, period::text, used FROM quota_history(7)$$,
+	$$VALUES ('job' COLLATE "C", 'month', 500::bigint), ('storage_mb', 'lifetime', 60)$$, 'one account');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,93 @@
+/*
+ * The preset `messages` played by a chat assistant: two windows at once, tokens
+ * that are counted, names in two languages, trials, and the status document.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL quota.now = '2026-01-10 09:00+00';
+
+SELECT is(quota_apply(quota_preset('messages')), '{
+	"features": {"added": ["document_sourcing", "message", "pdf_generation", "token"]}, "plans": {"added": ["enterprise", "free", "max", "pro"]}}'::jsonb, 'the plans');
+SELECT is(quota_export(), quota_preset('messages'), 'as they are written');
+SELECT results_eq($$SELECT plan, price, currency::text, metadata->'names'->>'fr' FROM quota.plans WHERE visible ORDER BY display_order$$, $$VALUES
+	('free' COLLATE "C", 0::numeric, 'XOF', 'Gratuit'), ('pro', 7000, 'XOF', 'Pro'), ('max', 22000, 'XOF', 'Max'), ('enterprise', 85000, 'XOF', 'Entreprise')$$, 'the price list, in French');
+INSERT INTO quota.accounts (account, name, plan, status, trial_ends_at, timezone) VALUES
+	('awa', 'Awa', 'pro', 'trialing', '2026-01-20 00:00+00', 'Africa/Dakar'), ('issa', 'Issa', 'max', 'active', NULL, 'Africa/Dakar');
+
+/*
+ * The product's own status document, one query on quota_evaluate and the plan.
+ * The product's role holds no right on the tables: the function has its owner's.
+ */
+CREATE FUNCTION chat_status(user_id text) RETURNS jsonb
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object(
+		'plan', day.plan, 'plan_names', p.metadata->'names',
+		'daily_limit', day.usage_limit, 'monthly_limit', month.usage_limit,
+		'used_today', day.used, 'used_this_month', month.used,
+		'remaining_today', day.remaining, 'remaining_this_month', month.remaining,
+		'can_send', day.allowed AND month.allowed,
+		'exceeded', NOT (day.allowed AND month.allowed),
+		'needs_upgrade', NOT (day.allowed AND month.allowed) AND p.display_order < (SELECT max(display_order) FROM quota.plans WHERE visible),
+		'warning', COALESCE(GREATEST(day.ratio, month.ratio) >= 0.8, false))
+	FROM quota_evaluate(user_id) day
+		JOIN quota_evaluate(user_id) month ON (month.feature, month.period) = ('message', 'month')
+		JOIN quota.plans p ON p.plan = day.plan
+	WHERE (day.feature, day.period) = ('message', 'day');
+END;
+CREATE ROLE quota_test_chat;
+GRANT USAGE ON SCHEMA public TO quota_test_chat;
+SELECT quota_allow('quota_test_chat', 'app') \g /dev/null
+SET LOCAL ROLE quota_test_chat;
+
+SELECT is(chat_status('fatou'), '{"plan": "free", "plan_names": {"en": "Free", "fr": "Gratuit"},
+	"daily_limit": 5, "monthly_limit": 150, "used_today": 0, "used_this_month": 0, "remaining_today": 5, "remaining_this_month": 150,
+	"can_send": true, "exceeded": false, "needs_upgrade": false, "warning": false}'::jsonb, 'status of a new user');
+SELECT is((SELECT count(*) FROM generate_series(1, 4) i WHERE (quota_consume('fatou', 'message')).allowed), 4::bigint, 'four messages');
+SELECT is(chat_status('fatou') - '{plan,plan_names,daily_limit,monthly_limit}'::text[], '{
+	"used_today": 4, "used_this_month": 4, "remaining_today": 1, "remaining_this_month": 146,
+	"can_send": true, "exceeded": false, "needs_upgrade": false, "warning": true}'::jsonb, 'status at 80 %');
+SELECT is((quota_consume('fatou', 'message')).remaining, 0::bigint, 'the fifth');
+SELECT results_eq($$SELECT allowed, period::text, message, retry_after FROM quota_consume('fatou', 'message')$$,
+	$$VALUES (false, 'day', 'Daily message limit reached (5/5).', interval '15 hours')$$, 'the sixth of a day, though the month has room');
+SELECT is(chat_status('fatou') - '{plan,plan_names,daily_limit,monthly_limit}'::text[], '{
+	"used_today": 5, "used_this_month": 5, "remaining_today": 0, "remaining_this_month": 145,
+	"can_send": false, "exceeded": true, "needs_upgrade": true, "warning": true}'::jsonb, 'status when it is used up');
+
+/* The month, five a day, in the 31 days of January: 22 of them are left. */
+RESET ROLE;
+SELECT is((quota_record('fatou', 'message', 145)).used, 150::bigint, 'many more, by hand');
+SET LOCAL quota.now = '2026-01-11 09:00+00';
+SELECT results_eq($$SELECT allowed, period::text, message FROM quota_consume('fatou', 'message')$$,
+	$$VALUES (false, 'month', 'Monthly message limit reached (150/150).')$$, 'the 151st of a month, though the day has room');
+SELECT is(chat_status('fatou')->'can_send', 'false', 'status: cannot send');
+SELECT is(quota_usage('fatou'), '{"plan": "free", "month_key": "2026-01", "features": {
+	"message": {"limit": 150, "used": 150, "remaining": 0, "unlimited": false}, "token": {"limit": null, "used": 0, "remaining": null, "unlimited": true}}}'::jsonb,
+	'usage: by the window that has least left');
+SET LOCAL quota.now = '2026-02-01 00:00+00';
+SELECT is(brief(quota_consume('fatou', 'message')), 'ALLOW 1/5 ok', 'February: both windows are new');
+
+/* A trial that ends falls back to free, with no job. */
+SET LOCAL quota.now = '2026-01-19 23:59+00';
+SELECT is(chat_status('awa')->'plan_names', '{"en": "Pro", "fr": "Pro"}', 'on trial');
+SELECT is((SELECT count(*) FROM generate_series(1, 110) i WHERE (quota_consume('awa', 'message')).allowed), 100::bigint, 'a hundred a day');
+SELECT is((quota_record('awa', 'token', 123456789)).used, 123456789::bigint, 'tokens are counted');
+SELECT is(quota_has_feature('awa', 'pdf_generation'), true, 'gates are open');
+SET LOCAL quota.now = '2026-01-20 00:00+00';
+SELECT is(chat_status('awa'), '{"plan": "free", "plan_names": {"en": "Free", "fr": "Gratuit"},
+	"daily_limit": 5, "monthly_limit": 150, "used_today": 0, "used_this_month": 100, "remaining_today": 5, "remaining_this_month": 50,
+	"can_send": true, "exceeded": false, "needs_upgrade": false, "warning": false}'::jsonb, 'the trial is over: free, and what was used counts');
+SELECT is(quota_has_feature('awa', 'pdf_generation'), false, 'gates are closed');
+SELECT is((quota_maintain()->>'plans_changed')::int, 1, 'the job writes it down');
+SELECT is((SELECT status FROM quota.accounts WHERE account = 'awa'), 'active', 'the trial is no more');
+
+/* Unlimited, and counted all the same. */
+SELECT is((quota_consume('issa', 'message', 1000)).reason, 'unlimited', 'max: unlimited');
+SELECT is(chat_status('issa') - '{plan,plan_names}'::text[], '{"daily_limit": null, "monthly_limit": null, "used_today": 1000, "used_this_month": 1000,
+	"remaining_today": null, "remaining_this_month": null, "can_send": true, "exceeded": false, "needs_upgrade": false, "warning": false}'::jsonb, 'max: its status');
+SELECT results_eq($$SELECT plan, accounts, monthly_revenue FROM quota_plan_stats()$$,
+	$$VALUES ('free', 2::bigint, 0::numeric), ('pro', 0, 0), ('max', 1, 22000), ('enterprise', 0, 0)$$, 'revenue');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,53 @@
+/*
+ * The preset `prompts` played by an AI builder: a month's prompts, large
+ * amounts that are only counted, gates, administrators, and its operator.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+
+SELECT is(quota_apply(quota_preset('prompts')), '{
+	"features": {"added": ["bytes_out", "e2e_run", "git_export", "multi_user", "prompt", "snapshot"]}, "plans": {"added": ["solo", "teams", "trial"]}}'::jsonb, 'the plans');
+SELECT is(quota_export(), quota_preset('prompts'), 'as they are written');
+SELECT results_eq($$SELECT feature, array_agg(COALESCE(usage_limit::text, '-') || ' ' || on_limit ORDER BY p.display_order)::text
+	FROM quota.plan_limits JOIN quota.plans p USING (plan) GROUP BY feature ORDER BY feature$$, $$VALUES
+	('bytes_out' COLLATE "C", '{"- block","- block","- block"}'), ('e2e_run', '{"- block","- block","- block"}'),
+	('prompt', '{"30 block","10000 warn","- block"}'), ('snapshot', '{"0 block","1 block","10 block"}')$$, 'what they allow');
+INSERT INTO quota.accounts (account, name, plan, bypass) VALUES ('solo', 'Solo Inc', 'solo', false), ('team', 'Team Inc', 'teams', false), ('admin', 'Staff', NULL, true);
+
+/* Prompts: 30 and no more, 10,000 and a warning, as many as one likes. */
+SELECT is((SELECT count(*) FROM generate_series(1, 40) i WHERE (quota_consume('try', 'prompt')).allowed), 30::bigint, 'trial: thirty');
+SELECT is((quota_consume('try', 'prompt')).message, 'Monthly prompt limit reached (30/30).', 'trial: refused');
+SELECT is(brief(quota_consume('solo', 'prompt', 10000)), 'ALLOW 10000/10000 ok', 'solo: ten thousand');
+SELECT is(brief(quota_consume('solo', 'prompt')), 'ALLOW_WITH_WARNING 10001/10000 soft_limit', 'solo: a warning only');
+SELECT is(brief(quota_consume('team', 'prompt', 1000000)), 'ALLOW 1000000/- unlimited', 'teams: a million');
+SELECT is((quota_consume(a, 'bytes_out', 4000000000000000)).allowed, true, a || ': four petabytes') FROM unnest('{try,solo,team}'::text[]) a;
+SELECT is((quota_consume('try', 'e2e_run')).used, 1::bigint, 'runs are counted');
+
+/* Gates name the plan that has them. */
+SELECT results_eq($$SELECT a, quota_has_feature(a, 'git_export'), quota_has_feature(a, 'multi_user'), quota_has_feature(a, 'snapshot') FROM unnest('{try,solo,team,admin}'::text[]) a$$,
+	$$VALUES ('try', false, false, false), ('solo', true, false, true), ('team', true, true, true), ('admin', true, true, true)$$, 'who has what');
+SELECT is(error_of($$SELECT quota_require_feature('try', 'git_export')$$)->>'hint', 'Plan "solo" includes it.', 'git_export needs solo');
+SELECT is(error_of($$SELECT quota_require_feature('solo', 'multi_user')$$)->>'hint', 'Plan "teams" includes it.', 'multi_user needs teams');
+
+/* Administrators pass every limit and are counted. */
+SELECT is((SELECT count(*) FROM generate_series(1, 40) i WHERE (quota_consume('admin', 'prompt')).allowed), 40::bigint, 'an administrator');
+SELECT is((quota_evaluate('admin', 'prompt')).used, 40::bigint, 'is counted');
+SELECT is(error_of($$SELECT quota_require_feature('admin', 'multi_user')$$), NULL, 'and passes every gate');
+
+/* The operator. */
+SELECT results_eq($$SELECT feature, used, accounts, over_limit FROM quota_totals()$$, $$VALUES
+	('bytes_out', 12000000000000000::numeric, 3::bigint, 0::bigint), ('e2e_run', 1, 1, 0), ('prompt', 1010071, 4, 2)$$, 'totals of each metric this month');
+SELECT is((SELECT active_accounts FROM quota_stats()), 4::bigint, 'active accounts');
+SELECT results_eq($$SELECT plan, accounts, paying FROM quota_plan_stats()$$, $$VALUES ('trial', 2::bigint, 1::bigint), ('solo', 1, 1), ('teams', 1, 1)$$, 'accounts by plan');
+SELECT results_eq($$SELECT account, used FROM quota_top('prompt', 2)$$, $$VALUES ('team' COLLATE "C", 1000000::bigint), ('solo', 10001)$$, 'top accounts');
+SET LOCAL quota.now = '2026-04-02 12:00+00';
+SELECT is(brief(quota_consume('try', 'prompt', 5)), 'ALLOW 5/30 ok', 'April');
+SELECT results_eq($$SELECT to_char(period_start, 'YYYY-MM'), used FROM quota_history('try', 'prompt')$$, $$VALUES ('2026-04', 5::bigint), ('2026-03', 30)$$, 'history by month');
+SET LOCAL quota.now = '2026-06-15 12:00+00';
+SELECT is((quota_maintain('2 months')->>'usage_deleted')::int, 8, 'counters older than two months are deleted');
+SELECT is((SELECT count(*) FROM quota_history('try')), 1::bigint, 'the others are not');
+
+SELECT * FROM finish();
+ROLLBACK;
