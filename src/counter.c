@@ -301,7 +301,11 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	if (counter->survey == NULL || survey->changes != pg_atomic_read_u64(&lock->changes))
+	{
+		/* who has committed while the lock was waited for has a slot to spare */
+		quota_store_new_snapshots(store);
 		survey_slots(store, &key, survey);
+	}
 	slots = survey->slots;
 	if (slots <= 1 || survey->stale)
 		;
@@ -363,6 +367,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	lock = quota_shared_lock(key.hash);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
+	quota_store_new_snapshots(store);
 	survey_slots(store, &key, &survey);
 	if (survey.slots <= 1 || survey.stale)
 		;

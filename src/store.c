@@ -323,6 +323,7 @@ quota_store_begin_read(void)
 
 	store->context = CurrentMemoryContext;
 	open_probe(store, &store->usage, USAGE, AccessShareLock);
+	AcceptInvalidationMessages();
 	take_snapshots(store);
 	return store;
 }
@@ -337,6 +338,7 @@ quota_store_begin_write(void)
 	store->context = CurrentMemoryContext;
 	store->write = true;
 	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
+	AcceptInvalidationMessages();
 	take_snapshots(store);
 	return store;
 }
@@ -352,6 +354,15 @@ quota_store_refresh(QuotaStore *store)
 /* Look at what has committed since. */
 void
 quota_store_look_anew(QuotaStore *store)
+{
+	/* locks that are held already do not tell of changes: ask */
+	AcceptInvalidationMessages();
+	quota_store_new_snapshots(store);
+}
+
+/* The same without a look at the catalogue. */
+void
+quota_store_new_snapshots(QuotaStore *store)
 {
 	drop_snapshots(store);
 	take_snapshots(store);
@@ -467,8 +478,6 @@ quota_store_plan_with_function(void)
 static void
 take_snapshots(QuotaStore *store)
 {
-	/* locks that are held already do not tell of changes: ask */
-	AcceptInvalidationMessages();
 	if (store->write && !IsolationUsesXactSnapshot())
 	{
 		store->as_of = RegisterSnapshot(GetTransactionSnapshot());

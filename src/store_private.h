@@ -59,5 +59,6 @@ struct QuotaStore
 };
 
 extern const QuotaOids *quota_store_oids(void);
+extern void quota_store_new_snapshots(QuotaStore *store);
 
 #endif
