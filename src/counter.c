@@ -240,7 +240,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 {
 	HeapTuple version = counter->version;
 	int64 used = quota_decide_sum(counter->used, delta);
-	bool split = counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
+	bool split = delta > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
 	QuotaKey key;
 	QuotaKey slot;
 
@@ -260,16 +260,17 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
-	/* of a row with slots the place stays that of the committed version: from there one comes to this one, but not back */
-	counter_key(store, &counter->key, &key);
-	slot_key(&key, 0, &slot);
-	quota_shared_remember(slot.hash, &version->t_self);
 	counter->used = used;
 	if (split)
 	{
 		counter->slots = FIRST_SLOTS;
 		insert_slots(store, counter, 1, FIRST_SLOTS);
+		return true;
 	}
+	/* not of a row with slots: others need its committed version meanwhile, and from there come to this one, but not back */
+	counter_key(store, &counter->key, &key);
+	slot_key(&key, 0, &slot);
+	quota_shared_remember(slot.hash, &version->t_self);
 	return true;
 }
 
@@ -446,6 +447,7 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 				survey->stale = !TransactionIdIsInProgress(slot->busy);
 		}
 	}
+	quota_probe_done(&store->usage);
 }
 
 /*
@@ -472,7 +474,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	slot->slots = slot->slots_changed = USAGE_ROW(version)->slots;
 	slot->busy = updater = updater_of(store, version->t_data);
 	next = version->t_data->t_ctid;
-	quota_probe_done(&store->usage);
+	quota_probe_next(&store->usage);
 
 	/* where no version follows the slot is being deleted: nothing is used then */
 	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater); tid = next, next = version->t_data->t_ctid)
@@ -697,6 +699,7 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 
 		slot_key(&key, i, &columns);
 		look_at_slot(store, &columns, &left);
+		quota_probe_done(&store->usage);
 		if (left.exists)
 			/* left behind when somebody deleted the others: what it holds counts again */
 			continue;

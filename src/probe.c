@@ -38,6 +38,7 @@ static bool probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapsho
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
 static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
 static void remember(QuotaProbe *probe, const QuotaKey *key);
+static Buffer page_of(QuotaProbe *probe, BlockNumber block);
 static ItemId item_at(Buffer buffer, ItemPointer tid);
 static bool has_block(Relation rel, BlockNumber block);
 static bool has_key(QuotaProbe *probe, const QuotaKey *key);
@@ -53,6 +54,7 @@ quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *
 	probe->write = write;
 	probe->columns = columns;
 	probe->slot = table_slot_create(rel, NULL);
+	probe->page = InvalidBuffer;
 	probe->index = NULL;
 	probe->context = CurrentMemoryContext;
 }
@@ -62,6 +64,7 @@ quota_probe_close(QuotaProbe *probe)
 {
 	if (probe->rel == NULL)
 		return;
+	quota_probe_done(probe);
 	if (probe->index != NULL)
 	{
 		index_endscan(probe->scan);
@@ -98,12 +101,15 @@ quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 
 /*
  * Look for the version of a row that a snapshot sees. What is found is in the
- * probe's slot until quota_probe_done.
+ * probe's slot until quota_probe_done, or quota_probe_next.
  */
 bool
 quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
-	return probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot);
+	if (probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
+		return true;
+	quota_probe_done(probe);
+	return false;
 }
 
 /* The same, where the row was last seen only. */
@@ -152,11 +158,21 @@ probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	return found;
 }
 
-/* Let go of the row: a page that is held cannot be cleaned up. */
+/* Let go of the row, to look for another that may be on the same page. */
+void
+quota_probe_next(QuotaProbe *probe)
+{
+	ExecClearTuple(probe->slot);
+}
+
+/* Let go of the row and its page: one that is held cannot be cleaned up. */
 void
 quota_probe_done(QuotaProbe *probe)
 {
 	ExecClearTuple(probe->slot);
+	if (BufferIsValid(probe->page))
+		ReleaseBuffer(probe->page);
+	probe->page = InvalidBuffer;
 	if (probe->index != NULL)
 		table_index_fetch_reset(probe->scan->xs_heapfetch);
 }
@@ -195,19 +211,14 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 {
 	HeapTuple tuple = &((BufferHeapTupleTableSlot *) probe->slot)->base.tupdata;
 	TransactionId updater = InvalidTransactionId;
-	Buffer buffer = InvalidBuffer;
 	bool found = false;
 	bool more = true;
 
 	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
 	{
-		bool clean_up = probe->write && !BufferIsValid(buffer);
+		Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(tid));
 		ItemId item;
 
-		buffer = ReleaseAndReadBuffer(buffer, probe->rel, ItemPointerGetBlockNumber(tid));
-		if (clean_up)
-			/* as index scans do: a page that nobody cleans up has no room for HOT updates */
-			heap_page_prune_opt(probe->rel, buffer);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		more = false;
 		item = item_at(buffer, tid);
@@ -236,10 +247,20 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	if (found)
-		ExecStorePinnedBufferHeapTuple(tuple, probe->slot, buffer);
-	else if (BufferIsValid(buffer))
-		ReleaseBuffer(buffer);
+		ExecStoreBufferHeapTuple(tuple, probe->slot, probe->page);
 	return found;
+}
+
+static Buffer
+page_of(QuotaProbe *probe, BlockNumber block)
+{
+	if (BufferIsValid(probe->page) && BufferGetBlockNumber(probe->page) == block)
+		return probe->page;
+	probe->page = ReleaseAndReadBuffer(probe->page, probe->rel, block);
+	if (probe->write)
+		/* as index scans do: a page that nobody cleans up has no room for HOT updates */
+		heap_page_prune_opt(probe->rel, probe->page);
+	return probe->page;
 }
 
 /*

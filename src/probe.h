@@ -7,6 +7,7 @@
 
 #include "access/genam.h"
 #include "executor/tuptable.h"
+#include "storage/buf.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -19,6 +20,7 @@ typedef struct QuotaProbe
 	bool write;                /* its pages are cleaned up on the way */
 	const AttrNumber *columns; /* of the primary key */
 	TupleTableSlot *slot;
+	Buffer page;    /* the one looked at last, until quota_probe_done */
 	Relation index; /* NULL: not needed yet */
 	IndexScanDesc scan;
 	MemoryContext context;
@@ -46,6 +48,7 @@ extern void quota_probe_key_text(QuotaKey *key, Datum value);
 extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern void quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);
 
 #endif
