@@ -146,6 +146,8 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	for (int i = 0; i < counter->slots; i++)
 	{
 		slot_key(&key, i, &slot);
+		if (i == 0)
+			counter->hash = slot.hash;
 		if (quota_probe_row(&store->usage, &slot, store->as_of))
 		{
 			HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
@@ -241,8 +243,6 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 	HeapTuple version = counter->version;
 	int64 used = quota_decide_sum(counter->used, delta);
 	bool split = delta > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
-	QuotaKey key;
-	QuotaKey slot;
 
 	Assert(used >= 0);
 	USAGE_ROW(version)->used = used;
@@ -268,9 +268,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
 		return true;
 	}
 	/* not of a row with slots: others need its committed version meanwhile, and from there come to this one, but not back */
-	counter_key(store, &counter->key, &key);
-	slot_key(&key, 0, &slot);
-	quota_shared_remember(slot.hash, &version->t_self);
+	quota_shared_remember(counter->hash, &version->t_self);
 	return true;
 }
 

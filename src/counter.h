@@ -23,6 +23,7 @@ typedef struct QuotaCounter
 	int16 slots;
 	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
 	struct Survey *survey;         /* of all slots, where there are several */
+	uint64 hash;                   /* of the key of slot 0 */
 } QuotaCounter;
 
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);

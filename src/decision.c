@@ -59,7 +59,7 @@ static bool has_end(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
 static char *limit_message(const QuotaDecision *decision);
 static char *figures(const QuotaDecision *decision);
-static const char *unit_of(const QuotaEntitlement *entitlement);
+static void append_unit(const QuotaEntitlement *entitlement, char *end);
 static int percent(const QuotaDecision *decision);
 static char *detail(const QuotaDecision *decision, const char *error);
 static char *hint(const QuotaDecision *decision);
@@ -405,30 +405,39 @@ limit_message(const QuotaDecision *decision)
 	return message.data;
 }
 
-/* `245/300 reports`, `47 reports` where there is no limit */
+/* `245/300 reports`, `47 reports` where there is no limit. Without printf: every charge has a message. */
 static char *
 figures(const QuotaDecision *decision)
 {
 	QuotaLimit limit = limit_of(decision);
+	char *text = palloc(2 * MAXINT8LEN + QUOTA_MAX_UNIT + 4);
+	char *end = text + pg_lltoa(decision->used, text);
 
-	if (limit.unlimited)
-		return psprintf("%lld %s", (long long) decision->used, unit_of(decision->entitlement));
-	return psprintf("%lld/%lld %s", (long long) decision->used, (long long) limit.usage_limit,
-					unit_of(decision->entitlement));
+	if (!limit.unlimited)
+	{
+		*end++ = '/';
+		end += pg_lltoa(limit.usage_limit, end);
+	}
+	*end++ = ' ';
+	append_unit(decision->entitlement, end);
+	return text;
 }
 
 /* The unit in the plural, as far as English is regular: words get an s, symbols such as MB do not. */
-static const char *
-unit_of(const QuotaEntitlement *entitlement)
+static void
+append_unit(const QuotaEntitlement *entitlement, char *end)
 {
 	const char *unit = entitlement->feature.unit;
 	Size length = strlen(unit);
 
 	if (length == 0)
-		return entitlement->feature.feature;
-	if (length < 3 || unit[length - 1] == 's' || strspn(unit, "abcdefghijklmnopqrstuvwxyz ") != length)
-		return unit;
-	return psprintf("%ss", unit);
+		strcpy(end, entitlement->feature.feature);
+	else
+	{
+		strcpy(end, unit);
+		if (length >= 3 && unit[length - 1] != 's' && strspn(unit, "abcdefghijklmnopqrstuvwxyz ") == length)
+			strcpy(end + length, "s");
+	}
 }
 
 static int
