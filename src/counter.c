@@ -96,7 +96,6 @@ typedef struct Survey
 {
 	uint64 changes; /* the lock's, before looking */
 	int slots;      /* 0: the counter is gone */
-	bool stale;     /* there may be other slots by now: look again */
 	int64 used;     /* by this transaction and those that have committed */
 	int64 least;
 	int64 most;              /* whatever becomes of the others */
@@ -306,7 +305,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 		survey_slots(store, &key, survey);
 	}
 	slots = survey->slots;
-	if (slots <= 1 || survey->stale)
+	if (slots <= 1)
 		;
 	else if (quota_decide_sum(survey->most, delta) > most || quota_decide_sum(survey->least, delta) < least)
 		wait_for = survey->busy;
@@ -368,7 +367,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_new_snapshots(store);
 	survey_slots(store, &key, &survey);
-	if (survey.slots <= 1 || survey.stale)
+	if (survey.slots <= 1)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
 	{
@@ -440,9 +439,13 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 			survey->busy = slot->busy;
 			if (i == 0 && slot->slots_changed <= 0)
 				survey->gathering = slot->busy;
-			/* others can use the slots that it has made, or not those that it has deleted, when it has committed */
-			if (i == 0)
-				survey->stale = !TransactionIdIsInProgress(slot->busy);
+			/* when it has committed others can use the slots that it has made, which the snapshot does not see */
+			if (i == 0 && !TransactionIdIsInProgress(slot->busy))
+			{
+				quota_store_new_snapshots(store);
+				survey_slots(store, key, survey);
+				return;
+			}
 		}
 	}
 	quota_probe_done(&store->usage);
@@ -474,18 +477,24 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	next = version->t_data->t_ctid;
 	quota_probe_next(&store->usage);
 
-	/* where no version follows the slot is being deleted: nothing is used then */
-	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater); tid = next, next = version->t_data->t_ctid)
+	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater);)
 	{
-		version = ItemPointerEquals(&next, &tid) ? NULL : version_at(store, &next);
-		if (version != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(version->t_data), updater))
-			version = NULL;
-		slot->least = Min(slot->least, version == NULL ? 0 : USAGE_ROW(version)->used);
-		slot->most = Max(slot->most, version == NULL ? 0 : USAGE_ROW(version)->used);
-		slot->slots_changed = version == NULL ? 0 : USAGE_ROW(version)->slots;
-		if (version == NULL)
+		HeapTupleHeaderData header;
+		UsageRow row = {0};
+
+		/* where no version follows the slot is being deleted: nothing is used then */
+		if (ItemPointerEquals(&next, &tid) ||
+			!quota_probe_version(&store->usage, next, &header, &row, sizeof(row)) ||
+			!TransactionIdEquals(HeapTupleHeaderGetXmin(&header), updater))
+			memset(&row, 0, sizeof(row));
+		slot->least = Min(slot->least, row.used);
+		slot->most = Max(slot->most, row.used);
+		slot->slots_changed = row.slots;
+		if (row.slots == 0)
 			break;
-		updater = updater_of(store, version->t_data);
+		tid = next;
+		next = header.t_ctid;
+		updater = updater_of(store, &header);
 	}
 }
 

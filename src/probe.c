@@ -158,6 +158,30 @@ probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	return found;
 }
 
+/*
+ * Copy the header of the version at a place, whoever made it, and the first
+ * bytes of its data; false: there is none. Costs little on the page that was
+ * looked at last.
+ */
+bool
+quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader header, void *data, Size size)
+{
+	Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+	ItemId item;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	item = item_at(buffer, &tid);
+	if (item != NULL)
+	{
+		HeapTupleHeader version = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+
+		memcpy(header, version, SizeofHeapTupleHeader);
+		memcpy(data, (char *) version + version->t_hoff, size);
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return item != NULL;
+}
+
 /* Let go of the row, to look for another that may be on the same page. */
 void
 quota_probe_next(QuotaProbe *probe)

@@ -6,6 +6,7 @@
 #define QUOTA_PROBE_H
 
 #include "access/genam.h"
+#include "access/htup.h"
 #include "executor/tuptable.h"
 #include "storage/buf.h"
 #include "utils/relcache.h"
@@ -48,6 +49,7 @@ extern void quota_probe_key_text(QuotaKey *key, Datum value);
 extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern bool quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader header, void *data, Size size);
 extern void quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);
 
