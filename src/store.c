@@ -119,6 +119,7 @@ static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKe
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
+static QuotaStore *begin(bool write, LOCKMODE lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
@@ -319,28 +320,15 @@ quota_store_has_overrides(void)
 QuotaStore *
 quota_store_begin_read(void)
 {
-	QuotaStore *store = palloc0(sizeof(QuotaStore));
-
-	store->context = CurrentMemoryContext;
-	open_probe(store, &store->usage, USAGE, AccessShareLock);
-	AcceptInvalidationMessages();
-	take_snapshots(store);
-	return store;
+	return begin(false, AccessShareLock);
 }
 
 QuotaStore *
 quota_store_begin_write(void)
 {
-	QuotaStore *store = palloc0(sizeof(QuotaStore));
-
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
-	store->context = CurrentMemoryContext;
-	store->write = true;
-	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
-	AcceptInvalidationMessages();
-	take_snapshots(store);
-	return store;
+	return begin(true, RowExclusiveLock);
 }
 
 /* Look at what has committed since, and at what this transaction wrote. */
@@ -473,6 +461,20 @@ Oid
 quota_store_plan_with_function(void)
 {
 	return quota_store_oids()->plan_with;
+}
+
+static QuotaStore *
+begin(bool write, LOCKMODE lock)
+{
+	QuotaStore *store = palloc0(sizeof(QuotaStore));
+
+	store->context = CurrentMemoryContext;
+	store->write = write;
+	open_probe(store, &store->usage, USAGE, lock);
+	/* a lock that was held already does not tell of changes: ask */
+	AcceptInvalidationMessages();
+	take_snapshots(store);
+	return store;
 }
 
 static void

@@ -71,7 +71,7 @@ BEGIN
 		a.plan := NULL;
 		a.next_plan := NULL;
 		a.plan_ends_at := NULL;
-	ELSIF a.status = 'trialing' AND a.trial_ends_at <= quota.now() OR a.plan_ends_at <= quota.now() THEN
+	ELSIF quota.plan_has_ended(a) THEN
 		a.plan := a.next_plan;
 		a.next_plan := NULL;
 		a.plan_ends_at := NULL;
