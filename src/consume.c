@@ -32,7 +32,7 @@ static uint64 writes = 0;
 static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
-static int64 most(const QuotaCharge *charge, int window);
+static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
 static void take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
@@ -105,8 +105,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		quota_account_load(store, account, &loaded);
 		quota_consume_look(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
-			charge->deltas[i] = -Min(charge->n, charge->counters[i].used);
-		charge->limited = false;
+			charge->changes[i] = change_by(charge, i, -Min(charge->n, charge->counters[i].used), false);
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
 			break;
 		quota_store_refresh(store);
@@ -251,15 +250,16 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 	{
 		QuotaCharge *charge = &charges[i];
 		QuotaDecision *decision = &charge->decision;
+		bool limited;
 
 		quota_consume_look(store, account, charge, account->now);
 		*decision = quota_decision_make(account, &charge->entitlement, charge->counters, charge->n);
 		if (mode == QUOTA_CHARGE_ALWAYS)
 			quota_decision_allow(decision);
 		quota_decision_enforce(decision);
+		limited = mode == QUOTA_CHARGE_JUDGED && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		for (int j = 0; j < charge->entitlement.count; j++)
-			charge->deltas[j] = charge->n;
-		charge->limited = mode == QUOTA_CHARGE_JUDGED && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
+			charge->changes[j] = change_by(charge, j, charge->n, limited);
 		allowed &= decision->verdict != QUOTA_BLOCK;
 	}
 	return allowed;
@@ -278,7 +278,7 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 		{
 			QuotaCharge *charge = &charges[i];
 
-			if (!quota_counter_add(store, &charge->counters[j], charge->deltas[j], 0, most(charge, j)))
+			if (!quota_counter_add(store, &charge->counters[j], &charge->changes[j]))
 			{
 				take_back(store, charges, i, j);
 				return false;
@@ -287,24 +287,35 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	return true;
 }
 
-/* The use that a charge must not make more of a window than, as it was judged. */
-static int64
-most(const QuotaCharge *charge, int window)
+/* Units to be added to a window, which keep to its limit where they are limited. */
+static QuotaCounterChange
+change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
+	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX, .alerted = charge->counters[window].alerted};
 
-	return charge->limited && !limit->unlimited ? limit->block_at : PG_INT64_MAX;
+	if (limited && !limit->unlimited)
+		change.most = limit->block_at;
+	return change;
 }
 
-/* Undo what was added to all windows of `count` charges, and to `windows` of the next. They stay locked. */
+/* Undo what was done to all windows of `count` charges, and to `windows` of the next. They stay locked. */
 static void
 take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows)
 {
 	quota_store_refresh(store);
 	for (int i = 0; i <= count; i++)
 		for (int j = 0; j < (i < count ? charges[i].entitlement.count : windows); j++)
-			if (!quota_counter_add(store, &charges[i].counters[j], -charges[i].deltas[j], PG_INT64_MIN, PG_INT64_MAX))
+		{
+			QuotaCounter *counter = &charges[i].counters[j];
+			const QuotaCounterChange *change = &charges[i].changes[j];
+			QuotaCounterChange back = {
+				.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
+
+			counter->alerted = change->alerted;
+			if (!quota_counter_add(store, counter, &back))
 				elog(ERROR, "counter changed under its lock");
+		}
 }
 
 /* {"feature": n, ...}: jsonb has each key once. */

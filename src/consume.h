@@ -18,9 +18,8 @@ typedef struct QuotaCharge
 	char feature[QUOTA_MAX_FEATURE + 1];
 	int64 n;
 	QuotaEntitlement entitlement;
-	QuotaCounter counters[QUOTA_PERIODS]; /* one a window of the entitlement */
-	int64 deltas[QUOTA_PERIODS];          /* what is to be added to each */
-	bool limited;                         /* whether the limits hold for that */
+	QuotaCounter counters[QUOTA_PERIODS];      /* one a window of the entitlement */
+	QuotaCounterChange changes[QUOTA_PERIODS]; /* what is to be done to each */
 	QuotaDecision decision;
 } QuotaCharge;
 

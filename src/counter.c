@@ -71,6 +71,8 @@ typedef struct UsageRow
 	Oid period;
 	int16 slot;
 	int16 slots;
+	int32 holds;
+	int16 alerted;
 } UsageRow;
 
 #define USAGE_ROW(tuple) ((UsageRow *) GETSTRUCT(tuple))
@@ -85,7 +87,9 @@ typedef struct Slot
 	bool own_lock;      /* by this one */
 	int64 used;         /* without that change */
 	int64 least;
-	int64 most; /* with or without it */
+	int64 most;    /* with or without it */
+	int32 holds;   /* without it */
+	int16 alerted; /* with it */
 	int16 slots;
 	int16 slots_changed; /* 0: the slot is deleted */
 	ItemPointerData tid;
@@ -98,7 +102,9 @@ typedef struct Survey
 	int slots;      /* 0: the counter is gone */
 	int64 used;     /* by this transaction and those that have committed */
 	int64 least;
-	int64 most;              /* whatever becomes of the others */
+	int64 most; /* whatever becomes of the others */
+	int32 holds;
+	int16 alerted;
 	TransactionId busy;      /* one of the others, invalid: there is none */
 	TransactionId gathering; /* that which gathers the slots, or deletes them */
 	int own;                 /* the slot that is this transaction's own, -1: none */
@@ -108,23 +114,23 @@ typedef struct Survey
 
 static void counter_key(QuotaStore *store, const QuotaCounterKey *key, QuotaKey *columns);
 static void slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
-static bool add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most);
+static bool add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static bool is_near(int64 used, int64 delta, int64 most);
-static bool add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most);
+static bool add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static bool is_locked(HeapTupleHeader version);
 static int free_slot(const Survey *survey);
-static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, int64 used, int slots);
-static HeapTuple gather(QuotaStore *store, Survey *survey, int64 used);
+static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
+static HeapTuple gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
 static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
 static bool overwrite(QuotaStore *store, HeapTuple version);
-static bool insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used);
+static bool insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static void insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to);
-static HeapTuple form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, int64 used);
+static HeapTuple form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change);
 static void insert_index_entries(QuotaStore *store, HeapTuple version);
 static bool lock_newest(QuotaStore *store, ItemPointer tid);
 static void open_indexes(QuotaStore *store);
@@ -138,6 +144,8 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	QuotaKey slot;
 
 	counter->used = 0;
+	counter->holds = 0;
+	counter->alerted = 0;
 	counter->slots = 1;
 	counter->version = NULL;
 	counter->survey = NULL;
@@ -152,6 +160,8 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 			HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
 
 			counter->used = quota_decide_sum(counter->used, USAGE_ROW(version)->used);
+			counter->holds += USAGE_ROW(version)->holds;
+			counter->alerted = Max(counter->alerted, USAGE_ROW(version)->alerted);
 			if (i == 0)
 			{
 				counter->slots = abs(USAGE_ROW(version)->slots);
@@ -166,6 +176,8 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 			counter->survey = palloc(sizeof(Survey));
 			survey_slots(store, &key, counter->survey);
 			counter->used = counter->survey->used;
+			counter->holds = counter->survey->holds;
+			counter->alerted = counter->survey->alerted;
 			return;
 		}
 	}
@@ -175,8 +187,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
  * Add to a counter that was read, making its row where there is none. Adding
  * nothing writes nothing.
  *
- * least, most: what the use must not go below, nor above, whatever becomes of
- * charges that have not been committed. The caller has seen to that as far as
+ * The caller has seen to it that the use keeps within least and most as far as
  * the counter was read.
  * Returns false, with nothing written, where somebody else has changed the
  * counter since: refresh, read and judge it again. What was added is written
@@ -187,16 +198,16 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
  * transaction; waits for whoever holds what is needed.
  */
 bool
-quota_counter_add(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most)
+quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	Assert(store->write);
-	if (delta == 0)
+	if (change->used == 0 && change->holds == 0 && change->alerted == counter->alerted)
 		return true;
 	if (counter->version == NULL)
-		return insert_counter(store, counter, quota_decide_sum(counter->used, delta));
+		return insert_counter(store, counter, change);
 	if (counter->slots == 1)
-		return add_to_row(store, counter, delta, most);
-	return add_to_slot(store, counter, delta, least, most);
+		return add_to_row(store, counter, change);
+	return add_to_slot(store, counter, change);
 }
 
 /*
@@ -211,7 +222,7 @@ quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
 {
 	Assert(store->write);
 	if (counter->version == NULL)
-		return insert_counter(store, counter, 0);
+		return insert_counter(store, counter, &(QuotaCounterChange){0});
 	if (counter->slots == 1)
 		return lock_newest(store, &counter->version->t_self);
 	return gather_slots(store, counter);
@@ -237,14 +248,16 @@ slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 
 /* Add to a counter that is one row. */
 static bool
-add_to_row(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 most)
+add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	HeapTuple version = counter->version;
-	int64 used = quota_decide_sum(counter->used, delta);
-	bool split = delta > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, delta, most);
+	int64 used = quota_decide_sum(counter->used, change->used);
+	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, change->used, change->most);
 
 	Assert(used >= 0);
 	USAGE_ROW(version)->used = used;
+	USAGE_ROW(version)->holds += change->holds;
+	USAGE_ROW(version)->alerted = change->alerted;
 	if (split)
 		USAGE_ROW(version)->slots = FIRST_SLOTS;
 	switch (write_version(store, version, true))
@@ -281,7 +294,7 @@ is_near(int64 used, int64 delta, int64 most)
 
 /* Add to one of a counter's slots. */
 static bool
-add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most)
+add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	static int quiet = 0;
 	QuotaSharedLock *lock;
@@ -307,27 +320,32 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 	slots = survey->slots;
 	if (slots <= 1)
 		;
-	else if (quota_decide_sum(survey->most, delta) > most || quota_decide_sum(survey->least, delta) < least)
+	else if (quota_decide_sum(survey->most, change->used) > change->most || quota_decide_sum(survey->least, change->used) < change->least)
 		wait_for = survey->busy;
 	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
 		wait_for = survey->gathering;
-	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, delta, most))
+	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, change->used, change->most))
 		wait_for = survey->busy;
 	else if (!TransactionIdIsValid(survey->busy) && survey->locked < 0 &&
-			 (is_near(survey->most, delta, most) || ++quiet % QUIET_CHARGES == 0))
+			 (is_near(survey->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		slots = 1;
-		counter->version = gather(store, survey, survey->used + delta);
+		counter->version = gather(store, survey, change);
 		result = TM_Ok;
 	}
 	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
 		wait_for = survey->busy;
 	else
 	{
+		QuotaCounterChange mine = *change;
+
+		/* what stays is that of the counter, which another transaction may take back */
+		if (mine.alerted == counter->alerted)
+			mine.alerted = survey->slot[number].alerted;
 		/* slot 0 is the last that is taken: there are too few */
 		if (number == 0 && survey->own < 0)
 			slots = Min(2 * slots, MAX_SLOTS);
-		result = write_slot(store, &survey->slot[number], number, survey->slot[number].used + delta, slots);
+		result = write_slot(store, &survey->slot[number], number, &mine, slots);
 	}
 	if (result == TM_Ok)
 		pg_atomic_write_u64(&lock->changes, survey->changes + 1);
@@ -340,7 +358,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, 
 		lock_newest(store, &survey->slot[survey->locked].tid);
 	if (result != TM_Ok)
 		return survey->slots == 0 ? changed() : false;
-	counter->used = survey->used + delta;
+	counter->used = survey->used + change->used;
 	counter->slots = slots;
 	if (slots > survey->slots)
 		insert_slots(store, counter, survey->slots, slots);
@@ -371,7 +389,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
 	{
-		counter->version = gather(store, &survey, survey.used);
+		counter->version = gather(store, &survey, &(QuotaCounterChange){.alerted = survey.alerted});
 		gathered = true;
 	}
 	else if (!TransactionIdIsValid(survey.busy))
@@ -382,7 +400,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	{
 		wait_for = survey.busy;
 		if (survey.slot[0].slots > 0)
-			write_slot(store, &survey.slot[0], 0, survey.slot[0].used, -survey.slots);
+			write_slot(store, &survey.slot[0], 0, &(QuotaCounterChange){.alerted = survey.slot[0].alerted}, -survey.slots);
 	}
 	pg_atomic_write_u64(&lock->changes, survey.changes + 1);
 	LWLockRelease(&lock->lock);
@@ -430,6 +448,8 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		survey->used = quota_decide_sum(survey->used, slot->used);
 		survey->least = quota_decide_sum(survey->least, slot->least);
 		survey->most = quota_decide_sum(survey->most, slot->most);
+		survey->holds += slot->holds;
+		survey->alerted = Max(survey->alerted, slot->alerted);
 		if (slot->own && survey->own < 0)
 			survey->own = i;
 		if (slot->locked)
@@ -472,6 +492,8 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	slot->own_lock = !slot->locked && !(version->t_data->t_infomask & HEAP_XMAX_INVALID);
 	slot->tid = version->t_self;
 	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
+	slot->holds = USAGE_ROW(version)->holds;
+	slot->alerted = USAGE_ROW(version)->alerted;
 	slot->slots = slot->slots_changed = USAGE_ROW(version)->slots;
 	slot->busy = updater = updater_of(store, version->t_data);
 	next = version->t_data->t_ctid;
@@ -489,6 +511,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 			memset(&row, 0, sizeof(row));
 		slot->least = Min(slot->least, row.used);
 		slot->most = Max(slot->most, row.used);
+		slot->alerted = Max(slot->alerted, row.alerted);
 		slot->slots_changed = row.slots;
 		if (row.slots == 0)
 			break;
@@ -555,28 +578,32 @@ free_slot(const Survey *survey)
 
 /* Write a slot that nobody has. TM_BeingModified: somebody has locked it nevertheless. */
 static TM_Result
-write_slot(QuotaStore *store, const Slot *slot, int number, int64 used, int slots)
+write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots)
 {
 	HeapTuple version = version_at(store, &slot->tid);
 
 	if (version == NULL)
 		return TM_Invisible;
-	USAGE_ROW(version)->used = used;
+	USAGE_ROW(version)->used = slot->used + change->used;
+	USAGE_ROW(version)->holds += change->holds;
+	USAGE_ROW(version)->alerted = change->alerted;
 	if (number == 0)
 		USAGE_ROW(version)->slots = slots;
 	/* where the lock is this transaction's own, nobody is waited for */
 	return write_version(store, version, slot->own_lock);
 }
 
-/* Make slot 0 all of a counter, none of whose slots is another transaction's. Returns its new version. */
+/* Change a counter, and make slot 0 all of it, none of whose slots is another transaction's. Returns its new version. */
 static HeapTuple
-gather(QuotaStore *store, Survey *survey, int64 used)
+gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 {
 	HeapTuple version = version_at(store, &survey->slot[0].tid);
 	TM_FailureData failure;
 	TM_Result result;
 
-	USAGE_ROW(version)->used = used;
+	USAGE_ROW(version)->used = survey->used + change->used;
+	USAGE_ROW(version)->holds = survey->holds + change->holds;
+	USAGE_ROW(version)->alerted = change->alerted;
 	USAGE_ROW(version)->slots = 1;
 	result = write_version(store, version, survey->slot[0].own_lock);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
@@ -655,10 +682,10 @@ overwrite(QuotaStore *store, HeapTuple version)
  * speculatively, as for ON CONFLICT, and of two one stays.
  */
 static bool
-insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
+insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	Relation rel = store->usage.rel;
-	HeapTuple version = form_row(store, &counter->key, 0, used);
+	HeapTuple version = form_row(store, &counter->key, 0, change);
 	TupleTableSlot *slot;
 	ItemPointerData conflict;
 	bool lost = false;
@@ -682,7 +709,7 @@ insert_counter(QuotaStore *store, QuotaCounter *counter, int64 used)
 		lost = true;
 	if (!lost)
 	{
-		counter->used = used;
+		counter->used = change->used;
 		counter->version = ExecCopySlotHeapTuple(slot);
 	}
 	ExecClearTuple(slot);
@@ -700,7 +727,7 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 	counter_key(store, &counter->key, &key);
 	for (int i = from; i < to; i++)
 	{
-		HeapTuple version = form_row(store, &counter->key, i, 0);
+		HeapTuple version = form_row(store, &counter->key, i, &(QuotaCounterChange){0});
 		QuotaKey columns;
 		Slot left;
 
@@ -718,7 +745,7 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 }
 
 static HeapTuple
-form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, int64 used)
+form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change)
 {
 	TupleDesc desc = RelationGetDescr(store->usage.rel);
 	Datum values[MaxHeapAttributeNumber];
@@ -726,11 +753,13 @@ form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, int64 used)
 
 	memset(nulls, true, desc->natts * sizeof(bool));
 	memset(nulls, false, USAGE_COLUMNS * sizeof(bool));
-	values[USAGE_USED - 1] = Int64GetDatum(used);
+	values[USAGE_USED - 1] = Int64GetDatum(change->used);
 	values[USAGE_PERIOD_START - 1] = TimestampTzGetDatum(key->period_start);
 	values[USAGE_PERIOD - 1] = ObjectIdGetDatum(quota_store_oids()->periods[key->period]);
 	values[USAGE_SLOT - 1] = Int16GetDatum(slot);
 	values[USAGE_SLOTS - 1] = Int16GetDatum(1);
+	values[USAGE_HOLDS - 1] = Int32GetDatum(change->holds);
+	values[USAGE_ALERTED - 1] = Int16GetDatum(change->alerted);
 	values[USAGE_ACCOUNT - 1] = key->account;
 	values[USAGE_FEATURE - 1] = CStringGetTextDatum(key->feature);
 	return heap_form_tuple(desc, values, nulls);

@@ -19,6 +19,8 @@ typedef struct QuotaCounter
 {
 	QuotaCounterKey key;
 	int64 used;
+	int32 holds;   /* open reservations */
+	int16 alerted; /* the highest threshold that has been told of */
 	int conflicts; /* how often others have changed it while this charge was at it */
 	int16 slots;
 	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
@@ -26,8 +28,18 @@ typedef struct QuotaCounter
 	uint64 hash;                   /* of the key of slot 0 */
 } QuotaCounter;
 
+/* What is done to a counter. */
+typedef struct QuotaCounterChange
+{
+	int64 used; /* to be added */
+	int64 least;
+	int64 most;    /* what the use must not go below, nor above, whatever becomes of charges that are not committed */
+	int32 holds;   /* to be added */
+	int16 alerted; /* from here on */
+} QuotaCounterChange;
+
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);
-extern bool quota_counter_add(QuotaStore *store, QuotaCounter *counter, int64 delta, int64 least, int64 most);
+extern bool quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_counter_lock(QuotaStore *store, QuotaCounter *counter);
 
 #endif

@@ -10,6 +10,8 @@ CREATE TABLE quota.usage (
 	period @extschema@.quota_period NOT NULL,
 	slot smallint NOT NULL DEFAULT 0 CHECK (slot >= 0),
 	slots smallint NOT NULL DEFAULT 1 CHECK (abs(slots) BETWEEN 1 AND 32),
+	holds integer NOT NULL DEFAULT 0,
+	alerted smallint NOT NULL DEFAULT 0 CHECK (alerted >= 0),
 	account text COLLATE "C" NOT NULL
 		CHECK (account <> '' AND octet_length(account) <= 255),
 	feature text COLLATE "C" NOT NULL,
@@ -24,6 +26,8 @@ COMMENT ON COLUMN quota.usage.used IS 'units charged in the window, in this slot
 COMMENT ON COLUMN quota.usage.period_start IS 'the window''s first instant; -infinity for lifetime';
 COMMENT ON COLUMN quota.usage.slot IS '0, or the number of a further slot of a contended counter';
 COMMENT ON COLUMN quota.usage.slots IS 'of slot 0: how many slots there are';
+COMMENT ON COLUMN quota.usage.holds IS 'open reservations that are among what is used; their sum over the slots counts';
+COMMENT ON COLUMN quota.usage.alerted IS 'thresholds that have been told of: 0 none, 1 warn_ratio, 2 the limit; the greatest of the slots counts';
 SELECT pg_extension_config_dump('quota.usage', '');
 
 /*
