@@ -15,13 +15,18 @@
 
 #include "guc.h"
 
-static const char *plan_in_effect(const QuotaAccountRow *row, TimestampTz now);
+static void load_one(QuotaStore *store, Datum account, QuotaAccount *loaded, QuotaAccountRow *row);
+static const char *own_plan(const QuotaAccountRow *row, TimestampTz now);
 static void load_overrides(QuotaStore *store, QuotaAccount *account);
+static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
+static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
+static void add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement);
 static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
 static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
 
 /*
- * Load an account, as it is now. One without a row has the default plan.
+ * Load an account, as it is now. One without a row has the default plan. A
+ * member of a pool is loaded with the pool, whose own pool does not count.
  *
  * account: text, of 1 to 255 bytes.
  * Begins a new look at the catalogue (quota_plan_begin).
@@ -30,34 +35,34 @@ void
 quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	QuotaAccountRow row;
-	const char *plan;
 
 	quota_plan_begin();
-	memset(loaded, 0, sizeof(QuotaAccount));
-	loaded->account = account;
-	loaded->now = quota_guc_now();
-	if (quota_store_account(store, account, &row))
-	{
-		plan = plan_in_effect(&row, loaded->now);
-		loaded->suspended = row.status == QUOTA_SUSPENDED;
-		loaded->bypass = row.bypass;
-		loaded->has_anchor = row.has_anchor;
-		loaded->cycle_anchor = row.cycle_anchor;
-		loaded->tz = row.timezone == NULL ? quota_guc_timezone() : quota_account_timezone(row.timezone);
-	}
-	else
-	{
-		plan = quota_plan_default();
-		loaded->tz = quota_guc_timezone();
-	}
-	if (plan != NULL)
-		strlcpy(loaded->plan, plan, sizeof(loaded->plan));
-	if (quota_plan_overrides_exist())
-		load_overrides(store, loaded);
+	load_one(store, account, loaded, &row);
+	if (row.pool == NULL)
+		return;
+	loaded->pool = palloc(sizeof(QuotaAccount));
+	load_one(store, CStringGetTextDatum(row.pool), loaded->pool, &row);
+	loaded->suspended |= loaded->pool->suspended;
+	loaded->bypass |= loaded->pool->bypass;
+	if (!loaded->own_plan)
+		strcpy(loaded->plan, loaded->pool->plan);
+}
+
+/* The account whose counters an account draws on; 0: none. */
+Datum
+quota_account_pool(QuotaStore *store, Datum account)
+{
+	QuotaAccountRow row;
+
+	if (!quota_plan_pools_exist() || !quota_store_account(store, account, &row) || row.pool == NULL)
+		return (Datum) 0;
+	return CStringGetTextDatum(row.pool);
 }
 
 /*
- * What a loaded account may have of a feature, in the windows that hold `at`.
+ * What a loaded account may have of a feature, in the windows that hold `at`: all
+ * that its pool may have, within the limits of its own, which are those of its
+ * overrides and of its own plan.
  *
  * Errors: undefined_object for an unknown feature; datetime_value_out_of_range
  * where a window is not within what a timestamp can hold.
@@ -65,40 +70,35 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 void
 quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement)
 {
-	const QuotaOffer *offer = NULL;
-
 	entitlement->feature = *quota_plan_feature(feature);
 	strcpy(entitlement->plan, account->plan);
 	entitlement->suspended = account->suspended;
 	entitlement->bypass = account->bypass;
 	entitlement->count = 0;
 
-	if (account->plan[0] != '\0')
-		offer = quota_plan_offer(quota_plan_get(account->plan), feature);
-	for (int i = 0; offer != NULL && i < offer->count; i++)
-		window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
-	if (account->noverrides > 0)
-		override_windows(account, offer, entitlement);
-
+	add_windows(account, feature, entitlement);
+	if (account->pool != NULL)
+		add_pool(account->pool, feature, entitlement);
 	entitlement->in_plan = entitlement->count > 0;
 	if (!entitlement->in_plan)
 		window_of(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
 	for (int i = 0; i < entitlement->count; i++)
-		entitlement->windows[i].window =
-			quota_period_window(entitlement->windows[i].period, at, account->tz,
-								account->has_anchor ? &account->cycle_anchor : NULL);
+	{
+		QuotaWindowLimit *window = &entitlement->windows[i];
+		const QuotaAccount *owner = window->pooled ? account->pool : account;
+
+		window->window = quota_period_window(window->period, at, owner->tz, owner->has_anchor ? &owner->cycle_anchor : NULL);
+	}
 }
 
-/* The static value (jsonb) that the account's plan has for a feature; false: none. */
+/* The static value (jsonb) that the account's plan, or else its pool's, has for a feature; false: none. */
 bool
 quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
 {
-	const QuotaOffer *offer = NULL;
+	const QuotaOffer *offer = offer_of(account, feature);
 
-	if (account->plan[0] != '\0')
-		offer = quota_plan_offer(quota_plan_get(account->plan), feature);
 	if (offer == NULL || !offer->has_value)
-		return false;
+		return account->pool != NULL && quota_account_value(account->pool, feature, value);
 	*value = offer->value;
 	return true;
 }
@@ -156,20 +156,49 @@ quota_check_account(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
+/* Load what an account's own row says. */
+static void
+load_one(QuotaStore *store, Datum account, QuotaAccount *loaded, QuotaAccountRow *row)
+{
+	const char *plan = NULL;
+
+	memset(loaded, 0, sizeof(QuotaAccount));
+	loaded->account = account;
+	loaded->now = quota_guc_now();
+	if (quota_store_account(store, account, row))
+	{
+		plan = own_plan(row, loaded->now);
+		loaded->suspended = row->status == QUOTA_SUSPENDED;
+		loaded->bypass = row->bypass;
+		loaded->has_anchor = row->has_anchor;
+		loaded->cycle_anchor = row->cycle_anchor;
+		loaded->tz = row->timezone == NULL ? quota_guc_timezone() : quota_account_timezone(row->timezone);
+	}
+	else
+	{
+		row->pool = NULL;
+		loaded->tz = quota_guc_timezone();
+	}
+	loaded->own_plan = plan != NULL;
+	if (plan == NULL)
+		plan = quota_plan_default();
+	if (plan != NULL)
+		strlcpy(loaded->plan, plan, sizeof(loaded->plan));
+	if (quota_plan_overrides_exist())
+		load_overrides(store, loaded);
+}
+
 /*
- * A trial or plan past its end falls back to next_plan, else to the default
- * plan; a canceled account has the default plan. NULL: there is none.
+ * The plan that a row amounts to: a trial or plan past its end falls back to
+ * next_plan; a canceled account has none. NULL: the pool's, or the default plan.
  */
 static const char *
-plan_in_effect(const QuotaAccountRow *row, TimestampTz now)
+own_plan(const QuotaAccountRow *row, TimestampTz now)
 {
 	bool trial_over = row->status == QUOTA_TRIALING && now >= row->trial_ends_at;
+	const char *plan = trial_over || now >= row->plan_ends_at ? row->next_plan : row->plan;
 
-	if (row->status == QUOTA_CANCELED)
-		return quota_plan_default();
-	if (trial_over || now >= row->plan_ends_at)
-		return row->next_plan[0] != '\0' ? row->next_plan : quota_plan_default();
-	return row->plan[0] != '\0' ? row->plan : quota_plan_default();
+	return row->status == QUOTA_CANCELED || plan[0] == '\0' ? NULL : plan;
 }
 
 static void
@@ -184,6 +213,40 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 			rows[in_force++] = rows[i];
 	account->noverrides = in_force;
 	account->overrides = rows;
+}
+
+/* What the account's plan says of a feature; NULL: nothing. */
+static const QuotaOffer *
+offer_of(const QuotaAccount *account, const char *feature)
+{
+	return account->plan[0] == '\0' ? NULL : quota_plan_offer(quota_plan_get(account->plan), feature);
+}
+
+/* The windows of an account's plan, unless that is its pool's, and of its overrides. */
+static void
+add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement)
+{
+	const QuotaOffer *offer = offer_of(account, feature);
+
+	if (account->pool == NULL || account->own_plan)
+		for (int i = 0; offer != NULL && i < offer->count; i++)
+			window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
+	if (account->noverrides > 0)
+		override_windows(account, offer, entitlement);
+}
+
+/* The windows of a pool, before those of its member. */
+static void
+add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement)
+{
+	QuotaEntitlement whole = {.feature = entitlement->feature};
+
+	add_windows(pool, feature, &whole);
+	for (int i = 0; i < whole.count; i++)
+		whole.windows[i].pooled = true;
+	memmove(&entitlement->windows[whole.count], entitlement->windows, entitlement->count * sizeof(QuotaWindowLimit));
+	memcpy(entitlement->windows, whole.windows, whole.count * sizeof(QuotaWindowLimit));
+	entitlement->count += whole.count;
 }
 
 /*

@@ -11,7 +11,9 @@ typedef struct QuotaAccount
 {
 	Datum account; /* text, the caller's */
 	TimestampTz now;
+	struct QuotaAccount *pool;     /* whose counters it draws on as well; NULL: none */
 	char plan[QUOTA_MAX_PLAN + 1]; /* the plan in effect; empty: none at all */
+	bool own_plan;                 /* it is not the pool's */
 	bool suspended;
 	bool bypass;
 	bool has_anchor;
@@ -21,10 +23,14 @@ typedef struct QuotaAccount
 	QuotaLimitRow *overrides; /* those in force */
 } QuotaAccount;
 
+/* those of the pool and its own */
+#define QUOTA_MAX_WINDOWS (2 * QUOTA_PERIODS)
+
 /* One window of a feature: when, and how much of it. */
 typedef struct QuotaWindowLimit
 {
 	QuotaPeriod period;
+	bool pooled; /* the counter is the pool's */
 	QuotaWindow window;
 	QuotaLimit limit;
 } QuotaWindowLimit;
@@ -38,9 +44,10 @@ typedef struct QuotaEntitlement
 	bool bypass;
 	bool in_plan; /* otherwise the one window is lifetime, unlimited, for what is counted nevertheless */
 	int count;
-	QuotaWindowLimit windows[QUOTA_PERIODS];
+	QuotaWindowLimit windows[QUOTA_MAX_WINDOWS]; /* the pool's first, each part in the order of period */
 } QuotaEntitlement;
 
+extern Datum quota_account_pool(QuotaStore *store, Datum account);
 extern void quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded);
 extern void quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement);
 extern bool quota_account_value(const QuotaAccount *account, const char *feature, Datum *value);

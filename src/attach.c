@@ -119,6 +119,14 @@ same_bytes(AccountBytes a, AccountBytes b)
 #define SH_DECLARE
 #include "lib/simplehash.h"
 
+/* What a statement takes for one account. */
+typedef struct Sum
+{
+	Datum account; /* text */
+	Datum pool;    /* text; 0: none */
+	int64 n;
+} Sum;
+
 /* A statement whose rows are judged one by one. */
 typedef struct Frame
 {
@@ -163,7 +171,8 @@ static int64 pending_units(const Frame *frame, const AccountEntry *entry);
 static void lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDecision *decision);
 static AccountBytes bytes_of_text(Datum account);
 static HeapTuple mark_row(const Attachment *attachment, HeapTuple tuple, const char *message);
-static int compare_accounts(const void *a, const void *b);
+static int compare_sums(const void *a, const void *b);
+static int compare_texts(Datum a, Datum b);
 
 void
 quota_attach_init(void)
@@ -554,15 +563,10 @@ account_text(const Attachment *attachment, AccountBytes bytes)
 	}
 }
 
-/* Charge every account its sum, in the order of accounts, or raise. */
+/* Charge every account its sum, in the order of charges, or raise. */
 static void
 charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 {
-	typedef struct
-	{
-		Datum account;
-		int64 n;
-	} Sum;
 	Sum *sums = MemoryContextAllocHuge(CurrentMemoryContext, Max(accounts->members, 1) * sizeof(Sum));
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old;
@@ -571,21 +575,27 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	AccountEntry *entry;
 	uint64 count = 0;
 
-	accounts_start_iterate(accounts, &iterator);
-	while ((entry = accounts_iterate(accounts, &iterator)) != NULL)
-		sums[count++] = (Sum){account_text(attachment, entry->bytes), entry->n};
-	qsort(sums, count, sizeof(Sum), compare_accounts);
-
-	if (count == 0)
+	if (accounts->members == 0)
 		return;
 	store = quota_store_begin_write();
+	accounts_start_iterate(accounts, &iterator);
+	while ((entry = accounts_iterate(accounts, &iterator)) != NULL)
+	{
+		Datum account = account_text(attachment, entry->bytes);
+
+		sums[count++] = (Sum){account, quota_account_pool(store, account), entry->n};
+	}
+	qsort(sums, count, sizeof(Sum), compare_sums);
+
 	old = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < count; i++)
 	{
 		QuotaCharge charge;
 
-		/* the one before may have waited for long; but it has written nothing that this one reads */
-		if (i > 0)
+		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
+		if (i > 0 && quota_plan_pools_exist())
+			quota_store_refresh(store);
+		else if (i > 0)
 			quota_store_look_anew(store);
 		quota_consume_ask(&charge, attachment->feature, sums[i].n);
 		quota_consume_charge(store, sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
@@ -778,12 +788,25 @@ mark_row(const Attachment *attachment, HeapTuple tuple, const char *message)
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
 }
 
-/* in the order of text COLLATE "C", as charges are locked */
+/* A pool comes before its members, and they before what is after the pool: the order in which counters are locked. */
 static int
-compare_accounts(const void *a, const void *b)
+compare_sums(const void *a, const void *b)
 {
-	text *left = DatumGetTextPP(*(const Datum *) a);
-	text *right = DatumGetTextPP(*(const Datum *) b);
+	const Sum *left = a;
+	const Sum *right = b;
+	int order = compare_texts(left->pool != 0 ? left->pool : left->account, right->pool != 0 ? right->pool : right->account);
+
+	if (order == 0)
+		order = (left->pool != 0) - (right->pool != 0);
+	return order != 0 ? order : compare_texts(left->account, right->account);
+}
+
+/* as text COLLATE "C" */
+static int
+compare_texts(Datum a, Datum b)
+{
+	text *left = DatumGetTextPP(a);
+	text *right = DatumGetTextPP(b);
 	Size left_length = VARSIZE_ANY_EXHDR(left);
 	Size right_length = VARSIZE_ANY_EXHDR(right);
 	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));

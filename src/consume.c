@@ -8,8 +8,9 @@
  * is passed, and a denial writes and locks nothing; unless its charge lost to
  * others on the way, when a counter may stay locked, or stay behind at 0.
  *
- * Locks: rows of quota.usage in the order (account, feature, period), until the
- * end of the transaction. Memory: the caller's context.
+ * Locks: rows of quota.usage, those of a pool before those of its member, each in
+ * the order (feature, period), until the end of the transaction. Memory: the
+ * caller's context.
  */
 #include "postgres.h"
 
@@ -32,8 +33,9 @@ static uint64 writes = 0;
 static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
+static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
-static void take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows);
+static void take_back(QuotaStore *store, QuotaCharge *charges, int count);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
 static int compare_charges(const void *a, const void *b);
@@ -131,7 +133,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 				 errmsg("feature \"%s\" does not exist", feature)));
 	strcpy(charge->feature, feature);
 	charge->n = n;
-	for (int i = 0; i < QUOTA_PERIODS; i++)
+	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
 
@@ -200,7 +202,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 	{
 		QuotaCounterKey *key = &charge->counters[i].key;
 
-		key->account = account->account;
+		key->account = charge->entitlement.windows[i].pooled ? account->pool->account : account->account;
 		key->feature = charge->feature;
 		key->period = charge->entitlement.windows[i].period;
 		key->period_start = charge->entitlement.windows[i].window.start;
@@ -274,15 +276,27 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 {
 	quota_consume_wrote();
 	for (int i = 0; i < count; i++)
+		memset(charges[i].changed, false, sizeof(charges[i].changed));
+	/* all of a pool's before all of its member's */
+	if (write_windows(store, charges, count, true) && write_windows(store, charges, count, false))
+		return true;
+	take_back(store, charges, count);
+	return false;
+}
+
+static bool
+write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
+{
+	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
 		{
 			QuotaCharge *charge = &charges[i];
 
+			if (charge->entitlement.windows[j].pooled != pooled)
+				continue;
 			if (!quota_counter_add(store, &charge->counters[j], &charge->changes[j]))
-			{
-				take_back(store, charges, i, j);
 				return false;
-			}
+			charge->changed[j] = true;
 		}
 	return true;
 }
@@ -299,19 +313,21 @@ change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 	return change;
 }
 
-/* Undo what was done to all windows of `count` charges, and to `windows` of the next. They stay locked. */
+/* Undo what was done. The counters stay locked. */
 static void
-take_back(QuotaStore *store, QuotaCharge *charges, int count, int windows)
+take_back(QuotaStore *store, QuotaCharge *charges, int count)
 {
 	quota_store_refresh(store);
-	for (int i = 0; i <= count; i++)
-		for (int j = 0; j < (i < count ? charges[i].entitlement.count : windows); j++)
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
 		{
 			QuotaCounter *counter = &charges[i].counters[j];
 			const QuotaCounterChange *change = &charges[i].changes[j];
 			QuotaCounterChange back = {
 				.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
 
+			if (!charges[i].changed[j])
+				continue;
 			counter->alerted = change->alerted;
 			if (!quota_counter_add(store, counter, &back))
 				elog(ERROR, "counter changed under its lock");

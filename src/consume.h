@@ -18,8 +18,9 @@ typedef struct QuotaCharge
 	char feature[QUOTA_MAX_FEATURE + 1];
 	int64 n;
 	QuotaEntitlement entitlement;
-	QuotaCounter counters[QUOTA_PERIODS];      /* one a window of the entitlement */
-	QuotaCounterChange changes[QUOTA_PERIODS]; /* what is to be done to each */
+	QuotaCounter counters[QUOTA_MAX_WINDOWS];      /* one a window of the entitlement */
+	QuotaCounterChange changes[QUOTA_MAX_WINDOWS]; /* what is to be done to each */
+	bool changed[QUOTA_MAX_WINDOWS];               /* what has been done */
 	QuotaDecision decision;
 } QuotaCharge;
 

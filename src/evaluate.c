@@ -14,12 +14,13 @@
 
 #include "argument.h"
 
+static List *limited_features(const QuotaAccount *account, List *names);
 static void evaluate_feature(QuotaStore *store, const QuotaAccount *account, const char *feature, Tuplestorestate *result);
 static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
 static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
 static bool is_true(Datum jsonb);
 static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
-static int compare_names(const void *a, const void *b);
+static int compare_names(const ListCell *a, const ListCell *b);
 
 /* quota_evaluate(account, feature, n): the verdict for n more units */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
@@ -44,24 +45,23 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	QuotaStore *store;
 	QuotaAccount loaded;
-	const QuotaPlan *plan;
-	const char **names;
-	int count = 0;
+	List *names;
+	const char *last = NULL;
+	ListCell *cell;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	store = quota_store_begin_read();
 	quota_account_load(store, account, &loaded);
-	plan = loaded.plan[0] == '\0' ? NULL : quota_plan_get(loaded.plan);
-	names = palloc((loaded.noverrides + (plan == NULL ? 0 : plan->count) + 1) * sizeof(char *));
-	for (int i = 0; plan != NULL && i < plan->count; i++)
-		if (plan->offers[i].count > 0)
-			names[count++] = plan->offers[i].feature;
-	for (int i = 0; i < loaded.noverrides; i++)
-		names[count++] = loaded.overrides[i].feature;
-	qsort(names, count, sizeof(char *), compare_names);
-	for (int i = 0; i < count; i++)
-		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
-			evaluate_feature(store, &loaded, names[i], rsinfo->setResult);
+	names = limited_features(&loaded, NIL);
+	if (loaded.pool != NULL)
+		names = limited_features(loaded.pool, names);
+	list_sort(names, compare_names);
+	foreach (cell, names)
+	{
+		if (last == NULL || strcmp(lfirst(cell), last) != 0)
+			evaluate_feature(store, &loaded, lfirst(cell), rsinfo->setResult);
+		last = lfirst(cell);
+	}
 	quota_store_end(store);
 	return (Datum) 0;
 }
@@ -115,6 +115,20 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 			quota_decision_raise(&decision);
 	}
 	PG_RETURN_VOID();
+}
+
+/* The features of which an account has limits, some more than once, appended to a list. */
+static List *
+limited_features(const QuotaAccount *account, List *names)
+{
+	const QuotaPlan *plan = account->plan[0] == '\0' ? NULL : quota_plan_get(account->plan);
+
+	for (int i = 0; plan != NULL && i < plan->count; i++)
+		if (plan->offers[i].count > 0)
+			names = lappend(names, plan->offers[i].feature);
+	for (int i = 0; i < account->noverrides; i++)
+		names = lappend(names, account->overrides[i].feature);
+	return names;
 }
 
 /* The rows of one feature, each window judged on its own. */
@@ -204,7 +218,7 @@ limits_as_jsonb(const QuotaEntitlement *entitlement)
 }
 
 static int
-compare_names(const void *a, const void *b)
+compare_names(const ListCell *a, const ListCell *b)
 {
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
+	return strcmp(lfirst(a), lfirst(b));
 }

@@ -26,6 +26,8 @@ static bool default_exists;
 static char default_plan[QUOTA_MAX_PLAN + 1];
 static uint64 overrides_version = 0;
 static bool overrides_exist;
+static uint64 pools_version = 0;
+static bool pools_exist;
 
 static void load_plan(QuotaPlan *plan);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
@@ -140,6 +142,21 @@ quota_plan_overrides_exist(void)
 		overrides_version = version;
 	}
 	return overrides_exist;
+}
+
+/* Whether any account at all draws on another one's counters. */
+bool
+quota_plan_pools_exist(void)
+{
+	uint64 version = quota_store_pool_version();
+
+	if (pools_version != version)
+	{
+		pools_version = 0;
+		pools_exist = quota_store_has_pools();
+		pools_version = version;
+	}
+	return pools_exist;
 }
 
 static void

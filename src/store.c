@@ -10,8 +10,8 @@
  * with the query's snapshot when only looking.
  *
  * Locks. A charge is an update of a row of quota.usage and holds its row lock
- * until the end of the transaction; nothing else is locked. Callers charge rows
- * in the order (account, feature, period).
+ * until the end of the transaction; nothing else is locked. The order is the
+ * callers': src/consume.c.
  *
  * Memory. Everything is allocated in the caller's context. OIDs are kept for
  * the life of the backend in static variables and dropped by the relcache
@@ -75,6 +75,7 @@ enum
 	ACCOUNTS_NEXT_PLAN = 8,
 	ACCOUNTS_CYCLE_ANCHOR = 9,
 	ACCOUNTS_TIMEZONE = 10,
+	ACCOUNTS_POOL = 12,
 	ACCOUNTS_BYPASS = 13,
 
 	LIMIT_OVERRIDES_ACCOUNT = 1,
@@ -110,10 +111,12 @@ static bool oids_valid = false;
 static uint64 invalidations = 0;
 static uint64 catalog_version = 1;
 static uint64 override_version = 1;
+static uint64 pool_version = 1;
 
 static void relation_changed(Datum arg, Oid relid);
 static void resolve(QuotaOids *found);
 static Relation open_table(Table table, LOCKMODE lock);
+static bool has_row(Table table, Oid index);
 static void open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock);
 static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
 static void make_visible(QuotaStore *store);
@@ -134,8 +137,8 @@ quota_store_init(void)
 }
 
 /*
- * Numbers that change when somebody's change of the catalogue, or of the
- * overrides, has committed. What was read under one number holds until the
+ * Numbers that change when somebody's change of the catalogue, of the overrides,
+ * or of who is in a pool, has committed. What was read under one number holds until the
  * number is another.
  */
 uint64
@@ -150,8 +153,15 @@ quota_store_override_version(void)
 	return override_version;
 }
 
+uint64
+quota_store_pool_version(void)
+{
+	return pool_version;
+}
+
 /*
- * AFTER row and TRUNCATE trigger of the catalogue tables.
+ * AFTER row and TRUNCATE trigger of the catalogue tables, and of accounts that
+ * come into a pool.
  *
  * Data changes do not reach relcache callbacks by themselves.
  */
@@ -298,17 +308,17 @@ quota_store_plan_values(const char *plan, int *count)
 	return rows;
 }
 
-/* Whether any account has an override: where none has, nobody need look. */
+/* Whether any account has an override, or a pool: where none has, nobody need look. */
 bool
 quota_store_has_overrides(void)
 {
-	Relation rel = open_table(LIMIT_OVERRIDES, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	bool found = HeapTupleIsValid(systable_getnext(scan));
+	return has_row(LIMIT_OVERRIDES, InvalidOid);
+}
 
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return found;
+bool
+quota_store_has_pools(void)
+{
+	return has_row(ACCOUNTS, quota_store_oids()->pool_members);
 }
 
 /*
@@ -398,6 +408,7 @@ quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 	row->has_anchor = !nulls[ACCOUNTS_CYCLE_ANCHOR - 1];
 	row->cycle_anchor = row->has_anchor ? DatumGetTimestampTz(values[ACCOUNTS_CYCLE_ANCHOR - 1]) : 0;
 	row->timezone = nulls[ACCOUNTS_TIMEZONE - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_TIMEZONE - 1]);
+	row->pool = nulls[ACCOUNTS_POOL - 1] ? NULL : TextDatumGetCString(values[ACCOUNTS_POOL - 1]);
 	quota_probe_done(&store->accounts);
 	return true;
 }
@@ -506,6 +517,19 @@ open_table(Table table, LOCKMODE lock)
 	return table_open(quota_store_oids()->tables[table], lock);
 }
 
+/* Whether a table has a row; or an index an entry, where one is named. */
+static bool
+has_row(Table table, Oid index)
+{
+	Relation rel = open_table(table, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 0, NULL);
+	bool found = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
+}
+
 static void
 open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 {
@@ -612,6 +636,8 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 	oids_valid = false;
 	if (relid == InvalidOid || relid == oids.tables[LIMIT_OVERRIDES])
 		override_version++;
+	if (relid == InvalidOid || relid == oids.tables[ACCOUNTS])
+		pool_version++;
 	if (relid != oids.tables[LIMIT_OVERRIDES] && relid != oids.tables[USAGE] && relid != oids.tables[ACCOUNTS])
 		catalog_version++;
 }
@@ -630,6 +656,7 @@ quota_store_oids(void)
 			/* a new extension of the same name, or the first look */
 			catalog_version++;
 			override_version++;
+			pool_version++;
 			oids = found;
 		}
 		/* if anything changed while looking, look again */
@@ -661,6 +688,12 @@ resolve(QuotaOids *found)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("table quota.%s is not as the extension made it", table_names[i])));
 	}
+
+	found->pool_members = get_relname_relid("accounts_pool", tables);
+	if (!OidIsValid(found->pool_members))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index quota.accounts_pool does not exist")));
 
 	/* the schema of the API is wherever the type of usage.period is */
 	period_type = get_atttype(found->tables[USAGE], USAGE_PERIOD);

@@ -45,6 +45,7 @@ typedef struct QuotaAccountRow
 	TimestampTz plan_ends_at;  /* infinity: none */
 	TimestampTz cycle_anchor;
 	char *timezone; /* NULL: none */
+	char *pool;     /* NULL: none */
 } QuotaAccountRow;
 
 typedef struct QuotaFeatureRow
@@ -81,12 +82,14 @@ typedef struct QuotaStore QuotaStore;
 extern void quota_store_init(void);
 extern uint64 quota_store_catalog_version(void);
 extern uint64 quota_store_override_version(void);
+extern uint64 quota_store_pool_version(void);
 
 extern bool quota_store_default_plan(char *plan);
 extern bool quota_store_feature(const char *feature, QuotaFeatureRow *row);
 extern QuotaLimitRow *quota_store_plan_limits(const char *plan, int *count);
 extern QuotaValueRow *quota_store_plan_values(const char *plan, int *count);
 extern bool quota_store_has_overrides(void);
+extern bool quota_store_has_pools(void);
 
 extern QuotaStore *quota_store_begin_read(void);
 extern QuotaStore *quota_store_begin_write(void);

@@ -40,6 +40,7 @@ enum
 typedef struct QuotaOids
 {
 	Oid tables[TABLES];
+	Oid pool_members; /* the index of accounts by pool */
 	Oid periods[QUOTA_PERIODS];
 	Oid verdicts[QUOTA_VERDICTS];
 	Oid decision_type;

@@ -46,25 +46,34 @@ CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts)
 	RETURN a.status = 'trialing' AND quota.now() >= a.trial_ends_at OR quota.now() >= a.plan_ends_at;
 COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts) IS 'whether the trial or the plan of an account is over; NULL: no';
 
-CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts)
+CREATE OR REPLACE FUNCTION quota.own_plan(a quota.accounts)
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN COALESCE(
-		CASE
-			WHEN a.status = 'canceled' THEN NULL
-			WHEN quota.plan_has_ended(a) THEN a.next_plan
-			ELSE a.plan
-		END,
-		quota.default_plan());
-COMMENT ON FUNCTION quota.plan_in_effect(quota.accounts) IS 'the plan that a row of quota.accounts amounts to now; NULL: none';
+	RETURN CASE
+		WHEN a.status = 'canceled' THEN NULL
+		WHEN quota.plan_has_ended(a) THEN a.next_plan
+		ELSE a.plan
+	END;
+COMMENT ON FUNCTION quota.own_plan(quota.accounts) IS
+	'the plan that a row of quota.accounts amounts to now; NULL: that of its pool, or the default plan';
+
+CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts, pool quota.accounts)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN COALESCE(quota.own_plan(a), quota.own_plan(pool), quota.default_plan());
+COMMENT ON FUNCTION quota.plan_in_effect(quota.accounts, quota.accounts) IS
+	'the plan of an account, given the rows of it and of its pool; NULL: none';
 
 CREATE OR REPLACE VIEW quota.account_plans WITH (security_invoker = true) AS
 	SELECT a.account, a.name, a.account_type, a.status, a.sponsor,
-		quota.plan_in_effect(a) COLLATE "C" AS plan,
-		a.status = 'trialing' AND (quota.now() >= a.trial_ends_at) IS NOT TRUE AS on_trial
-	FROM quota.accounts a;
+		quota.plan_in_effect(a, p) COLLATE "C" AS plan,
+		a.status = 'trialing' AND (quota.now() >= a.trial_ends_at) IS NOT TRUE AS on_trial,
+		a.pool IS NOT NULL AND quota.own_plan(a) IS NULL AS pooled
+	FROM quota.accounts a
+		LEFT JOIN quota.accounts p ON p.account = a.pool;
 COMMENT ON VIEW quota.account_plans IS 'the plan in effect of each account that has a row';
 COMMENT ON COLUMN quota.account_plans.plan IS 'NULL: none';
+COMMENT ON COLUMN quota.account_plans.pooled IS 'the plan is that of its pool, which pays for it';
 COMMENT ON COLUMN quota.account_plans.on_trial IS 'status is trialing, and the trial has not ended';
 
 /*
@@ -94,14 +103,17 @@ CREATE OR REPLACE VIEW quota.current_usage WITH (security_invoker = true) AS
 		CASE WHEN l.on_limit = 'charge' THEN l.overage_price END AS overage_price,
 		COALESCE(c.used >= w.usage_limit * COALESCE(l.warn_ratio, 0.8), false) AS warned
 	FROM (
-			SELECT u.*, a.name, quota.plan_in_effect(a) COLLATE "C" AS plan
+			SELECT u.*, a.name, quota.plan_in_effect(a, p) COLLATE "C" AS plan, a.pool IS NOT NULL AND quota.own_plan(a) IS NULL AS pooled
 			FROM quota.counters u
 				LEFT JOIN quota.accounts a ON a.account = u.account
+				LEFT JOIN quota.accounts p ON p.account = a.pool
 			WHERE u.period_start = quota.window_start(u.period, quota.now(), a.timezone, a.cycle_anchor)) c
 		LEFT JOIN quota.plan_limits l ON l.plan = c.plan AND l.feature = c.feature AND l.period = c.period
 		LEFT JOIN quota.limit_overrides o ON o.account = c.account AND o.feature = c.feature AND o.period = c.period
 			AND (quota.now() >= o.expires_at) IS NOT TRUE
-		CROSS JOIN LATERAL (SELECT CASE WHEN o.account IS NULL THEN l.usage_limit ELSE o.usage_limit END AS usage_limit) w;
+		/* the plan of a pool limits the pool's counters, not those of its members */
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN o.account IS NOT NULL THEN o.usage_limit WHEN NOT c.pooled THEN l.usage_limit END AS usage_limit) w;
 COMMENT ON VIEW quota.current_usage IS 'the use of each counter in its current window, and the limit in force';
 COMMENT ON COLUMN quota.current_usage.usage_limit IS 'NULL: unlimited, or not in the plan';
 COMMENT ON COLUMN quota.current_usage.overage IS 'units past the limit; 0: unlimited';

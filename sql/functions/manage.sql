@@ -254,7 +254,9 @@ BEGIN
 	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = quota_preview.account;
 	RETURN QUERY
 		WITH plans (planned, plan) AS (
-			VALUES (false, quota.plan_in_effect(present)), (true, quota_preview.plan)
+			VALUES
+				(false, CASE WHEN present.pool IS NULL THEN quota.plan_in_effect(present, NULL) ELSE quota.own_plan(present) END),
+				(true, quota_preview.plan)
 		), overrides AS (
 			SELECT o.feature, o.period, o.usage_limit
 			FROM quota.limit_overrides o
@@ -276,14 +278,14 @@ BEGIN
 			WHERE f.kind IN ('counter', 'gauge')
 			GROUP BY l.feature, l.period
 		), figures AS (
-			/* a plan that says nothing of a feature allows none of it */
+			/* a plan that says nothing of a feature allows none of it; a member of a pool is not limited then */
 			SELECT w.feature, w.period,
 				COALESCE((
 					SELECT c.used
 					FROM quota.counters c
 					WHERE c.account = quota_preview.account AND c.feature = w.feature
 						AND c.period = w.period AND c.period_start = w.period_start), 0) AS used,
-				CASE WHEN sum(w.now) OVER same_feature = 0 THEN 0 ELSE w.limit_now END AS limit_now,
+				CASE WHEN sum(w.now) OVER same_feature = 0 AND present.pool IS NULL THEN 0 ELSE w.limit_now END AS limit_now,
 				CASE WHEN sum(w.planned) OVER same_feature = 0 THEN 0 ELSE w.limit_then END AS limit_then
 			FROM windows w
 			WINDOW same_feature AS (PARTITION BY w.feature)
@@ -424,6 +426,32 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_set_pool(account text, pool text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_set_pool'
+AS $$
+BEGIN
+	PERFORM quota.account_key(account);
+	IF pool IS NOT NULL THEN
+		PERFORM quota.check_argument('pool', octet_length(pool) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+		PERFORM quota.check_argument('pool', pool <> account, 'be another account');
+		IF EXISTS (SELECT FROM quota.accounts a WHERE a.account = quota_set_pool.pool AND a.pool IS NOT NULL) THEN
+			RAISE object_not_in_prerequisite_state USING
+				MESSAGE = format('account "%s" is in a pool itself', pool);
+		ELSIF EXISTS (SELECT FROM quota.accounts a WHERE a.pool = quota_set_pool.account) THEN
+			RAISE object_not_in_prerequisite_state USING
+				MESSAGE = format('account "%s" is a pool itself', account);
+		END IF;
+	END IF;
+	INSERT INTO quota.accounts AS a (account, pool)
+	VALUES (account, pool)
+	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE SET pool = excluded.pool;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_set_pool(text, text) IS
+	'let an account draw on the counters of another, within limits of its own; NULL: no longer';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
 	RETURNS void

@@ -27,14 +27,14 @@ BEGIN
 		ORDER BY p.oid
 	LOOP
 		FOR key IN
-			SELECT '\m(account|sponsor) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix
+			SELECT '\m(account|sponsor|pool) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix
 			FROM (VALUES ('_uuid', 'uuid'), ('_id', 'bigint')) v (suffix, type)
 		LOOP
 			/* RETURN can be inlined */
 			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql %s '
 				|| CASE WHEN f.returns_set THEN 'BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END' ELSE 'RETURN %1$s(%5$s)' END,
 				f.name, regexp_replace(f.declared, key.pattern, key.replacement, 'g'), f.result, f.options,
-				(SELECT string_agg(CASE WHEN a IN ('account', 'sponsor') THEN a || key.suffix || '::text' ELSE quote_ident(a) END, ', ')
+				(SELECT string_agg(CASE WHEN a IN ('account', 'sponsor', 'pool') THEN a || key.suffix || '::text' ELSE quote_ident(a) END, ', ')
 				FROM unnest(f.arguments) a));
 			EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L',
 				f.name, regexp_replace(f.identity, key.pattern, key.replacement, 'g'), f.comment);

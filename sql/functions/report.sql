@@ -35,7 +35,7 @@ AS $$
 BEGIN
 	RETURN (
 		SELECT jsonb_build_object(
-			'plan', quota.plan_in_effect(a),
+			'plan', quota.plan_in_effect(a, p),
 			'month_key', to_char(quota.now() AT TIME ZONE COALESCE(a.timezone, quota.timezone()), 'YYYY-MM'),
 			'features', (
 				SELECT COALESCE(jsonb_object_agg(e.feature, jsonb_build_object(
@@ -48,7 +48,8 @@ BEGIN
 					FROM @extschema@.quota_evaluate(quota_usage.account) w
 					ORDER BY w.feature, w.remaining, w.period_end DESC) e))
 		FROM (VALUES (quota_usage.account)) k (account)
-			LEFT JOIN quota.accounts a ON a.account = k.account);
+			LEFT JOIN quota.accounts a ON a.account = k.account
+			LEFT JOIN quota.accounts p ON p.account = a.pool);
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_usage(text) IS
 	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
@@ -97,7 +98,8 @@ BEGIN
 				'overage_count', main.overage))
 		FROM (VALUES (quota_status.account)) v (account)
 			LEFT JOIN quota.accounts a ON a.account = v.account
-			CROSS JOIN LATERAL (VALUES (v.account, quota.plan_in_effect(a))) k (account, plan)
+			LEFT JOIN quota.accounts q ON q.account = a.pool
+			CROSS JOIN LATERAL (VALUES (v.account, quota.plan_in_effect(a, q))) k (account, plan)
 			LEFT JOIN quota.plans p ON p.plan = k.plan
 			LEFT JOIN quota.plan_limits l ON l.plan = k.plan AND l.feature = main.feature AND l.period = main.period
 			LEFT JOIN quota.limit_overrides o ON o.account = k.account AND o.feature = main.feature AND o.period = main.period
@@ -266,7 +268,7 @@ BEGIN ATOMIC
 	FROM quota.plans p
 		LEFT JOIN (
 			SELECT a.plan, count(*) AS accounts, count(*) FILTER (WHERE a.on_trial) AS trialing,
-				count(*) FILTER (WHERE NOT a.on_trial AND a.status NOT IN ('suspended', 'canceled')) AS paying
+				count(*) FILTER (WHERE NOT a.on_trial AND NOT a.pooled AND a.status NOT IN ('suspended', 'canceled')) AS paying
 			FROM quota.account_plans a
 			GROUP BY a.plan) a ON a.plan = p.plan
 		LEFT JOIN (

@@ -16,7 +16,8 @@ CREATE TABLE quota.accounts (
 	timezone text,
 	sponsor text COLLATE "C"
 		CHECK (sponsor <> '' AND sponsor <> account AND octet_length(sponsor) <= 255),
-	pool text COLLATE "C" CHECK (pool IS NULL),
+	pool text COLLATE "C"
+		CHECK (pool <> '' AND pool <> account AND octet_length(pool) <= 255),
 	bypass boolean NOT NULL DEFAULT false,
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
 	created_at timestamptz NOT NULL DEFAULT now(),
@@ -24,6 +25,7 @@ CREATE TABLE quota.accounts (
 ) USING heap;
 CREATE INDEX accounts_plan ON quota.accounts (plan);
 CREATE INDEX accounts_sponsor ON quota.accounts (sponsor) WHERE sponsor IS NOT NULL;
+CREATE INDEX accounts_pool ON quota.accounts (pool) WHERE pool IS NOT NULL;
 COMMENT ON TABLE quota.accounts IS 'who uses it; an account without a row has the default plan';
 COMMENT ON COLUMN quota.accounts.account IS 'the application''s own key as text';
 COMMENT ON COLUMN quota.accounts.plan IS 'NULL: the default plan';
@@ -33,7 +35,8 @@ COMMENT ON COLUMN quota.accounts.next_plan IS 'the plan after trial_ends_at or p
 COMMENT ON COLUMN quota.accounts.cycle_anchor IS 'where the windows of period cycle begin; NULL: with the calendar month';
 COMMENT ON COLUMN quota.accounts.timezone IS 'of the calendar windows; NULL: setting quota.timezone';
 COMMENT ON COLUMN quota.accounts.sponsor IS 'the account that pays for this one; it needs no row either';
-COMMENT ON COLUMN quota.accounts.pool IS 'reserved: the account whose counters this one draws on';
+COMMENT ON COLUMN quota.accounts.pool IS
+	'the account whose counters this one draws on, within limits of its own; it needs no row either, and its own pool does not count';
 COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
 SELECT pg_extension_config_dump('quota.accounts', '');
 

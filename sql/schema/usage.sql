@@ -72,3 +72,7 @@ CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.limit_overrides
 	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
 ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_emptied;
+
+CREATE TRIGGER pool_changed AFTER INSERT OR UPDATE OF pool ON quota.accounts
+	FOR EACH ROW WHEN (NEW.pool IS NOT NULL) EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER pool_changed;

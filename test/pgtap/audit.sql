@@ -71,6 +71,7 @@ FROM (VALUES
 	('quota_start_trial', '(''acme'', ''pro'', ''1 day'')', 'accounts'), ('quota_cancel', '(''acme'')', 'accounts'), ('quota_cancel', '(''acme'', true)', 'accounts'),
 	('quota_suspend', '(''acme'')', 'accounts'), ('quota_suspend', '(''acme'', ''fraud'')', 'accounts'), ('quota_activate', '(''acme'')', 'accounts'),
 	('quota_activate', '(''acme'')', 'accounts'), ('quota_sponsor', '(''s'', ''acme'', ''pro'')', 'accounts'), ('quota_unsponsor', '(''acme'')', 'accounts'),
+	('quota_set_pool', '(''acme'', ''team'')', 'accounts'), ('quota_set_pool', '(''acme'', NULL)', 'accounts'),
 	('quota_add_user', '(''acme'', ''ann'')', 'account_users'), ('quota_add_user', '(''acme'', ''ann'', ''OWNER'')', 'account_users'), ('quota_remove_user', '(''acme'', ''ann'')', 'account_users'),
 	('quota_set_override', '(''acme'', ''report'', ''month'', 100, reason => ''fair'')', 'limit_overrides'), ('quota_set_override', '(''acme'', ''report'', ''month'', 9)', 'limit_overrides'),
 	('quota_clear_override', '(''acme'', ''report'')', 'limit_overrides')) v (f, arguments, t);

@@ -170,13 +170,13 @@ CREATE TEMP VIEW overloads AS
 SELECT is_empty($$SELECT name, first_arguments FROM overloads
 	WHERE first_arguments <> '{"account text","account_id bigint","account_uuid uuid"}'$$,
 	'every function of an account takes text, uuid and bigint');
-SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1$$,
+SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1 AND name <> 'quota_set_pool'$$,
 	'the three do not differ in anything else');
 SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
 		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
-		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_add_user'), ('quota_remove_user'),
+		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
 		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
@@ -202,6 +202,7 @@ SELECT set_eq($$
 	('quota_clear_override', 'account text, feature text, period quota_period DEFAULT NULL::quota_period'),
 	('quota_reset', 'account text, feature text DEFAULT NULL::text'),
 	('quota_unsponsor', 'account text'),
+	('quota_set_pool', 'account text, pool text'),
 	('quota_add_user', 'account text, user_id text, role text DEFAULT ''MEMBER''::text'),
 	('quota_remove_user', 'account text, user_id text'),
 	('quota_usage', 'account text'),
@@ -213,6 +214,9 @@ SELECT set_eq($$
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
 	'arguments of quota_sponsor, of two accounts');
+SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_set_pool'$$,
+	$$VALUES ('account text, pool text'), ('account_uuid uuid, pool_uuid uuid'), ('account_id bigint, pool_id bigint')$$,
+	'arguments of quota_set_pool');
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
 	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
 	'on_block text DEFAULT ''raise''::text, counted_when text DEFAULT NULL::text, status_column text DEFAULT NULL::text, '
@@ -253,6 +257,7 @@ SELECT set_eq($$
 	SELECT 'quota.' || t AS a, n AS b, 'A'::"char" AS c, true AS d
 	FROM unnest('{plans,features,plan_limits,plan_features,limit_overrides}'::text[]) t,
 		unnest('{catalog_changed,catalog_emptied}'::text[]) n
+	UNION ALL SELECT 'quota.accounts', 'pool_changed', 'A', false
 	$$, 'changes of what is cached are told ALWAYS');
 SELECT is((SELECT amname::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = 'quota.usage'::regclass), 'heap',
 	'usage is a heap');

@@ -110,10 +110,11 @@ FROM (VALUES
 	('timezone', '''Europe/Nowhere''', '22023'), ('timezone', '''nonsense''', '22023'), ('timezone', '''''', '22023'),
 	('timezone', 'repeat(''x'', 1000)', '22023'), ('timezone', '''../../etc/passwd''', '22023'),
 	('cycle_anchor', '''infinity''', '23514'), ('cycle_anchor', '''-infinity''', '23514'),
-	('sponsor', '''''', '23514'), ('sponsor', 'repeat(''s'', 256)', '23514'), ('pool', '''other''', '23514'), ('bypass', 'NULL', '23502'),
+	('sponsor', '''''', '23514'), ('sponsor', 'repeat(''s'', 256)', '23514'), ('pool', '''''', '23514'), ('pool', 'repeat(''p'', 256)', '23514'), ('bypass', 'NULL', '23502'),
 	('metadata', '''[1]''', '23514'), ('metadata', 'NULL', '23502')
 ) bad (c, v, s);
 SELECT throws_ok($$INSERT INTO quota.accounts (account, sponsor) VALUES ('self', 'self')$$, '23514', NULL, 'nobody sponsors himself');
+SELECT throws_ok($$INSERT INTO quota.accounts (account, pool) VALUES ('self', 'self')$$, '23514', NULL, 'nobody is his own pool');
 SELECT throws_ok($$INSERT INTO quota.accounts (account) VALUES ('')$$, '23514', NULL, 'an account is not empty');
 SELECT throws_ok($$INSERT INTO quota.accounts (account) VALUES (NULL)$$, '23502', NULL, 'nor NULL');
 SELECT throws_ok($$INSERT INTO quota.accounts (account) VALUES (repeat('a', 256))$$, '23514', NULL, 'nor longer than 255 bytes');

@@ -50,6 +50,9 @@ SELECT 'account-' || i, 'Account ' || i, one_of('p1', 'p2', 'p3', NULL),
 	one_of('p1', 'p2', NULL), one_of('2024-01-31 23:00+00', '2025-12-15 10:00+00', NULL)::timestamptz,
 	one_of('Asia/Tokyo', 'America/New_York', NULL), random() < 0.1
 FROM generate_series(1, 1500) i;
+/* The first two hundred may be pools, those after them draw on one of these, or on an account without a row. */
+UPDATE quota.accounts SET pool = 'account-' || floor(random() * 200)
+WHERE split_part(account, '-', 2)::int > 200 AND random() < 0.2;
 INSERT INTO quota.limit_overrides (account, feature, period, usage_limit, expires_at)
 SELECT DISTINCT ON (1, 2) 'account-' || floor(random() * 1600), f, CASE f WHEN 'gauge' THEN 'lifetime' ELSE one_of('day', 'month', 'week') END::quota_period,
 	CASE WHEN random() < 0.8 THEN floor(random() * 15) END, one_of('2026-01-15 10:00+00', '2026-01-15 10:00:01+00', 'infinity', NULL)::timestamptz
@@ -70,12 +73,18 @@ INSERT INTO quota.usage (account, feature, period, period_start, slot, used)
 SELECT account, feature, period, period_start, 5, 1000 FROM quota.usage WHERE slot = 0 AND random() < 0.1;
 CREATE TEMP TABLE decided AS
 	SELECT d.* FROM generate_series(0, 1700) i CROSS JOIN LATERAL quota_evaluate('account-' || i) d;
+/* A member shows the counters of its pool first, then its own, of which it has those that it has limits for. */
+CREATE TEMP TABLE own_decided AS
+	SELECT DISTINCT ON (d.account, d.feature, d.period) d.*
+	FROM decided d LEFT JOIN quota.accounts a USING (account)
+	WHERE a.pool IS NULL
+	ORDER BY d.account, d.feature, d.period;
 SELECT cmp_ok((SELECT count(DISTINCT (plan, feature, period)) FROM decided), '>=', 28::bigint, 'every plan and window is in the test');
 
 SELECT is_empty($$
-	SELECT a, quota.plan_in_effect(a), d.plan
-	FROM decided d LEFT JOIN quota.accounts a USING (account)
-	WHERE d.plan IS DISTINCT FROM quota.plan_in_effect(a)
+	SELECT a, quota.plan_in_effect(a, p), d.plan
+	FROM decided d LEFT JOIN quota.accounts a USING (account) LEFT JOIN quota.accounts p ON p.account = a.pool
+	WHERE d.plan IS DISTINCT FROM quota.plan_in_effect(a, p)
 	$$, 'the plan in effect is that of decisions');
 SELECT is_empty($$
 	SELECT account, p.plan, d.plan FROM decided d JOIN quota.account_plans p USING (account) WHERE p.plan IS DISTINCT FROM d.plan
@@ -87,8 +96,9 @@ SELECT is_empty($$
 	$$, 'and tells who is on trial');
 SELECT is_empty($$
 	SELECT d, u
-	FROM decided d FULL JOIN quota.current_usage u USING (account, feature, period)
+	FROM own_decided d FULL JOIN quota.current_usage u USING (account, feature, period)
 	WHERE CASE
+		WHEN u.account IN (SELECT a.account FROM quota.accounts a WHERE a.pool IS NOT NULL) THEN false
 		WHEN u.plan IS NULL THEN d.used > 0
 		WHEN d.plan IS NULL THEN u.usage_limit IS NOT NULL
 		ELSE (d.plan, d.used, d.usage_limit, d.remaining, d.ratio, d.overage, COALESCE(d.period_start, '-infinity'))
@@ -110,8 +120,8 @@ SELECT is_empty($$
 
 /* No default plan any more. */
 UPDATE quota.plans SET is_default = false;
-SELECT is(quota.plan_in_effect(NULL), NULL, 'without a default plan an account has none');
-SELECT is((SELECT count(*) FROM quota.account_plans WHERE status = 'canceled' AND plan IS NOT NULL), 0::bigint, 'nor has one that canceled');
+SELECT is(quota.plan_in_effect(NULL, NULL), NULL, 'without a default plan an account has none');
+SELECT is((SELECT count(*) FROM quota.account_plans WHERE status = 'canceled' AND NOT pooled AND plan IS NOT NULL), 0::bigint, 'nor has one that canceled');
 
 /* The planner sees through the rule: it is no function call a row. */
 CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$BEGIN RETURN QUERY EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) ' || query; END$$;

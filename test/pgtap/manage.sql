@@ -293,7 +293,7 @@ SELECT is_empty($$SELECT * FROM quota_accounts_of('zoe')$$, 'a user without acco
 CREATE TEMP TABLE calls (call text);
 INSERT INTO calls VALUES ('SELECT quota_set_plan(%, ''pro'')'), ('SELECT quota_start_trial(%, ''pro'', ''1 day'')'), ('SELECT quota_cancel(%)'),
 	('SELECT quota_suspend(%)'), ('SELECT quota_activate(%)'), ('SELECT * FROM quota_preview(%, ''pro'')'), ('SELECT quota_set_override(%, ''report'', ''month'', 1)'),
-	('SELECT quota_clear_override(%, ''report'')'), ('SELECT quota_reset(%)'), ('SELECT quota_reset(%, ''report'')'), ('SELECT quota_unsponsor(%)'),
+	('SELECT quota_clear_override(%, ''report'')'), ('SELECT quota_reset(%)'), ('SELECT quota_reset(%, ''report'')'), ('SELECT quota_unsponsor(%)'), ('SELECT quota_set_pool(%, NULL)'),
 	('SELECT quota_add_user(%, ''u'')'), ('SELECT quota_remove_user(%, ''u'')');
 CREATE TEMP TABLE before AS SELECT (SELECT jsonb_agg(a ORDER BY account) FROM quota.accounts a) AS accounts, (SELECT count(*) FROM quota.account_users) AS users,
 	(SELECT jsonb_agg(o) FROM quota.limit_overrides o) AS overrides, (SELECT max(id) FROM quota.audit_log) AS audited;
@@ -324,6 +324,8 @@ FROM (VALUES
 	($$SELECT quota_sponsor(repeat('s', 256), 'x', 'pro')$$, '22023', 'sponsor must have 1 to 255 bytes'), ($$SELECT quota_sponsor('s', NULL, 'pro')$$, '22004', 'account must not be null'),
 	($$SELECT quota_sponsor('s', '', 'pro')$$, '22023', 'account must not be empty'), ($$SELECT quota_sponsor('x', 'x', 'pro')$$, '22023', 'sponsor must be another account'),
 	($$SELECT quota_sponsor('s', 'x', NULL)$$, '22004', 'plan must not be null'), ($$SELECT quota_sponsor('s', 'x', 'gold')$$, '42704', 'plan "gold" does not exist'),
+	($$SELECT quota_set_pool('x', '')$$, '22023', 'pool must have 1 to 255 bytes'), ($$SELECT quota_set_pool('x', repeat('p', 256))$$, '22023', 'pool must have 1 to 255 bytes'),
+	($$SELECT quota_set_pool('x', 'x')$$, '22023', 'pool must be another account'), ($$SELECT quota_set_pool(1, 1)$$, '22023', 'pool must be another account'),
 	($$SELECT quota_add_user('x', NULL)$$, '22004', 'user_id must not be null'), ($$SELECT quota_add_user('x', '')$$, '22023', 'user_id must have 1 to 255 bytes'),
 	($$SELECT quota_add_user('x', repeat('u', 256))$$, '22023', 'user_id must have 1 to 255 bytes'), ($$SELECT quota_add_user('x', 'u', NULL)$$, '22004', 'role must not be null'),
 	($$SELECT quota_add_user('x', 'u', 'KING')$$, '22023', 'role must be OWNER, MEMBER, AFFILIATE or ADMIN'), ($$SELECT quota_add_user('x', 'u', 'owner')$$, '22023', 'role must be OWNER, MEMBER, AFFILIATE or ADMIN'),
