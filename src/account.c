@@ -86,8 +86,10 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 	{
 		QuotaWindowLimit *window = &entitlement->windows[i];
 		const QuotaAccount *owner = window->pooled ? account->pool : account;
+		/* a rate has no windows */
+		QuotaPeriod period = entitlement->feature.kind == QUOTA_RATE ? QUOTA_LIFETIME : window->period;
 
-		window->window = quota_period_window(window->period, at, owner->tz, owner->has_anchor ? &owner->cycle_anchor : NULL);
+		window->window = quota_period_window(period, at, owner->tz, owner->has_anchor ? &owner->cycle_anchor : NULL);
 	}
 }
 
@@ -273,9 +275,14 @@ override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEnti
 			terms.block_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("1.0"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 		}
 		window_of(entitlement, override->period)->limit =
-			quota_decide_limit(override->unlimited ? NULL : &override->usage_limit,
-							   terms.on_limit, terms.warn_ratio, terms.block_ratio,
-							   terms.capped ? &terms.overage_cap : NULL);
+			entitlement->feature.kind == QUOTA_RATE
+				? quota_decide_rate(override->unlimited ? NULL : &override->usage_limit,
+									terms.has_burst ? &terms.burst : NULL,
+									terms.on_limit, terms.warn_ratio, terms.block_ratio,
+									terms.capped ? &terms.overage_cap : NULL)
+				: quota_decide_limit(override->unlimited ? NULL : &override->usage_limit,
+									 terms.on_limit, terms.warn_ratio, terms.block_ratio,
+									 terms.capped ? &terms.overage_cap : NULL);
 	}
 }
 

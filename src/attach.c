@@ -162,6 +162,7 @@ static AccountBytes account_bytes(const Attachment *attachment, TupleTableSlot *
 static AccountEntry *account_entry(accounts_hash *accounts, AccountBytes bytes);
 static Datum account_text(const Attachment *attachment, AccountBytes bytes);
 static void charge_accounts(const Attachment *attachment, accounts_hash *accounts);
+static QuotaStore *begin_charge(const char *feature);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 static void cannot_charge(Relation rel) pg_attribute_noreturn();
@@ -577,7 +578,7 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 
 	if (accounts->members == 0)
 		return;
-	store = quota_store_begin_write();
+	store = begin_charge(attachment->feature);
 	accounts_start_iterate(accounts, &iterator);
 	while ((entry = accounts_iterate(accounts, &iterator)) != NULL)
 	{
@@ -606,6 +607,23 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 	MemoryContextSwitchTo(old);
 	quota_store_end(store);
 	MemoryContextDelete(context);
+}
+
+/*
+ * Begin to charge for rows.
+ *
+ * Errors: wrong_object_type where the feature has been made a rate since it was
+ * attached: rates do not roll back, rows do.
+ */
+static QuotaStore *
+begin_charge(const char *feature)
+{
+	quota_plan_begin();
+	if (quota_plan_feature(feature)->kind == QUOTA_RATE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" of kind rate cannot be attached to a table", feature)));
+	return quota_store_begin_write();
 }
 
 /* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
@@ -731,7 +749,7 @@ static void
 lock_counters(Frame *frame, AccountEntry *entry, Datum account, int64 n, QuotaDecision *decision)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaStore *store = quota_store_begin_write();
+	QuotaStore *store = begin_charge(frame->feature);
 	QuotaAccount loaded;
 	bool locked;
 

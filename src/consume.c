@@ -8,6 +8,10 @@
  * is passed, and a denial writes and locks nothing; unless its charge lost to
  * others on the way, when a counter may stay locked, or stay behind at 0.
  *
+ * Rates are judged in the same way and taken last, when all counters have been
+ * written: what a rate has given is not undone. If another took the room
+ * meanwhile, the counters are taken back and all is judged again.
+ *
  * Locks: rows of quota.usage, those of a pool before those of its member, each in
  * the order (feature, period), until the end of the transaction. Memory: the
  * caller's context.
@@ -26,6 +30,7 @@
 
 #include "argument.h"
 #include "guc.h"
+#include "rate.h"
 
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
@@ -34,8 +39,10 @@ static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChar
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
+static bool write_rates(QuotaCharge *charges, int count);
 static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
 static void take_back(QuotaStore *store, QuotaCharge *charges, int count);
+static bool is_rate(const QuotaCharge *charge);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
 static int compare_charges(const void *a, const void *b);
@@ -76,7 +83,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 				 errmsg("amounts must not be null")));
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	store = quota_store_begin_write();
+	store = quota_consume_begin(charges, count);
 	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
 	quota_store_end(store);
 	for (int i = 0; i < count; i++)
@@ -86,7 +93,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 
 /*
  * quota_refund(account, feature, n, at): gives units back to the windows that
- * hold `at`, to none of them more than is used.
+ * hold `at`, to none of them more than is used. A rate has no windows in the past.
  */
 QUOTA_ACCOUNT_FUNCTION(quota_refund)
 {
@@ -100,7 +107,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
-	store = quota_store_begin_write();
+	store = quota_consume_begin(charge, 1);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -138,9 +145,26 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 }
 
 /*
+ * Begin to charge what was asked for; to be ended by quota_store_end. Rates alone
+ * write nothing, so that they can be taken where nothing may be written.
+ *
+ * Errors: undefined_object for an unknown feature; read_only_sql_transaction.
+ */
+QuotaStore *
+quota_consume_begin(const QuotaCharge *charges, int count)
+{
+	bool rates = count > 0;
+
+	quota_plan_begin();
+	for (int i = 0; i < count && rates; i++)
+		rates = quota_plan_feature(charges[i].feature)->kind == QUOTA_RATE;
+	return rates ? quota_store_begin_rates() : quota_store_begin_write();
+}
+
+/*
  * Charge an account, all or nothing.
  *
- * store: begun for writing, or refreshed since it last served. account: text of
+ * store: begun by quota_consume_begin, or for writing, or refreshed since it last served. account: text of
  * 1 to 255 bytes. charges: as quota_consume_ask prepared them, no feature twice;
  * they are put into the order in which they are locked, and each gets its
  * decision, whose figures count this call where it was charged.
@@ -193,10 +217,6 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("feature \"%s\" is a flag and cannot be counted", charge->feature),
 				 errhint("Ask quota_has_feature or quota_feature.")));
-	if (feature->kind == QUOTA_RATE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("features of kind rate are not supported yet")));
 	quota_account_entitle(account, charge->feature, at, &charge->entitlement);
 	for (int i = 0; i < charge->entitlement.count; i++)
 	{
@@ -206,7 +226,10 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 		key->feature = charge->feature;
 		key->period = charge->entitlement.windows[i].period;
 		key->period_start = charge->entitlement.windows[i].window.start;
-		quota_counter_read(store, &charge->counters[i]);
+		if (feature->kind == QUOTA_RATE)
+			quota_rate_read(&charge->counters[i], &charge->entitlement.windows[i].limit);
+		else
+			quota_counter_read(store, &charge->counters[i]);
 	}
 }
 
@@ -236,7 +259,7 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	quota_argument_not_yet(fcinfo, 3, "key");
 	quota_argument_not_yet(fcinfo, 4, "metadata");
-	store = quota_store_begin_write();
+	store = quota_consume_begin(charge, 1);
 	quota_consume_charge(store, account, charge, 1, mode);
 	quota_store_end(store);
 	return charge;
@@ -268,8 +291,8 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 }
 
 /*
- * Add to all counters of all charges; false, with nothing added, where one of
- * them has changed since it was read.
+ * Add to all counters and rates of all charges; false, with nothing added, where
+ * one of them has changed since it was read.
  */
 static bool
 write_charges(QuotaStore *store, QuotaCharge *charges, int count)
@@ -278,7 +301,8 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	for (int i = 0; i < count; i++)
 		memset(charges[i].changed, false, sizeof(charges[i].changed));
 	/* all of a pool's before all of its member's */
-	if (write_windows(store, charges, count, true) && write_windows(store, charges, count, false))
+	if (write_windows(store, charges, count, true) && write_windows(store, charges, count, false) &&
+		write_rates(charges, count))
 		return true;
 	take_back(store, charges, count);
 	return false;
@@ -292,13 +316,33 @@ write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 		{
 			QuotaCharge *charge = &charges[i];
 
-			if (charge->entitlement.windows[j].pooled != pooled)
+			if (is_rate(charge) || charge->entitlement.windows[j].pooled != pooled)
 				continue;
 			if (!quota_counter_add(store, &charge->counters[j], &charge->changes[j]))
 				return false;
 			charge->changed[j] = true;
 		}
 	return true;
+}
+
+/* Add to the rates among the charges, to all or none. */
+static bool
+write_rates(QuotaCharge *charges, int count)
+{
+	QuotaRateChange few[QUOTA_MAX_WINDOWS];
+	QuotaRateChange *changes = count == 1 ? few : palloc(count * QUOTA_MAX_WINDOWS * sizeof(QuotaRateChange));
+	int windows = 0;
+
+	for (int i = 0; i < count; i++)
+		for (int j = 0; is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
+			changes[windows++] = (QuotaRateChange){&charges[i].counters[j], &charges[i].changes[j]};
+	return windows == 0 || quota_rate_add(changes, windows);
+}
+
+static bool
+is_rate(const QuotaCharge *charge)
+{
+	return charge->entitlement.feature.kind == QUOTA_RATE;
 }
 
 /* Units to be added to a window, which keep to its limit where they are limited. */

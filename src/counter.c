@@ -149,6 +149,8 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	counter->slots = 1;
 	counter->version = NULL;
 	counter->survey = NULL;
+	if (store->usage.rel == NULL)
+		quota_store_open_usage(store);
 	counter_key(store, &counter->key, &key);
 	for (int i = 0; i < counter->slots; i++)
 	{

@@ -4,6 +4,7 @@
 #ifndef QUOTA_COUNTER_H
 #define QUOTA_COUNTER_H
 
+#include "bucket.h"
 #include "store.h"
 
 typedef struct QuotaCounterKey
@@ -26,6 +27,10 @@ typedef struct QuotaCounter
 	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
 	struct Survey *survey;         /* of all slots, where there are several */
 	uint64 hash;                   /* of the key of slot 0 */
+	/* of a rate (src/rate.h), in place of all from holds on */
+	uint64 bucket[2]; /* the hash of its key */
+	QuotaPace pace;
+	QuotaLevel level;
 } QuotaCounter;
 
 /* What is done to a counter. */

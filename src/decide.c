@@ -36,7 +36,7 @@ quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
 		return limit;
 	limit.unlimited = false;
 	limit.on_limit = on_limit;
-	limit.usage_limit = *usage_limit;
+	limit.usage_limit = limit.per_window = *usage_limit;
 	limit.warn_at = threshold(*usage_limit, warn_ratio, numeric_ceil);
 	limit.block_at = PG_INT64_MAX;
 	if (on_limit == QUOTA_ON_LIMIT_BLOCK)
@@ -45,6 +45,37 @@ quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
 			 pg_add_s64_overflow(*usage_limit, *overage_cap, &limit.block_at))
 		limit.block_at = PG_INT64_MAX;
 	return limit;
+}
+
+/*
+ * A rate made ready to be judged: by the units in its bucket.
+ *
+ * usage_limit: units a period, NULL: unlimited. burst: units that may come at
+ * once, NULL: as many. The rest as of quota_decide_limit.
+ */
+QuotaLimit
+quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
+				  Datum warn_ratio, Datum block_ratio,
+				  const int64 *overage_cap)
+{
+	QuotaLimit limit;
+
+	/* a bucket that nothing runs out of has no use for a burst */
+	if (burst == NULL || usage_limit == NULL || *usage_limit == 0)
+		burst = usage_limit;
+	limit = quota_decide_limit(burst, on_limit, warn_ratio, block_ratio, overage_cap);
+	if (!limit.unlimited)
+		limit.per_window = *usage_limit;
+	if (limit.per_window == 0 && on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL)
+		limit.block_at = 0;
+	return limit;
+}
+
+/* Units times a multiplier, a positive numeric: rounded down, but not to nothing. */
+int64
+quota_decide_multiply(int64 units, Datum multiplier)
+{
+	return Max(threshold(units, multiplier, numeric_floor), Min(units, 1));
 }
 
 /*

@@ -23,6 +23,7 @@ typedef enum QuotaReason
 	QUOTA_REASON_OVERAGE,
 	QUOTA_REASON_SOFT_LIMIT,
 	QUOTA_REASON_LIMIT_REACHED,
+	QUOTA_REASON_RATE_LIMITED,
 	QUOTA_REASON_NOT_IN_PLAN,
 	QUOTA_REASON_SUSPENDED,
 	QUOTA_REASON_UNLIMITED,
@@ -44,9 +45,10 @@ typedef struct QuotaLimit
 {
 	bool unlimited;
 	QuotaOnLimit on_limit;
-	int64 usage_limit;
-	int64 warn_at;  /* warns from this use on */
-	int64 block_at; /* the use that is never exceeded; INT64_MAX: none */
+	int64 usage_limit; /* what is judged; of a rate the units that may come at once */
+	int64 per_window;  /* what is told: units a window, also of a rate */
+	int64 warn_at;     /* warns from this use on */
+	int64 block_at;    /* the use that is never exceeded; INT64_MAX: none */
 } QuotaLimit;
 
 typedef struct QuotaJudgement
@@ -58,6 +60,10 @@ typedef struct QuotaJudgement
 extern QuotaLimit quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
 									 Datum warn_ratio, Datum block_ratio,
 									 const int64 *overage_cap);
+extern QuotaLimit quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
+									Datum warn_ratio, Datum block_ratio,
+									const int64 *overage_cap);
+extern int64 quota_decide_multiply(int64 units, Datum multiplier);
 extern QuotaJudgement quota_decide(const QuotaLimit *limit, int64 used, int64 n);
 extern int64 quota_decide_remaining(const QuotaLimit *limit, int64 used);
 extern int64 quota_decide_overage(const QuotaLimit *limit, int64 used);

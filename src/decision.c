@@ -20,6 +20,7 @@
 
 #include "errors.h"
 #include "guc.h"
+#include "rate.h"
 
 /* the columns of the SQL type quota_decision */
 enum
@@ -44,24 +45,28 @@ enum
 };
 
 static const char *const reason_names[QUOTA_REASONS] = {
-	"ok", "near_limit", "overage", "soft_limit", "limit_reached",
+	"ok", "near_limit", "overage", "soft_limit", "limit_reached", "rate_limited",
 	"not_in_plan", "suspended", "unlimited", "bypass", "shadow"};
 
 static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
+static void refuse_rate(QuotaDecision *decision, const QuotaCounter *rate);
 static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
 static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
 static QuotaLimit limit_of(const QuotaDecision *decision);
 static int64 used_of(const QuotaDecision *decision);
 static int64 overage_of(const QuotaDecision *decision);
+static bool is_rate(const QuotaDecision *decision);
 static bool has_end(const QuotaDecision *decision);
+static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
 static char *limit_message(const QuotaDecision *decision);
 static char *figures(const QuotaDecision *decision);
 static void append_unit(const QuotaEntitlement *entitlement, char *end);
 static int percent(const QuotaDecision *decision);
 static char *detail(const QuotaDecision *decision, const char *error);
+static void append_retry_after(StringInfo json, const QuotaDecision *decision);
 static char *hint(const QuotaDecision *decision);
 static char *plan_with(const char *feature);
 static void append_json(StringInfo json, const char *key, const char *value);
@@ -101,7 +106,8 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 		.n = n,
 		.window = &entitlement->windows[window],
 		.used = counters[window].used,
-		.verdict = QUOTA_BLOCK};
+		.verdict = QUOTA_BLOCK,
+		.lasts_until = entitlement->windows[window].window.end};
 
 	if (entitlement->suspended)
 		decision.reason = QUOTA_REASON_SUSPENDED;
@@ -113,8 +119,19 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 
 		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
 		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;
+		if (decision.reason == QUOTA_REASON_LIMIT_REACHED && is_rate(&decision))
+			refuse_rate(&decision, &counters[window]);
 	}
 	return decision;
+}
+
+/* A rate goes by the clock, not by the transaction's time, and lasts until there is room. */
+static void
+refuse_rate(QuotaDecision *decision, const QuotaCounter *rate)
+{
+	decision->reason = QUOTA_REASON_RATE_LIMITED;
+	decision->now = rate->level.at;
+	decision->lasts_until = quota_rate_admits(rate, &decision->window->limit, decision->n);
 }
 
 /* What is counted whatever the limit says: a denial becomes a warning. */
@@ -124,7 +141,7 @@ quota_decision_allow(QuotaDecision *decision)
 	if (decision->verdict != QUOTA_BLOCK)
 		return;
 	decision->verdict = QUOTA_WARN;
-	if (decision->reason == QUOTA_REASON_LIMIT_REACHED)
+	if (limit_refuses(decision))
 		decision->reason = limit_of(decision).on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
 }
 
@@ -166,11 +183,11 @@ quota_decision_datum(const QuotaDecision *decision)
 	values[COLUMN_DECISION] = ObjectIdGetDatum(quota_store_verdict_oid(decision->verdict));
 	values[COLUMN_ALLOWED] = BoolGetDatum(decision->verdict != QUOTA_BLOCK);
 	values[COLUMN_USED] = Int64GetDatum(used);
-	values[COLUMN_USAGE_LIMIT] = Int64GetDatum(limit.usage_limit);
+	values[COLUMN_USAGE_LIMIT] = Int64GetDatum(limit.per_window);
 	values[COLUMN_REMAINING] = Int64GetDatum(quota_decide_remaining(&limit, used));
 	values[COLUMN_RATIO] = Float8GetDatum(limit.unlimited ? 0 : quota_decide_ratio(&limit, used));
 	nulls[COLUMN_USAGE_LIMIT] = nulls[COLUMN_REMAINING] = nulls[COLUMN_RATIO] = limit.unlimited;
-	values[COLUMN_OVERAGE] = Int64GetDatum(quota_decide_overage(&limit, used));
+	values[COLUMN_OVERAGE] = Int64GetDatum(is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
 
 	nulls[COLUMN_PERIOD] = window == NULL;
 	if (window != NULL)
@@ -181,10 +198,10 @@ quota_decision_datum(const QuotaDecision *decision)
 	{
 		values[COLUMN_PERIOD_START] = TimestampTzGetDatum(window->window.start);
 		values[COLUMN_PERIOD_END] = TimestampTzGetDatum(window->window.end);
-		if (!nulls[COLUMN_RETRY_AFTER])
-			values[COLUMN_RETRY_AFTER] = DirectFunctionCall2(timestamp_mi, values[COLUMN_PERIOD_END],
-															 TimestampTzGetDatum(decision->now));
 	}
+	if (!nulls[COLUMN_RETRY_AFTER])
+		values[COLUMN_RETRY_AFTER] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(decision->lasts_until),
+														 TimestampTzGetDatum(decision->now));
 	values[COLUMN_REASON] = CStringGetTextDatum(reason_names[decision->reason]);
 	values[COLUMN_MESSAGE] = CStringGetTextDatum(quota_decision_message(decision));
 
@@ -221,6 +238,7 @@ quota_decision_message(const QuotaDecision *decision)
 							overage_of(decision) > 0 ? "Over" : "Approaching",
 							figures(decision), percent(decision));
 		case QUOTA_REASON_LIMIT_REACHED:
+		case QUOTA_REASON_RATE_LIMITED:
 			return limit_message(decision);
 		case QUOTA_REASON_NOT_IN_PLAN:
 			return entitlement->plan[0] == '\0'
@@ -285,7 +303,7 @@ quota_decision_log(const QuotaDecision *decision)
 		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
 	else
 		appendStringInfo(&line, " limit=%lld ratio=%.2f",
-						 (long long) limit.usage_limit, quota_decide_ratio(&limit, used_of(decision)));
+						 (long long) limit.per_window, quota_decide_ratio(&limit, used_of(decision)));
 	appendStringInfo(&line, " feature=%s period=%s reason=%s",
 					 decision->entitlement->feature.feature,
 					 window_of(decision) == NULL ? "-" : quota_period_names[window_of(decision)->period],
@@ -333,7 +351,7 @@ tighter(const QuotaDecision *a, const QuotaDecision *b)
 	if (a->verdict != b->verdict)
 		return a->verdict > b->verdict;
 	if (a->verdict == QUOTA_BLOCK && a->window != NULL && b->window != NULL)
-		return a->window->window.end > b->window->window.end;
+		return a->lasts_until > b->lasts_until;
 	if (left.unlimited != right.unlimited)
 		return right.unlimited;
 	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
@@ -369,7 +387,13 @@ overage_of(const QuotaDecision *decision)
 	return quota_decide_overage(&limit, used_of(decision));
 }
 
-/* lifetime has no end */
+static bool
+is_rate(const QuotaDecision *decision)
+{
+	return decision->entitlement->feature.kind == QUOTA_RATE;
+}
+
+/* lifetime has no end, nor have rates */
 static bool
 has_end(const QuotaDecision *decision)
 {
@@ -378,12 +402,18 @@ has_end(const QuotaDecision *decision)
 	return window != NULL && !TIMESTAMP_NOT_FINITE(window->window.end);
 }
 
-/* Whether the next window allows what this one does not. */
+static bool
+limit_refuses(const QuotaDecision *decision)
+{
+	return decision->reason == QUOTA_REASON_LIMIT_REACHED || decision->reason == QUOTA_REASON_RATE_LIMITED;
+}
+
+/* Whether there is a time from which on what is refused now is allowed. */
 static bool
 waiting_helps(const QuotaDecision *decision)
 {
-	return decision->verdict == QUOTA_BLOCK && decision->reason == QUOTA_REASON_LIMIT_REACHED &&
-		   has_end(decision) && decision->n <= limit_of(decision).block_at;
+	return decision->verdict == QUOTA_BLOCK && limit_refuses(decision) &&
+		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision).block_at;
 }
 
 static char *
@@ -460,23 +490,33 @@ detail(const QuotaDecision *decision, const char *error)
 	append_json(&json, "error", error);
 	append_json(&json, "feature", entitlement->feature.feature);
 	append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
-	if (decision->reason == QUOTA_REASON_LIMIT_REACHED)
+	if (limit_refuses(decision))
 	{
 		QuotaLimit limit = limit_of(decision);
 
 		appendStringInfo(&json, ",\"limit\":%lld,\"used\":%lld,\"remaining\":%lld",
-						 (long long) limit.usage_limit, (long long) decision->used,
+						 (long long) limit.per_window, (long long) decision->used,
 						 (long long) quota_decide_remaining(&limit, decision->used));
 		append_json(&json, "period", quota_period_names[decision->window->period]);
-		if (waiting_helps(decision))
-			/* rounded up: whoever waits that long is in the next window */
-			appendStringInfo(&json, ",\"retry_after_s\":%lld",
-							 (long long) ((decision->window->window.end - decision->now + USECS_PER_SEC - 1) / USECS_PER_SEC));
-		else
-			appendStringInfoString(&json, ",\"retry_after_s\":null");
+		append_retry_after(&json, decision);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
+}
+
+/* Rounded up, that of a rate to the millisecond: whoever waits that long is admitted. */
+static void
+append_retry_after(StringInfo json, const QuotaDecision *decision)
+{
+	int64 us = decision->lasts_until - decision->now;
+
+	if (!waiting_helps(decision))
+		appendStringInfoString(json, ",\"retry_after_s\":null");
+	else if (is_rate(decision))
+		appendStringInfo(json, ",\"retry_after_s\":%lld.%03d",
+						 (long long) (us / USECS_PER_SEC), (int) (us % USECS_PER_SEC / 1000));
+	else
+		appendStringInfo(json, ",\"retry_after_s\":%lld", (long long) ((us + USECS_PER_SEC - 1) / USECS_PER_SEC));
 }
 
 /* What the application can do. */
@@ -494,9 +534,11 @@ hint(const QuotaDecision *decision)
 			return plan == NULL ? pstrdup("No plan on offer includes it.")
 								: psprintf("Plan \"%s\" includes it.", plan);
 		default:
-			return waiting_helps(decision) ? psprintf("The next window begins at %s; a larger plan or an override allows more now.",
-													  timestamptz_to_str(decision->window->window.end))
-										   : pstrdup("A larger plan or an override allows more.");
+			if (!waiting_helps(decision))
+				return pstrdup("A larger plan or an override allows more.");
+			return psprintf(is_rate(decision) ? "There is room again at %s; a larger plan or an override allows more now."
+											  : "The next window begins at %s; a larger plan or an override allows more now.",
+							timestamptz_to_str(decision->lasts_until));
 	}
 }
 

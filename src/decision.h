@@ -19,6 +19,7 @@ typedef struct QuotaDecision
 	int64 used;
 	QuotaVerdict verdict;
 	QuotaReason reason;
+	TimestampTz lasts_until; /* a refusal by a limit; of a window its end, also where more is asked for than a whole one has */
 } QuotaDecision;
 
 extern QuotaDecision quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,

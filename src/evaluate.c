@@ -10,12 +10,18 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "argument.h"
 
+/* Puts the row of one window of a feature into a result. */
+typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
+
+static void put_features(FunctionCallInfo fcinfo, Datum account, bool rates_only, PutWindow put);
 static List *limited_features(const QuotaAccount *account, List *names);
-static void evaluate_feature(QuotaStore *store, const QuotaAccount *account, const char *feature, Tuplestorestate *result);
+static void put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
+static void put_rate(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
 static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
 static bool is_true(Datum jsonb);
@@ -42,27 +48,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 /* quota_evaluate(account): a row a feature that can be counted, and window */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	QuotaStore *store;
-	QuotaAccount loaded;
-	List *names;
-	const char *last = NULL;
-	ListCell *cell;
+	put_features(fcinfo, account, false, put_decision);
+	return (Datum) 0;
+}
 
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	store = quota_store_begin_read();
-	quota_account_load(store, account, &loaded);
-	names = limited_features(&loaded, NIL);
-	if (loaded.pool != NULL)
-		names = limited_features(loaded.pool, names);
-	list_sort(names, compare_names);
-	foreach (cell, names)
-	{
-		if (last == NULL || strcmp(lfirst(cell), last) != 0)
-			evaluate_feature(store, &loaded, lfirst(cell), rsinfo->setResult);
-		last = lfirst(cell);
-	}
-	quota_store_end(store);
+/* quota_rates(account): a row a rate and window */
+QUOTA_ACCOUNT_FUNCTION(quota_rates)
+{
+	put_features(fcinfo, account, true, put_rate);
 	return (Datum) 0;
 }
 
@@ -117,6 +110,41 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	PG_RETURN_VOID();
 }
 
+/* The windows of all features that an account has limits of, in the order of features. */
+static void
+put_features(FunctionCallInfo fcinfo, Datum account, bool rates_only, PutWindow put)
+{
+	QuotaStore *store;
+	QuotaAccount loaded;
+	List *names;
+	const char *last = NULL;
+	ListCell *cell;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	store = quota_store_begin_read();
+	quota_account_load(store, account, &loaded);
+	names = limited_features(&loaded, NIL);
+	if (loaded.pool != NULL)
+		names = limited_features(loaded.pool, names);
+	list_sort(names, compare_names);
+	foreach (cell, names)
+	{
+		QuotaCharge charge;
+		const char *feature = lfirst(cell);
+		QuotaKind kind = quota_plan_feature(feature)->kind;
+		bool repeated = last != NULL && strcmp(feature, last) == 0;
+
+		last = feature;
+		if (repeated || kind == QUOTA_FLAG || (rates_only && kind != QUOTA_RATE))
+			continue;
+		quota_consume_ask(&charge, feature, 1);
+		quota_consume_look(store, &loaded, &charge, loaded.now);
+		for (int window = 0; window < charge.entitlement.count; window++)
+			put(&loaded, &charge, window, (ReturnSetInfo *) fcinfo->resultinfo);
+	}
+	quota_store_end(store);
+}
+
 /* The features of which an account has limits, some more than once, appended to a list. */
 static List *
 limited_features(const QuotaAccount *account, List *names)
@@ -131,24 +159,34 @@ limited_features(const QuotaAccount *account, List *names)
 	return names;
 }
 
-/* The rows of one feature, each window judged on its own. */
+/* Each window judged on its own. */
 static void
-evaluate_feature(QuotaStore *store, const QuotaAccount *account, const char *feature, Tuplestorestate *result)
+put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
 {
-	QuotaCharge charge;
-	QuotaKind kind = quota_plan_feature(feature)->kind;
+	QuotaDecision decision = quota_decision_of_window(account, &charge->entitlement, charge->counters, window, 1);
 
-	if (kind != QUOTA_COUNTER && kind != QUOTA_GAUGE)
-		return;
-	quota_consume_ask(&charge, feature, 1);
-	quota_consume_look(store, account, &charge, account->now);
-	for (int i = 0; i < charge.entitlement.count; i++)
-	{
-		QuotaDecision decision = quota_decision_of_window(account, &charge.entitlement, charge.counters, i, 1);
+	quota_decision_enforce(&decision);
+	quota_decision_put(&decision, rsinfo->setResult);
+}
 
-		quota_decision_enforce(&decision);
-		quota_decision_put(&decision, result);
-	}
+/* feature, period, used, usage_limit, burst, remaining, resets_in */
+static void
+put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
+{
+	const QuotaCounter *rate = &charge->counters[window];
+	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
+	TimestampTz empty_at = quota_bucket_falls_to(&rate->level, &rate->pace, 0);
+	bool nulls[] = {false, false, false, limit->unlimited, limit->unlimited, limit->unlimited, empty_at == DT_NOEND};
+	Datum values[] = {
+		CStringGetTextDatum(charge->feature),
+		ObjectIdGetDatum(quota_store_period_oid(rate->key.period)),
+		Int64GetDatum(rate->used),
+		Int64GetDatum(limit->per_window),
+		Int64GetDatum(limit->usage_limit),
+		Int64GetDatum(quota_decide_remaining(limit, rate->used)),
+		nulls[6] ? (Datum) 0 : DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(empty_at), TimestampTzGetDatum(rate->level.at))};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
 static void
@@ -210,7 +248,7 @@ limits_as_jsonb(const QuotaEntitlement *entitlement)
 		if (!window->limit.unlimited)
 		{
 			value.type = jbvNumeric;
-			value.val.numeric = int64_to_numeric(window->limit.usage_limit);
+			value.val.numeric = int64_to_numeric(window->limit.per_window);
 		}
 		pushJsonbValue(&state, WJB_VALUE, &value);
 	}

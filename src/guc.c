@@ -66,7 +66,7 @@ quota_guc_init(void)
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("quota.now",
 							   "A fixed clock, for tests.",
-							   "Empty: the start of the transaction.",
+							   "Empty: the start of the transaction, for rates the time of the call.",
 							   &now_string,
 							   "",
 							   PGC_SUSET, 0, check_now, assign_now, NULL);
@@ -102,6 +102,13 @@ TimestampTz
 quota_guc_now(void)
 {
 	return now_is_set ? fixed_now : GetCurrentTransactionStartTimestamp();
+}
+
+/* The time that goes on within a transaction, for rates. */
+TimestampTz
+quota_guc_clock(void)
+{
+	return now_is_set ? fixed_now : GetCurrentTimestamp();
 }
 
 /* The time zone of accounts that have none of their own. */

@@ -27,6 +27,7 @@ extern int quota_guc_log_decisions;
 
 extern void quota_guc_init(void);
 extern TimestampTz quota_guc_now(void);
+extern TimestampTz quota_guc_clock(void);
 extern pg_tz *quota_guc_timezone(void);
 
 #endif

@@ -29,7 +29,9 @@ static bool overrides_exist;
 static uint64 pools_version = 0;
 static bool pools_exist;
 
+static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
+static QuotaLimit limit_of_row(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
 static int compare_offers(const void *a, const void *b);
@@ -65,27 +67,13 @@ quota_plan_begin(void)
 const QuotaFeatureRow *
 quota_plan_feature(const char *feature)
 {
-	QuotaFeatureRow *entry;
-	bool found;
+	QuotaFeatureRow *entry = find_feature(feature);
 
-	/* longer than a key of the hash table, and than any feature */
-	if (strlen(feature) <= QUOTA_MAX_FEATURE)
-	{
-		QuotaFeatureRow row;
-
-		entry = hash_search(features, feature, HASH_FIND, NULL);
-		if (entry != NULL)
-			return entry;
-		if (quota_store_feature(feature, &row))
-		{
-			entry = hash_search(features, feature, HASH_ENTER, &found);
-			*entry = row;
-			return entry;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("feature \"%s\" does not exist", feature)));
+	if (entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%s\" does not exist", feature)));
+	return entry;
 }
 
 /* The default plan's key, or NULL. */
@@ -159,6 +147,26 @@ quota_plan_pools_exist(void)
 	return pools_exist;
 }
 
+/* A feature; NULL: there is none of that name. */
+static QuotaFeatureRow *
+find_feature(const char *feature)
+{
+	QuotaFeatureRow *entry;
+	QuotaFeatureRow row;
+	bool found;
+
+	/* longer than a key of the hash table, and than any feature */
+	if (strlen(feature) > QUOTA_MAX_FEATURE)
+		return NULL;
+	entry = hash_search(features, feature, HASH_FIND, NULL);
+	if (entry == NULL && quota_store_feature(feature, &row))
+	{
+		entry = hash_search(features, feature, HASH_ENTER, &found);
+		*entry = row;
+	}
+	return entry;
+}
+
 static void
 load_plan(QuotaPlan *plan)
 {
@@ -166,6 +174,7 @@ load_plan(QuotaPlan *plan)
 	int nvalues;
 	QuotaLimitRow *limits = quota_store_plan_limits(plan->plan, &nlimits);
 	QuotaValueRow *values = quota_store_plan_values(plan->plan, &nvalues);
+	Datum rate_multiplier = quota_store_rate_multiplier(plan->plan);
 
 	plan->count = 0;
 	plan->offers = palloc0(Max(nlimits + nvalues, 1) * sizeof(QuotaOffer));
@@ -179,10 +188,7 @@ load_plan(QuotaPlan *plan)
 			offer->rows = &limits[i];
 			offer->limits = palloc(QUOTA_PERIODS * sizeof(QuotaLimit));
 		}
-		offer->limits[offer->count++] =
-			quota_decide_limit(limits[i].unlimited ? NULL : &limits[i].usage_limit,
-							   limits[i].on_limit, limits[i].warn_ratio, limits[i].block_ratio,
-							   limits[i].capped ? &limits[i].overage_cap : NULL);
+		offer->limits[offer->count++] = limit_of_row(&limits[i], rate_multiplier);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
@@ -193,6 +199,24 @@ load_plan(QuotaPlan *plan)
 	}
 	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 	plan->loaded = true;
+}
+
+/* A limit ready to be judged; the multiplier, if it is of a rate, is put into the row as well. */
+static QuotaLimit
+limit_of_row(QuotaLimitRow *row, Datum rate_multiplier)
+{
+	const QuotaFeatureRow *feature = find_feature(row->feature);
+	const int64 *cap = row->capped ? &row->overage_cap : NULL;
+
+	/* no feature, no plan: they have been dropped since the limit was read, which drops the cache as well */
+	if (feature == NULL || feature->kind != QUOTA_RATE || rate_multiplier == (Datum) 0)
+		return quota_decide_limit(row->unlimited ? NULL : &row->usage_limit,
+								  row->on_limit, row->warn_ratio, row->block_ratio, cap);
+	row->usage_limit = quota_decide_multiply(row->usage_limit, rate_multiplier);
+	if (row->has_burst)
+		row->burst = quota_decide_multiply(row->burst, rate_multiplier);
+	return quota_decide_rate(row->unlimited ? NULL : &row->usage_limit, row->has_burst ? &row->burst : NULL,
+							 row->on_limit, row->warn_ratio, row->block_ratio, cap);
 }
 
 /* limits come in order and values are of other features (flags): the last offer or a new one */

@@ -13,7 +13,7 @@ typedef struct QuotaOffer
 	bool has_value;
 	Datum value; /* jsonb */
 	int count;
-	QuotaLimitRow *rows; /* in the order of period */
+	QuotaLimitRow *rows; /* in the order of period; those of a rate with its multiplier */
 	QuotaLimit *limits;  /* the same, ready to be judged */
 } QuotaOffer;
 

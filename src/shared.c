@@ -1,7 +1,7 @@
 /*
- * Shared memory: where rows were last seen, and the locks of contended counters.
- * It needs no preloading: the first backend that asks makes it, the others find
- * it by name.
+ * Shared memory: where rows were last seen, the locks of contended counters, and
+ * room for rates. It needs no preloading: the first backend that asks makes it,
+ * the others find it by name.
  *
  * Places. A table of words remembers for the hash of a row's key the tuple id of
  * one of its versions. It is a hint: two rows may share a word's tag, versions
@@ -12,6 +12,8 @@
  * Locks. LWLocks, held for microseconds while a charge of a counter with several
  * slots looks at all of them and writes one. One at a time is held, and nothing
  * is waited for meanwhile.
+ *
+ * Rates. A segment that src/rate.c fills, made when the first rate is asked for.
  */
 #include "postgres.h"
 
@@ -36,7 +38,9 @@ typedef struct Set
 typedef struct Shared
 {
 	int tranche;
+	int rate_tranche;
 	dsm_handle places;
+	dsm_handle rates;
 	union
 	{
 		QuotaSharedLock lock;
@@ -104,6 +108,40 @@ quota_shared_lock(uint64 hash)
 	return &shared->locks[hash % LOCKS].lock;
 }
 
+/*
+ * The memory of rates, mapped to this backend; NULL: none is to be had now.
+ * To be called once in a backend, which keeps what it gets.
+ *
+ * size: bytes. fill: fills the memory where nobody has yet, with locks of the
+ * tranche.
+ */
+void *
+quota_shared_rates(Size size, void (*fill)(void *memory, int tranche))
+{
+	dsm_segment *segment;
+
+	attach();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	if (shared->rates != DSM_HANDLE_INVALID)
+		segment = dsm_attach(shared->rates);
+	else
+	{
+		segment = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+		if (segment != NULL)
+		{
+			fill(dsm_segment_address(segment), shared->rate_tranche);
+			dsm_pin_segment(segment);
+			shared->rates = dsm_segment_handle(segment);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+	LWLockRegisterTranche(shared->rate_tranche, "quota_rate");
+	if (segment == NULL)
+		return NULL;
+	dsm_pin_mapping(segment);
+	return dsm_segment_address(segment);
+}
+
 static Set *
 set_of(uint64 hash)
 {
@@ -143,7 +181,8 @@ create(void)
 	dsm_segment *segment;
 
 	shared->tranche = LWLockNewTrancheId();
-	shared->places = DSM_HANDLE_INVALID;
+	shared->rate_tranche = LWLockNewTrancheId();
+	shared->places = shared->rates = DSM_HANDLE_INVALID;
 	for (int i = 0; i < LOCKS; i++)
 	{
 		LWLockInitialize(&shared->locks[i].lock.lock, shared->tranche);

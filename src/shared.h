@@ -1,5 +1,6 @@
 /*
- * Shared memory: where rows were last seen, and the locks of contended counters.
+ * Shared memory: where rows were last seen, the locks of contended counters, and
+ * room for rates.
  */
 #ifndef QUOTA_SHARED_H
 #define QUOTA_SHARED_H
@@ -18,5 +19,6 @@ typedef struct QuotaSharedLock
 extern bool quota_shared_find(uint64 hash, ItemPointer tid);
 extern void quota_shared_remember(uint64 hash, const ItemPointerData *tid);
 extern QuotaSharedLock *quota_shared_lock(uint64 hash);
+extern void *quota_shared_rates(Size size, void (*fill)(void *memory, int tranche));
 
 #endif

@@ -49,6 +49,7 @@ enum
 {
 	PLANS_PLAN = 1,
 	PLANS_IS_DEFAULT = 7,
+	PLANS_RATE_MULTIPLIER = 10,
 
 	FEATURES_FEATURE = 1,
 	FEATURES_KIND = 2,
@@ -62,6 +63,7 @@ enum
 	PLAN_LIMITS_WARN_RATIO = 6,
 	PLAN_LIMITS_BLOCK_RATIO = 7,
 	PLAN_LIMITS_OVERAGE_CAP = 9,
+	PLAN_LIMITS_BURST = 10,
 
 	PLAN_FEATURES_PLAN = 1,
 	PLAN_FEATURES_FEATURE = 2,
@@ -94,9 +96,9 @@ static const struct
 	AttrNumber number;
 	const char *name;
 } last_columns[TABLES] = {
-	{PLANS_IS_DEFAULT, "is_default"},
+	{PLANS_RATE_MULTIPLIER, "rate_multiplier"},
 	{FEATURES_UNIT, "unit"},
-	{PLAN_LIMITS_OVERAGE_CAP, "overage_cap"},
+	{PLAN_LIMITS_BURST, "burst"},
 	{PLAN_FEATURES_VALUE, "value"},
 	{ACCOUNTS_BYPASS, "bypass"},
 	{LIMIT_OVERRIDES_EXPIRES_AT, "expires_at"},
@@ -122,7 +124,7 @@ static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKe
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
-static QuotaStore *begin(bool write, LOCKMODE lock);
+static QuotaStore *begin(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
@@ -237,6 +239,32 @@ quota_store_feature(const char *feature, QuotaFeatureRow *row)
 	return found;
 }
 
+/* The factor on a plan's rates; 0, which is no datum of numeric: there is no such plan. */
+Datum
+quota_store_rate_multiplier(const char *plan)
+{
+	Relation rel = open_table(PLANS, AccessShareLock);
+	Datum multiplier = (Datum) 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	text_key(&key, PLANS_PLAN, plan);
+	scan = begin_scan(rel, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Datum *values;
+		bool *nulls;
+
+		deform(tuple, rel, &values, &nulls);
+		multiplier = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[PLANS_RATE_MULTIPLIER - 1]));
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return multiplier;
+}
+
 /* The limits of a plan, in any order. */
 QuotaLimitRow *
 quota_store_plan_limits(const char *plan, int *count)
@@ -270,6 +298,8 @@ quota_store_plan_limits(const char *plan, int *count)
 		row->block_ratio = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[PLAN_LIMITS_BLOCK_RATIO - 1]));
 		row->capped = !nulls[PLAN_LIMITS_OVERAGE_CAP - 1];
 		row->overage_cap = row->capped ? DatumGetInt64(values[PLAN_LIMITS_OVERAGE_CAP - 1]) : 0;
+		row->has_burst = !nulls[PLAN_LIMITS_BURST - 1];
+		row->burst = row->has_burst ? DatumGetInt64(values[PLAN_LIMITS_BURST - 1]) : 0;
 		row->expires_at = DT_NOEND;
 	}
 	systable_endscan(scan);
@@ -339,6 +369,28 @@ quota_store_begin_write(void)
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
 	return begin(true, RowExclusiveLock);
+}
+
+/*
+ * Begin to take rates, which are in no table: only accounts are looked at, and
+ * that may be done where nothing may be written. quota.usage is opened all the
+ * same if a counter comes up.
+ */
+QuotaStore *
+quota_store_begin_rates(void)
+{
+	return begin(false, NoLock);
+}
+
+/* For a counter that comes up in spite of quota_store_begin_rates: a feature can turn into one meanwhile. */
+void
+quota_store_open_usage(QuotaStore *store)
+{
+	PreventCommandIfReadOnly("a charge");
+	PreventCommandIfParallelMode("a charge");
+	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
+	store->write = true;
+	quota_store_new_snapshots(store);
 }
 
 /* Look at what has committed since, and at what this transaction wrote. */
@@ -475,13 +527,14 @@ quota_store_plan_with_function(void)
 }
 
 static QuotaStore *
-begin(bool write, LOCKMODE lock)
+begin(bool write, LOCKMODE usage_lock)
 {
 	QuotaStore *store = palloc0(sizeof(QuotaStore));
 
 	store->context = CurrentMemoryContext;
 	store->write = write;
-	open_probe(store, &store->usage, USAGE, lock);
+	if (usage_lock != NoLock)
+		open_probe(store, &store->usage, USAGE, usage_lock);
 	/* a lock that was held already does not tell of changes: ask */
 	AcceptInvalidationMessages();
 	take_snapshots(store);
@@ -499,7 +552,7 @@ take_snapshots(QuotaStore *store)
 	else
 	{
 		store->as_of = RegisterSnapshot(store->write ? GetTransactionSnapshot() : GetActiveSnapshot());
-		store->now = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(store->usage.rel)));
+		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_store_oids()->tables[USAGE]));
 	}
 }
 

@@ -67,6 +67,8 @@ typedef struct QuotaLimitRow
 	Datum block_ratio; /* numeric */
 	bool capped;
 	int64 overage_cap;
+	bool has_burst;
+	int64 burst;            /* of a rate */
 	TimestampTz expires_at; /* infinity: does not */
 } QuotaLimitRow;
 
@@ -86,6 +88,7 @@ extern uint64 quota_store_pool_version(void);
 
 extern bool quota_store_default_plan(char *plan);
 extern bool quota_store_feature(const char *feature, QuotaFeatureRow *row);
+extern Datum quota_store_rate_multiplier(const char *plan);
 extern QuotaLimitRow *quota_store_plan_limits(const char *plan, int *count);
 extern QuotaValueRow *quota_store_plan_values(const char *plan, int *count);
 extern bool quota_store_has_overrides(void);
@@ -93,6 +96,7 @@ extern bool quota_store_has_pools(void);
 
 extern QuotaStore *quota_store_begin_read(void);
 extern QuotaStore *quota_store_begin_write(void);
+extern QuotaStore *quota_store_begin_rates(void);
 extern void quota_store_end(QuotaStore *store);
 extern bool quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
 extern QuotaLimitRow *quota_store_overrides(QuotaStore *store, Datum account, int *count);

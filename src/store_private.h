@@ -50,7 +50,7 @@ typedef struct QuotaOids
 struct QuotaStore
 {
 	MemoryContext context;
-	bool write;
+	bool write;     /* quota.usage, as soon as it is open */
 	bool written;   /* since the last CommandCounterIncrement */
 	Snapshot now;   /* of what accounts are entitled to */
 	Snapshot as_of; /* of use */
@@ -62,6 +62,7 @@ struct QuotaStore
 };
 
 extern const QuotaOids *quota_store_oids(void);
+extern void quota_store_open_usage(QuotaStore *store);
 extern void quota_store_new_snapshots(QuotaStore *store);
 
 #endif

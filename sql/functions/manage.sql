@@ -382,12 +382,16 @@ BEGIN
 				AND u.period_start = quota.window_start(u.period, quota.now(), a.timezone, a.cycle_anchor)
 			) c (account, feature, period, period_start, used)
 			JOIN quota.features f ON f.feature = c.feature
-		WHERE c.feature = quota_reset.feature OR quota_reset.feature IS NULL AND f.kind = 'counter'
+		WHERE f.kind <> 'rate' AND (c.feature = quota_reset.feature OR quota_reset.feature IS NULL AND f.kind = 'counter')
 		ORDER BY c.feature, c.period);
 	PERFORM quota.lock_counter(c.account, c.feature, c.period, c.period_start) FROM unnest(current) c;
 	DELETE FROM quota.usage u
 	USING unnest(current) c
 	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);
+	/* last, since it is not undone */
+	PERFORM quota.forget_rate(account, f.feature)
+	FROM quota.features f
+	WHERE f.kind = 'rate' AND (quota_reset.feature IS NULL OR f.feature = quota_reset.feature);
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_reset(text, text) IS
 	'set the current windows of an account back to 0, of one feature or of all that are not gauges';

@@ -25,7 +25,8 @@ COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of 
  * One account. The first two are on an application's every page: PL/pgSQL keeps
  * the plans of its queries, where SQL functions are planned at each call before
  * PostgreSQL 18. A feature with several windows is shown by the one that has
- * the least left, and of those the one that ends last.
+ * the least left, and of those the one that ends last. Rates are left out: they
+ * tell of the last minute, quota_rates shows them.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_usage(account text)
 	RETURNS jsonb
@@ -45,7 +46,7 @@ BEGIN
 					'unlimited', e.usage_limit IS NULL)), '{}')
 				FROM (
 					SELECT DISTINCT ON (w.feature) w.*
-					FROM @extschema@.quota_evaluate(quota_usage.account) w
+					FROM @extschema@.quota_evaluate(quota_usage.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
 					ORDER BY w.feature, w.remaining, w.period_end DESC) e))
 		FROM (VALUES (quota_usage.account)) k (account)
 			LEFT JOIN quota.accounts a ON a.account = k.account
@@ -63,8 +64,8 @@ DECLARE
 	main @extschema@.quota_decision;
 BEGIN
 	IF quota_status.feature IS NULL THEN
-		SELECT * INTO main
-		FROM @extschema@.quota_evaluate(quota_status.account) e
+		SELECT e.* INTO main
+		FROM @extschema@.quota_evaluate(quota_status.account) e JOIN quota.features f ON f.feature = e.feature AND f.kind <> 'rate'
 		ORDER BY e.decision DESC, e.ratio DESC NULLS LAST, e.feature, e.period
 		LIMIT 1;
 	ELSE
@@ -87,7 +88,7 @@ BEGIN
 				SELECT COALESCE(jsonb_object_agg(e.feature || '_count', e.used), '{}')
 				FROM (
 					SELECT DISTINCT ON (w.feature) w.*
-					FROM @extschema@.quota_evaluate(quota_status.account) w
+					FROM @extschema@.quota_evaluate(quota_status.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
 					ORDER BY w.feature, w.period = main.period DESC, w.remaining, w.period_end DESC) e)
 				|| jsonb_build_object('period_start', main.period_start, 'period_end', main.period_end),
 			'decision', main.decision,

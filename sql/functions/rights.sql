@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION quota.grants(level text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of}';
+	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of,quota_rates}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
 	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored}';
 BEGIN

@@ -177,7 +177,7 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
 		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
-		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast')$$,
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -209,7 +209,9 @@ SELECT set_eq($$
 	('quota_status', 'account text, feature text DEFAULT NULL::text'),
 	('quota_history', 'account text, feature text DEFAULT NULL::text, period quota_period DEFAULT NULL::quota_period, '
 		'since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
-	('quota_forecast', 'account text, feature text')
+	('quota_forecast', 'account text, feature text'),
+	('quota_rates', 'account text'),
+	('quota_rate_clear', 'account text, feature text DEFAULT NULL::text')
 	$$, 'their arguments are those of the contract');
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,

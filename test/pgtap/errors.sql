@@ -47,8 +47,8 @@ SELECT throws_ok(filled(call, feature => quote_literal(feature)), '42704', forma
 FROM calls, unnest(ARRAY['nothing', '', 'Report', 'report ', 'it''s "it"', repeat('f', 48), repeat('f', 49), repeat('f', 5000)]) feature WHERE call LIKE '%#%';
 SELECT throws_ok(filled(call, feature => '''gate'''), '42809', 'feature "gate" is a flag and cannot be counted', filled(call, feature => '''gate'''))
 FROM calls WHERE call LIKE '%#%' AND call !~ 'has_feature|quota_feature|require_feature';
-SELECT throws_ok(filled(call, feature => '''call'''), '0A000', 'features of kind rate are not supported yet', filled(call, feature => '''call'''))
-FROM calls WHERE call LIKE '%#%' AND call !~ 'has_feature|quota_feature|require_feature';
+SELECT is(error_of(filled(call, feature => '''call'''))->>'state', CASE WHEN call ~ 'enforce|require_feature' THEN 'PT402' END, filled(call, feature => '''call'''))
+FROM calls WHERE call LIKE '%#%';
 
 /* Amounts. */
 SELECT throws_ok(filled(call, n => 'NULL'), '22004', 'n must not be null', filled(call, n => 'NULL')) FROM calls WHERE call LIKE '%@%';
@@ -80,7 +80,7 @@ FROM (VALUES
 	('{"report": 1, "day": 0}', '22023', 'amount must be at least 1, not 0'),
 	('{"report": 9223372036854775808}', '22003', NULL), ('{"report": 1e200}', '22003', NULL), ('{"report": 0.4}', '22023', NULL), ('{"report": 1e-200}', '22023', NULL),
 	('{"": 1}', '42704', 'feature "" does not exist'), ('{"report": 1, "nothing": 1}', '42704', 'feature "nothing" does not exist'),
-	('{"report": 1, "gate": 1}', '42809', NULL), ('{"report": 1, "call": 1}', '0A000', NULL),
+	('{"report": 1, "gate": 1}', '42809', NULL),
 	('{"report": ', '22P02', NULL), ('', '22P02', NULL), ('{"report": NaN}', '22P02', NULL)
 ) v (bad, state, message);
 SELECT is((SELECT count(*) FROM quota.usage), 0::bigint, 'nothing of this was charged');

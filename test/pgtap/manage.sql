@@ -208,8 +208,8 @@ SELECT quota_set_plan('ivy', 'pro'), quota_consume('ivy', 'report', 4), quota_se
 SELECT results_eq($$SELECT period::text, used, limit_now, limit_then, over_by FROM quota_preview('ivy', 'pro') WHERE feature = 'report'$$,
 	$$VALUES ('day'::text, 4::bigint, NULL::bigint, 20::bigint, 0::bigint), ('month', 4, 5, 50, 0)$$,
 	'use of a window that only the other plan limits, of a suspended account');
-SELECT results_eq($$SELECT (d).feature, (d).period, (d).used, (d).usage_limit FROM (SELECT quota_evaluate('hal') AS d) d ORDER BY 1, 2$$,
-	$$SELECT feature, period, used, limit_now FROM quota_preview('hal', 'pro') ORDER BY 1, 2$$, 'limits now are those of quota_evaluate');
+SELECT results_eq($$SELECT (d).feature, (d).period, (d).used, (d).usage_limit FROM (SELECT quota_evaluate('hal') AS d) d WHERE (d).feature <> 'call' ORDER BY 1, 2$$,
+	$$SELECT feature, period, used, limit_now FROM quota_preview('hal', 'pro') ORDER BY 1, 2$$, 'limits now are those of quota_evaluate, rates left out');
 SELECT quota_set_plan('hal', 'team') \g /dev/null
 SELECT results_eq($$SELECT (d).feature, (d).period, (d).used, (d).usage_limit FROM (SELECT quota_evaluate('hal') AS d) d ORDER BY 1, 2$$,
 	$$SELECT feature, period, used, limit_then FROM quota_preview('hal', 'team') WHERE feature <> 'page' ORDER BY 1, 2$$, 'limits then as well');

@@ -48,6 +48,19 @@ SET LOCAL quota.now = '2026-06-19 08:00+00';
 SELECT is((quota_evaluate(7, 'job')).plan, 'free', 'free again');
 SELECT is((quota_evaluate(7, 'storage_mb')).used, 60::bigint, 'with what it stores');
 
+/* Requests a minute: five times as many, ten times. */
+SELECT quota_rate_clear(a) FROM unnest('{7,8,new}'::text[]) a \g /dev/null
+SELECT is((SELECT count(*) FROM generate_series(1, 100) i WHERE (quota_consume('new', 'request')).allowed), 60::bigint, 'free: sixty a minute');
+SELECT is((quota_consume('new', 'request')).retry_after, interval '1 second', 'free: one more each second');
+SELECT quota_set_plan(7, 'pro', '30 days') \g /dev/null
+SELECT is(brief(quota_consume(7, 'request', 300)), 'ALLOW 300/300 ok', 'pro: five times as many');
+SELECT is((quota_consume(7, 'request')).retry_after, interval '0.2 seconds', 'pro: five times as fast');
+SELECT is(brief(quota_consume(8, 'request', 600)), 'ALLOW 600/600 ok', 'enterprise: ten times as many');
+SELECT is((quota_consume(8, 'request', 10)).retry_after, interval '1 second', 'enterprise: ten times as fast');
+SELECT quota_cancel(7) \g /dev/null
+SELECT is(brief(quota_consume(7, 'request')), 'BLOCK 300/60 rate_limited', 'free again: what was used stays used');
+SELECT is((quota_consume(7, 'request')).retry_after, interval '4 minutes 1 second', 'until it has run out');
+
 /* Suspend and activate. */
 UPDATE quota.accounts SET status = 'suspended' WHERE account = '8';
 SELECT is((quota_consume(8, 'job')).reason, 'suspended', 'suspended');

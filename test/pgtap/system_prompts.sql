@@ -25,6 +25,18 @@ SELECT is(brief(quota_consume('team', 'prompt', 1000000)), 'ALLOW 1000000/- unli
 SELECT is((quota_consume(a, 'bytes_out', 4000000000000000)).allowed, true, a || ': four petabytes') FROM unnest('{try,solo,team}'::text[]) a;
 SELECT is((quota_consume('try', 'e2e_run')).used, 1::bigint, 'runs are counted');
 
+/* Snapshots: none, one, ten a minute. */
+SELECT quota_rate_clear(a) FROM unnest('{try,solo,team,admin}'::text[]) a \g /dev/null
+SELECT is(brief(quota_consume('try', 'snapshot')), 'BLOCK 0/0 rate_limited', 'trial: no snapshots');
+SELECT is(brief(quota_consume('solo', 'snapshot')), 'ALLOW 1/1 ok', 'solo: one');
+SELECT is((quota_consume('solo', 'snapshot')).retry_after, interval '1 minute', 'solo: the next in a minute');
+SELECT is((SELECT count(*) FROM generate_series(1, 12) i WHERE (quota_consume('team', 'snapshot')).allowed), 10::bigint, 'teams: ten');
+SELECT is((quota_consume('team', 'snapshot')).message, 'Per-minute snapshot limit reached (10/10).', 'teams: and no more');
+SELECT is((quota_consume('admin', 'snapshot', 20)).allowed, true, 'an administrator: as many as it takes');
+SET LOCAL quota.now = '2026-03-10 12:00:06+00';
+SELECT is(brief(quota_consume('team', 'snapshot')), 'ALLOW_WITH_WARNING 10/10 near_limit', 'teams: one more each six seconds');
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+
 /* Gates name the plan that has them. */
 SELECT results_eq($$SELECT a, quota_has_feature(a, 'git_export'), quota_has_feature(a, 'multi_user'), quota_has_feature(a, 'snapshot') FROM unnest('{try,solo,team,admin}'::text[]) a$$,
 	$$VALUES ('try', false, false, false), ('solo', true, false, true), ('team', true, true, true), ('admin', true, true, true)$$, 'who has what');

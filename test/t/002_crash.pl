@@ -19,10 +19,10 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION quota;
 	SELECT quota_apply('{
-		"features": {"report": {"kind": "counter"}, "seat": {"kind": "gauge"}},
+		"features": {"report": {"kind": "counter"}, "seat": {"kind": "gauge"}, "call": {"kind": "rate"}},
 		"plans": {"free": {"default": true, "limits": {
 			"report": {"year": {"limit": 1000}, "lifetime": {"limit": 5000}},
-			"seat": {"lifetime": {"limit": 10}}}}}}');
+			"seat": {"lifetime": {"limit": 10}}, "call": {"hour": {"limit": 5}}}}}}');
 	CREATE TABLE reports (id serial PRIMARY KEY, owner text, amount int);
 	SELECT quota_attach('reports', 'report', 'owner', 'amount');
 });
@@ -100,6 +100,17 @@ is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ida',
 	'f|600', 'prepared and committed: counted');
 is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('joe', 'report', 600)}),
 	't|600', 'prepared and rolled back: not counted');
+
+# Rates are memory: a crash forgets them, and so does a restart.
+my $rate = q{SELECT allowed, used FROM quota_consume('ada', 'call', 3)};
+is($node->safe_psql('postgres', $rate), 't|3', 'rate: taken');
+is($node->safe_psql('postgres', $rate), 'f|3', 'rate: no room for more');
+crash();
+is($node->safe_psql('postgres', $rate), 't|3', 'rate: forgotten after a crash');
+is($node->safe_psql('postgres', $rate), 'f|3', 'rate: and limited again');
+$node->restart;
+is($node->safe_psql('postgres', $rate), 't|3', 'rate: forgotten after a restart');
+is($node->safe_psql('postgres', q{SELECT buckets FROM quota_rate_stats()}), '1', 'rate: all but this one');
 
 # Index and table agree.
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');

@@ -20,9 +20,9 @@ $primary->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION quota;
 	SELECT quota_apply('{
-		"features": {"report": {"kind": "counter"}, "export": {"kind": "flag"}},
+		"features": {"report": {"kind": "counter"}, "export": {"kind": "flag"}, "call": {"kind": "rate"}},
 		"plans": {
-			"free": {"default": true, "limits": {"report": {"lifetime": {"limit": 10}}}, "features": {"export": true}},
+			"free": {"default": true, "limits": {"report": {"lifetime": {"limit": 10}}, "call": {"hour": {"limit": 5}}}, "features": {"export": true}},
 			"pro": {"limits": {"report": {"lifetime": {"limit": 100}}}}}}');
 	INSERT INTO quota.accounts (account, plan) VALUES ('ada', 'pro'), ('fay', 'free');
 	SELECT quota_consume('ada', 'report', 40), quota_consume('bob', 'report', 9);
@@ -46,7 +46,7 @@ sub sqlstate
 }
 
 my $evaluate = q{SELECT account, plan, decision, used, usage_limit
-	FROM unnest('{ada,bob,new}'::text[]) a, quota_evaluate(a) ORDER BY 1};
+	FROM unnest('{ada,bob,new}'::text[]) a, quota_evaluate(a, 'report') ORDER BY 1};
 my $expected = "ada|pro|ALLOW|40|100\nbob|free|ALLOW_WITH_WARNING|9|10\nnew|free|ALLOW|0|10";
 
 # A session that has cached the catalogue before it changes.
@@ -72,6 +72,18 @@ foreach my $call (
 }
 is($primary->safe_psql('postgres', "BEGIN READ ONLY; $evaluate"),
 	$expected, 'read-only transaction: quota_evaluate works');
+
+# Rates are each server's own: they are in its memory, and nothing is written.
+my $call = q{BEGIN READ ONLY; SELECT allowed, used FROM quota_consume('bob', 'call', 3)};
+is($primary->safe_psql('postgres', $call), 't|3', 'primary: a rate');
+is($standby->safe_psql('postgres', $call), 't|3', 'standby: a rate, of its own');
+is($standby->safe_psql('postgres', $call), 'f|3', 'standby: which is limited');
+is(sqlstate($standby, q{SELECT quota_enforce('bob', 'call', 3)}), 'PT429', 'standby: and raises');
+is($standby->safe_psql('postgres', q{SELECT used FROM quota_record('bob', 'call', 9)}), '12', 'standby: recorded');
+is($standby->safe_psql('postgres', q{SELECT used FROM quota_refund('bob', 'call', 8)}), '4', 'standby: given back');
+is($standby->safe_psql('postgres', q{SELECT used, burst FROM quota_rates('bob')}), '4|5', 'standby: shown');
+is($standby->safe_psql('postgres', q{SELECT quota_rate_clear('bob'); SELECT used FROM quota_rates('bob')}), "\n0", 'standby: and forgotten');
+is($primary->safe_psql('postgres', q{SELECT used FROM quota_rates('bob')}), '3', 'primary: not for it');
 
 # Changes of the catalogue and of the counters arrive.
 $primary->safe_psql(

@@ -1,0 +1,52 @@
+/*
+ * Rates: what stands in shared memory. Charging is that of counters.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account text)
+	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates';
+COMMENT ON FUNCTION @extschema@.quota_rates(text) IS
+	'the rates of an account as they stand, a row a feature and window';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_uuid uuid)
+	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates_uuid';
+COMMENT ON FUNCTION @extschema@.quota_rates(uuid) IS
+	'the rates of an account as they stand, a row a feature and window';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_id bigint)
+	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates_bigint';
+COMMENT ON FUNCTION @extschema@.quota_rates(bigint) IS
+	'the rates of an account as they stand, a row a feature and window';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_rate_stats(OUT buckets bigint, OUT capacity bigint, OUT evictions bigint, OUT memory bigint)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rate_stats';
+COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS
+	'the memory of rates on this server: buckets in use, how many there can be, how many were given up in use, bytes';
+
+CREATE OR REPLACE FUNCTION quota.forget_rate(owner text, feature text)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_forget_rate';
+COMMENT ON FUNCTION quota.forget_rate(text, text) IS 'empties the buckets of a rate of an account';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_rate_clear(account text, feature text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = quota_rate_clear.feature);
+BEGIN
+	PERFORM quota.account_key(account);
+	IF feature IS NOT NULL THEN
+		PERFORM quota.check_exists('feature', feature);
+		IF feature_kind <> 'rate' THEN
+			RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s is no rate', feature, feature_kind);
+		END IF;
+	END IF;
+	PERFORM quota.forget_rate(account, f.feature)
+	FROM quota.features f
+	WHERE f.kind = 'rate' AND (quota_rate_clear.feature IS NULL OR f.feature = quota_rate_clear.feature);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_rate_clear(text, text) IS
+	'forget what an account has used of one rate, or of all';
