@@ -62,6 +62,7 @@ static bool has_end(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
 static char *limit_message(const QuotaDecision *decision);
+static char *share(const char *beginning, const QuotaDecision *decision);
 static char *figures(const QuotaDecision *decision);
 static void append_unit(const QuotaEntitlement *entitlement, char *end);
 static int percent(const QuotaDecision *decision);
@@ -231,12 +232,10 @@ quota_decision_message(const QuotaDecision *decision)
 	switch (decision->reason)
 	{
 		case QUOTA_REASON_NEAR_LIMIT:
-			return psprintf("Approaching limit: %s (%d%%)", figures(decision), percent(decision));
+			return share("Approaching limit: ", decision);
 		case QUOTA_REASON_OVERAGE:
 		case QUOTA_REASON_SOFT_LIMIT:
-			return psprintf("%s limit: %s (%d%%)",
-							overage_of(decision) > 0 ? "Over" : "Approaching",
-							figures(decision), percent(decision));
+			return share(overage_of(decision) > 0 ? "Over limit: " : "Approaching limit: ", decision);
 		case QUOTA_REASON_LIMIT_REACHED:
 		case QUOTA_REASON_RATE_LIMITED:
 			return limit_message(decision);
@@ -258,8 +257,7 @@ quota_decision_message(const QuotaDecision *decision)
 	if (limit_of(decision).unlimited)
 		return psprintf("Unlimited: %s", figures(decision));
 	/* past the limit only where quota.enforcement is off */
-	return psprintf("%s limit: %s (%d%%)", overage_of(decision) > 0 ? "Over" : "Within",
-					figures(decision), percent(decision));
+	return share(overage_of(decision) > 0 ? "Over limit: " : "Within limit: ", decision);
 }
 
 /* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
@@ -435,7 +433,20 @@ limit_message(const QuotaDecision *decision)
 	return message.data;
 }
 
-/* `245/300 reports`, `47 reports` where there is no limit. Without printf: every charge has a message. */
+/* `Within limit: 245/300 reports (82%)`. Without printf: every charge has a message. */
+static char *
+share(const char *beginning, const QuotaDecision *decision)
+{
+	const char *told = figures(decision);
+	char *text = palloc(strlen(beginning) + strlen(told) + MAXINT8LEN + 6);
+	char *end = stpcpy(stpcpy(stpcpy(text, beginning), told), " (");
+
+	end += pg_ltoa(percent(decision), end);
+	strcpy(end, "%)");
+	return text;
+}
+
+/* `245/300 reports`, `47 reports` where there is no limit */
 static char *
 figures(const QuotaDecision *decision)
 {

@@ -20,6 +20,7 @@
 static MemoryContext cache = NULL;
 static uint64 cached_version = 0;
 static HTAB *features;
+static QuotaFeatureRow *last_feature; /* found last: a call asks for one several times */
 static HTAB *plans;
 static bool default_known;
 static bool default_exists;
@@ -51,6 +52,7 @@ quota_plan_begin(void)
 		MemoryContextReset(cache);
 	/* the tables lived in the context: NULL until there are new ones */
 	features = plans = NULL;
+	last_feature = NULL;
 	cached_version = 0;
 	default_known = false;
 	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
@@ -155,6 +157,8 @@ find_feature(const char *feature)
 	QuotaFeatureRow row;
 	bool found;
 
+	if (last_feature != NULL && strcmp(last_feature->feature, feature) == 0)
+		return last_feature;
 	/* longer than a key of the hash table, and than any feature */
 	if (strlen(feature) > QUOTA_MAX_FEATURE)
 		return NULL;
@@ -164,7 +168,7 @@ find_feature(const char *feature)
 		entry = hash_search(features, feature, HASH_ENTER, &found);
 		*entry = row;
 	}
-	return entry;
+	return last_feature = entry;
 }
 
 static void
