@@ -4,10 +4,12 @@ CREATE EXTENSION quota;
 SELECT quota_apply('{
 	"features": {
 		"report": {"kind": "counter", "unit": "report"},
-		"export": {"kind": "counter", "unit": "export"}},
+		"export": {"kind": "counter", "unit": "export"},
+		"request": {"kind": "rate", "unit": "request"}},
 	"plans": {"pro": {"name": "Pro", "price": 10, "default": true, "limits": {
 		"report": {"month": {"limit": 1000000000}},
-		"export": {"month": {"limit": 100}}}}}}');
+		"export": {"month": {"limit": 100}},
+		"request": {"second": {"limit": 1000000}}}}}}');
 
 -- Keys of eleven digits: text, but pgbench can make no other text without help
 -- of the server, which would cost both sides the same and hide the difference.
