@@ -274,15 +274,9 @@ override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEnti
 			terms.warn_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("0.8"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 			terms.block_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("1.0"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 		}
-		window_of(entitlement, override->period)->limit =
-			entitlement->feature.kind == QUOTA_RATE
-				? quota_decide_rate(override->unlimited ? NULL : &override->usage_limit,
-									terms.has_burst ? &terms.burst : NULL,
-									terms.on_limit, terms.warn_ratio, terms.block_ratio,
-									terms.capped ? &terms.overage_cap : NULL)
-				: quota_decide_limit(override->unlimited ? NULL : &override->usage_limit,
-									 terms.on_limit, terms.warn_ratio, terms.block_ratio,
-									 terms.capped ? &terms.overage_cap : NULL);
+		terms.unlimited = override->unlimited;
+		terms.usage_limit = override->usage_limit;
+		window_of(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
 	}
 }
 

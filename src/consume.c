@@ -36,6 +36,7 @@
 static uint64 writes = 0;
 
 static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
+static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
@@ -83,7 +84,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 				 errmsg("amounts must not be null")));
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	store = quota_consume_begin(charges, count);
+	store = begin(charges, count);
 	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
 	quota_store_end(store);
 	for (int i = 0; i < count; i++)
@@ -107,7 +108,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
-	store = quota_consume_begin(charge, 1);
+	store = begin(charge, 1);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -145,27 +146,10 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 }
 
 /*
- * Begin to charge what was asked for; to be ended by quota_store_end. Rates alone
- * write nothing, so that they can be taken where nothing may be written.
- *
- * Errors: undefined_object for an unknown feature; read_only_sql_transaction.
- */
-QuotaStore *
-quota_consume_begin(const QuotaCharge *charges, int count)
-{
-	bool rates = count > 0;
-
-	quota_plan_begin();
-	for (int i = 0; i < count && rates; i++)
-		rates = quota_plan_feature(charges[i].feature)->kind == QUOTA_RATE;
-	return rates ? quota_store_begin_rates() : quota_store_begin_write();
-}
-
-/*
  * Charge an account, all or nothing.
  *
- * store: begun by quota_consume_begin, or for writing, or refreshed since it last served. account: text of
- * 1 to 255 bytes. charges: as quota_consume_ask prepared them, no feature twice;
+ * store: begun, or refreshed since it last served. account: text of 1 to 255
+ * bytes. charges: as quota_consume_ask prepared them, no feature twice;
  * they are put into the order in which they are locked, and each gets its
  * decision, whose figures count this call where it was charged.
  * Returns whether it was charged.
@@ -259,10 +243,22 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	quota_argument_not_yet(fcinfo, 3, "key");
 	quota_argument_not_yet(fcinfo, 4, "metadata");
-	store = quota_consume_begin(charge, 1);
+	store = begin(charge, 1);
 	quota_consume_charge(store, account, charge, 1, mode);
 	quota_store_end(store);
 	return charge;
+}
+
+/* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
+static QuotaStore *
+begin(const QuotaCharge *charges, int count)
+{
+	bool rates = count > 0;
+
+	quota_plan_begin();
+	for (int i = 0; i < count && rates; i++)
+		rates = quota_plan_feature(charges[i].feature)->kind == QUOTA_RATE;
+	return rates ? quota_store_begin_rates() : quota_store_begin_write();
 }
 
 /* Decide on every charge; true where all are allowed. */

@@ -66,6 +66,7 @@ quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_
 	limit = quota_decide_limit(burst, on_limit, warn_ratio, block_ratio, overage_cap);
 	if (!limit.unlimited)
 		limit.per_window = *usage_limit;
+	/* nor for a cap: what it admits would never run out */
 	if (limit.per_window == 0 && on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL)
 		limit.block_at = 0;
 	return limit;

@@ -519,11 +519,15 @@ detail(const QuotaDecision *decision, const char *error)
 static void
 append_retry_after(StringInfo json, const QuotaDecision *decision)
 {
-	int64 us = decision->lasts_until - decision->now;
+	int64 us;
 
 	if (!waiting_helps(decision))
+	{
 		appendStringInfoString(json, ",\"retry_after_s\":null");
-	else if (is_rate(decision))
+		return;
+	}
+	us = decision->lasts_until - decision->now;
+	if (is_rate(decision))
 		appendStringInfo(json, ",\"retry_after_s\":%lld.%03d",
 						 (long long) (us / USECS_PER_SEC), (int) (us % USECS_PER_SEC / 1000));
 	else

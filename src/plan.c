@@ -32,7 +32,7 @@ static bool pools_exist;
 
 static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
-static QuotaLimit limit_of_row(QuotaLimitRow *row, Datum rate_multiplier);
+static void multiply(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
 static int compare_offers(const void *a, const void *b);
@@ -119,6 +119,19 @@ quota_plan_offer(const QuotaPlan *plan, const char *feature)
 	return plan->count == 0 ? NULL : bsearch(&key, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 }
 
+/* A row of a limit made ready to be judged, as its feature's kind is. */
+QuotaLimit
+quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
+{
+	const int64 *usage_limit = row->unlimited ? NULL : &row->usage_limit;
+	const int64 *cap = row->capped ? &row->overage_cap : NULL;
+
+	if (kind == QUOTA_RATE)
+		return quota_decide_rate(usage_limit, row->has_burst ? &row->burst : NULL,
+								 row->on_limit, row->warn_ratio, row->block_ratio, cap);
+	return quota_decide_limit(usage_limit, row->on_limit, row->warn_ratio, row->block_ratio, cap);
+}
+
 /* Whether any account at all has an override. */
 bool
 quota_plan_overrides_exist(void)
@@ -186,13 +199,20 @@ load_plan(QuotaPlan *plan)
 	for (int i = 0; i < nlimits; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, limits[i].feature);
+		const QuotaFeatureRow *feature;
+		QuotaKind kind;
 
 		if (offer->count == 0)
 		{
 			offer->rows = &limits[i];
 			offer->limits = palloc(QUOTA_PERIODS * sizeof(QuotaLimit));
 		}
-		offer->limits[offer->count++] = limit_of_row(&limits[i], rate_multiplier);
+		/* a feature that has been dropped since its limit was read: the cache is dropped with it */
+		feature = find_feature(limits[i].feature);
+		kind = feature == NULL ? QUOTA_COUNTER : feature->kind;
+		if (kind == QUOTA_RATE)
+			multiply(&limits[i], rate_multiplier);
+		offer->limits[offer->count++] = quota_plan_limit(&limits[i], kind);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
@@ -205,22 +225,14 @@ load_plan(QuotaPlan *plan)
 	plan->loaded = true;
 }
 
-/* A limit ready to be judged; the multiplier, if it is of a rate, is put into the row as well. */
-static QuotaLimit
-limit_of_row(QuotaLimitRow *row, Datum rate_multiplier)
+/* A rate's limit and burst, with the plan's multiplier; 0: the plan is gone. */
+static void
+multiply(QuotaLimitRow *row, Datum rate_multiplier)
 {
-	const QuotaFeatureRow *feature = find_feature(row->feature);
-	const int64 *cap = row->capped ? &row->overage_cap : NULL;
-
-	/* no feature, no plan: they have been dropped since the limit was read, which drops the cache as well */
-	if (feature == NULL || feature->kind != QUOTA_RATE || rate_multiplier == (Datum) 0)
-		return quota_decide_limit(row->unlimited ? NULL : &row->usage_limit,
-								  row->on_limit, row->warn_ratio, row->block_ratio, cap);
+	if (rate_multiplier == (Datum) 0)
+		return;
 	row->usage_limit = quota_decide_multiply(row->usage_limit, rate_multiplier);
-	if (row->has_burst)
-		row->burst = quota_decide_multiply(row->burst, rate_multiplier);
-	return quota_decide_rate(row->unlimited ? NULL : &row->usage_limit, row->has_burst ? &row->burst : NULL,
-							 row->on_limit, row->warn_ratio, row->block_ratio, cap);
+	row->burst = quota_decide_multiply(row->burst, rate_multiplier);
 }
 
 /* limits come in order and values are of other features (flags): the last offer or a new one */

@@ -171,14 +171,16 @@ def writes_nothing(connection):
     """No transaction id, no WAL."""
     apply(connection, {"quiet": {"minute": {"limit": 1000}}})
     connection.execute("SELECT quota_consume('quiet', 'quiet')")
-    with connection.transaction():
-        before = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
-        taken = connection.execute("SELECT count(*) FILTER (WHERE (quota_consume('quiet', 'quiet')).allowed) FROM generate_series(1, 100)").fetchone()[0]
-        xid, after = connection.execute("SELECT pg_current_xact_id_if_assigned(), pg_current_wal_insert_lsn()").fetchone()
+    written = []
+    # others on the server may write meanwhile, but not each time
+    while len(written) < 20 and 0 not in written:
+        with connection.transaction():
+            before = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+            taken = connection.execute("SELECT count(*) FILTER (WHERE (quota_record('quiet', 'quiet')).allowed) FROM generate_series(1, 100)").fetchone()[0]
+            xid, after = connection.execute("SELECT pg_current_xact_id_if_assigned(), pg_current_wal_insert_lsn()").fetchone()
+        written.append(connection.execute("SELECT %s::pg_lsn - %s::pg_lsn", (after, before)).fetchone()[0])
     equal((taken, xid), (100, None), "a hundred units, no transaction id")
-    written = connection.execute("SELECT %s::pg_lsn - %s::pg_lsn", (after, before)).fetchone()[0]
-    # others on the server may write meanwhile, but not for each unit
-    check(written < 100 * 30, "and no WAL for each of them", f"{written} bytes")
+    check(0 in written, "and no WAL", written)
 
 
 def other_databases(connection):
