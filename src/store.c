@@ -108,6 +108,16 @@ static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NUL
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
+/* The account that was looked at last: a statement often asks for one again and again. */
+static struct
+{
+	uint64 state; /* of the snapshot that saw it; 0: none is kept */
+	Size length;
+	char account[QUOTA_MAX_ACCOUNT];
+	bool found;
+	QuotaAccountRow row;
+} last_account;
+
 static QuotaOids oids;
 static bool oids_valid = false;
 static uint64 invalidations = 0;
@@ -124,6 +134,9 @@ static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKe
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
+static bool is_last_account(const QuotaStore *store, Datum account);
+static void keep_account(const QuotaStore *store, Datum account, bool found, const QuotaAccountRow *row);
+static bool read_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
 static QuotaStore *begin(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
@@ -438,6 +451,47 @@ quota_store_end(QuotaStore *store)
 bool
 quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
+	bool found;
+
+	if (is_last_account(store, account))
+	{
+		*row = last_account.row;
+		return last_account.found;
+	}
+	found = read_account(store, account, row);
+	keep_account(store, account, found, row);
+	return found;
+}
+
+static bool
+is_last_account(const QuotaStore *store, Datum account)
+{
+	text *key = DatumGetTextPP(account);
+
+	return store->state != 0 && last_account.state == store->state &&
+		   last_account.length == VARSIZE_ANY_EXHDR(key) &&
+		   memcmp(last_account.account, VARDATA_ANY(key), last_account.length) == 0;
+}
+
+static void
+keep_account(const QuotaStore *store, Datum account, bool found, const QuotaAccountRow *row)
+{
+	text *key = DatumGetTextPP(account);
+
+	/* what a row points to is the caller's */
+	if (store->state == 0 || (found && (row->timezone != NULL || row->pool != NULL)))
+		return;
+	last_account.length = VARSIZE_ANY_EXHDR(key);
+	memcpy(last_account.account, VARDATA_ANY(key), last_account.length);
+	last_account.found = found;
+	if (found)
+		last_account.row = *row;
+	last_account.state = store->state;
+}
+
+static bool
+read_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
+{
 	QuotaKey key;
 	Datum *values;
 	bool *nulls;
@@ -548,11 +602,22 @@ take_snapshots(QuotaStore *store)
 	{
 		store->as_of = RegisterSnapshot(GetTransactionSnapshot());
 		store->now = store->as_of;
+		store->state = 0;
 	}
 	else
 	{
+		Snapshot now;
+
 		store->as_of = RegisterSnapshot(store->write ? GetTransactionSnapshot() : GetActiveSnapshot());
-		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_store_oids()->tables[USAGE]));
+		now = GetCatalogSnapshot(quota_store_oids()->tables[USAGE]);
+		store->now = RegisterSnapshot(now);
+
+		/*
+		 * As PostgreSQL itself decides whether to take a snapshot again: what is
+		 * seen changes only when a transaction that wrote has ended, or by own
+		 * writes.
+		 */
+		store->state = TransactionIdIsValid(GetTopTransactionIdIfAny()) || IsolationIsSerializable() ? 0 : now->snapXactCompletionCount;
 	}
 }
 

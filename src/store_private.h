@@ -53,6 +53,7 @@ struct QuotaStore
 	bool write;     /* quota.usage, as soon as it is open */
 	bool written;   /* since the last CommandCounterIncrement */
 	Snapshot now;   /* of what accounts are entitled to */
+	uint64 state;   /* a number that is another if `now` sees anything else; 0: not known */
 	Snapshot as_of; /* of use */
 	QuotaProbe accounts;
 	QuotaProbe usage;

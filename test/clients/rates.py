@@ -183,6 +183,45 @@ def writes_nothing(connection):
     check(0 in written, "and no WAL", written)
 
 
+def account_changes(connection):
+    """A row of quota.accounts that has changed holds for the next call, though a backend remembers the last one."""
+    connection.execute(
+        "SELECT quota_apply(%s)",
+        (json.dumps({
+            "features": {"move": {"kind": "rate"}},
+            "plans": {name: {"default": name == "free", "limits": {"move": {"minute": {"limit": limit}}}}
+                      for name, limit in {"free": 10, "mid": 20, "top": 30}.items()},
+        }),),
+    )
+
+    def limits(session):
+        return [session.execute(f"SELECT usage_limit FROM quota_{act}('mover', 'move')").fetchone()[0]
+                for act in ("consume", "consume", "evaluate")]
+
+    change = "INSERT INTO quota.accounts (account, plan) VALUES ('mover', %s) ON CONFLICT (account) DO UPDATE SET plan = excluded.plan"
+    with connect() as session:
+        for level in ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"):
+            connection.execute("DELETE FROM quota.accounts WHERE account = 'mover'")
+            with session.transaction(force_rollback=True):
+                session.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+                equal(limits(session), [10, 10, 10], f"{level}: an account without a row")
+                connection.execute(change, ("mid",))
+                equal(limits(session), [20, 20, 20], f"{level}: the row that another session made")
+            with session.transaction(force_rollback=True):
+                session.execute(change, ("top",))
+                equal(limits(session), [30, 30, 30], f"{level}: the session's own change")
+            equal(limits(session), [20, 20, 20], f"{level}: which was rolled back")
+            with session.transaction():
+                session.execute("SELECT pg_current_xact_id()")
+                limits(session)
+                session.execute(change, ("top",))
+                equal(limits(session), [30, 30, 30], f"{level}: or committed")
+            equal(limits(session), [30, 30, 30], f"{level}: and stays")
+            connection.execute("UPDATE quota.accounts SET timezone = 'Asia/Tokyo', plan = 'mid' WHERE account = 'mover'")
+            equal(limits(session), [20, 20, 20], f"{level}: one with a time zone")
+    connection.execute("DELETE FROM quota.accounts WHERE account = 'mover'")
+
+
 def other_databases(connection):
     """The same account in another database has a bucket of its own."""
     apply(connection, {"quiet": {"minute": {"limit": 3}}})
@@ -205,6 +244,7 @@ def main():
     in_real_time(crowd, connection)
     writes_nothing(connection)
     other_databases(connection)
+    account_changes(connection)
     with_counters(crowd, connection)
     crowd.close()
     finish()
