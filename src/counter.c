@@ -134,7 +134,6 @@ static HeapTuple form_row(QuotaStore *store, const QuotaCounterKey *key, int slo
 static void insert_index_entries(QuotaStore *store, HeapTuple version);
 static bool lock_newest(QuotaStore *store, ItemPointer tid);
 static void open_indexes(QuotaStore *store);
-static bool changed(void);
 
 /* Read a counter: what is used in the window that its key names, nothing where it has no row. */
 void
@@ -268,9 +267,9 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 			break;
 		case TM_Updated:
 			counter->conflicts++;
-			return changed();
+			return quota_store_changed();
 		case TM_Deleted:
-			return changed();
+			return quota_store_changed();
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
@@ -359,7 +358,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 		/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
 		lock_newest(store, &survey->slot[survey->locked].tid);
 	if (result != TM_Ok)
-		return survey->slots == 0 ? changed() : false;
+		return survey->slots == 0 ? quota_store_changed() : false;
 	counter->used = survey->used + change->used;
 	counter->slots = slots;
 	if (slots > survey->slots)
@@ -412,7 +411,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	else if (!gathered && survey.locked >= 0)
 		lock_newest(store, &survey.slot[survey.locked].tid);
 	if (!gathered)
-		return survey.slots == 0 ? changed() : false;
+		return survey.slots == 0 ? quota_store_changed() : false;
 	counter->slots = 1;
 	return survey.used == counter->used;
 }
@@ -544,7 +543,7 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	if (IsolationUsesXactSnapshot() && !TransactionIdIsInProgress(updater))
 	{
 		if (TransactionIdDidCommit(updater))
-			changed();
+			quota_store_changed();
 		return InvalidTransactionId;
 	}
 	return updater;
@@ -717,7 +716,7 @@ insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChang
 	ExecClearTuple(slot);
 	ResetPerTupleExprContext(store->estate);
 	counter->conflicts += lost;
-	return lost ? changed() : true;
+	return lost ? quota_store_changed() : true;
 }
 
 /* Insert empty slots, numbered up to but not including `to`, as which nobody knows them before this transaction commits. */
@@ -812,20 +811,8 @@ lock_newest(QuotaStore *store, ItemPointer tid)
 	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	if (result != TM_Ok)
-		return changed();
+		return quota_store_changed();
 	return same;
-}
-
-/* A counter is not what was read: false, to be read again, or an error where it cannot be. */
-static bool
-changed(void)
-{
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errhint("The transaction might succeed if retried.")));
-	return false;
 }
 
 static void

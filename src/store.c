@@ -127,10 +127,8 @@ static uint64 pool_version = 1;
 
 static void relation_changed(Datum arg, Oid relid);
 static void resolve(QuotaOids *found);
-static Relation open_table(Table table, LOCKMODE lock);
 static bool has_row(Table table, Oid index);
 static void open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock);
-static SysScanDesc begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
@@ -143,7 +141,6 @@ static void drop_snapshots(QuotaStore *store);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
 static void copy_text(char *to, Size size, Datum from, bool isnull);
 static int name_number(const char *const *names, Datum name);
-static QuotaPeriod period_of(Oid period);
 
 void
 quota_store_init(void)
@@ -199,7 +196,7 @@ quota_catalog_changed(PG_FUNCTION_ARGS)
 bool
 quota_store_default_plan(char *plan)
 {
-	Relation rel = open_table(PLANS, AccessShareLock);
+	Relation rel = quota_store_table(PLANS, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
@@ -227,14 +224,14 @@ quota_store_default_plan(char *plan)
 bool
 quota_store_feature(const char *feature, QuotaFeatureRow *row)
 {
-	Relation rel = open_table(FEATURES, AccessShareLock);
+	Relation rel = quota_store_table(FEATURES, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 	bool found;
 
 	text_key(&key, FEATURES_FEATURE, feature);
-	scan = begin_scan(rel, NULL, 1, &key);
+	scan = quota_store_scan(rel, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
@@ -256,14 +253,14 @@ quota_store_feature(const char *feature, QuotaFeatureRow *row)
 Datum
 quota_store_rate_multiplier(const char *plan)
 {
-	Relation rel = open_table(PLANS, AccessShareLock);
+	Relation rel = quota_store_table(PLANS, AccessShareLock);
 	Datum multiplier = (Datum) 0;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
 	text_key(&key, PLANS_PLAN, plan);
-	scan = begin_scan(rel, NULL, 1, &key);
+	scan = quota_store_scan(rel, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -282,7 +279,7 @@ quota_store_rate_multiplier(const char *plan)
 QuotaLimitRow *
 quota_store_plan_limits(const char *plan, int *count)
 {
-	Relation rel = open_table(PLAN_LIMITS, AccessShareLock);
+	Relation rel = quota_store_table(PLAN_LIMITS, AccessShareLock);
 	int allocated = 8;
 	QuotaLimitRow *rows = palloc(allocated * sizeof(QuotaLimitRow));
 	ScanKeyData key;
@@ -291,7 +288,7 @@ quota_store_plan_limits(const char *plan, int *count)
 
 	*count = 0;
 	text_key(&key, PLAN_LIMITS_PLAN, plan);
-	scan = begin_scan(rel, NULL, 1, &key);
+	scan = quota_store_scan(rel, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		QuotaLimitRow *row;
@@ -303,7 +300,7 @@ quota_store_plan_limits(const char *plan, int *count)
 		row = &rows[(*count)++];
 		deform(tuple, rel, &values, &nulls);
 		copy_text(row->feature, sizeof(row->feature), values[PLAN_LIMITS_FEATURE - 1], false);
-		row->period = period_of(DatumGetObjectId(values[PLAN_LIMITS_PERIOD - 1]));
+		row->period = quota_store_period(DatumGetObjectId(values[PLAN_LIMITS_PERIOD - 1]));
 		row->unlimited = nulls[PLAN_LIMITS_USAGE_LIMIT - 1];
 		row->usage_limit = row->unlimited ? 0 : DatumGetInt64(values[PLAN_LIMITS_USAGE_LIMIT - 1]);
 		row->on_limit = name_number(on_limit_names, values[PLAN_LIMITS_ON_LIMIT - 1]);
@@ -324,7 +321,7 @@ quota_store_plan_limits(const char *plan, int *count)
 QuotaValueRow *
 quota_store_plan_values(const char *plan, int *count)
 {
-	Relation rel = open_table(PLAN_FEATURES, AccessShareLock);
+	Relation rel = quota_store_table(PLAN_FEATURES, AccessShareLock);
 	int allocated = 8;
 	QuotaValueRow *rows = palloc(allocated * sizeof(QuotaValueRow));
 	ScanKeyData key;
@@ -333,7 +330,7 @@ quota_store_plan_values(const char *plan, int *count)
 
 	*count = 0;
 	text_key(&key, PLAN_FEATURES_PLAN, plan);
-	scan = begin_scan(rel, NULL, 1, &key);
+	scan = quota_store_scan(rel, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Datum *values;
@@ -523,7 +520,7 @@ read_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 QuotaLimitRow *
 quota_store_overrides(QuotaStore *store, Datum account, int *count)
 {
-	Relation rel = open_table(LIMIT_OVERRIDES, AccessShareLock);
+	Relation rel = quota_store_table(LIMIT_OVERRIDES, AccessShareLock);
 	int allocated = 4;
 	QuotaLimitRow *rows = palloc0(allocated * sizeof(QuotaLimitRow));
 	ScanKeyData key;
@@ -532,7 +529,7 @@ quota_store_overrides(QuotaStore *store, Datum account, int *count)
 
 	*count = 0;
 	ScanKeyInit(&key, LIMIT_OVERRIDES_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	scan = begin_scan(rel, store->now, 1, &key);
+	scan = quota_store_scan(rel, store->now, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		QuotaLimitRow *row;
@@ -544,7 +541,7 @@ quota_store_overrides(QuotaStore *store, Datum account, int *count)
 		row = memset(&rows[(*count)++], 0, sizeof(QuotaLimitRow));
 		deform(tuple, rel, &values, &nulls);
 		copy_text(row->feature, sizeof(row->feature), values[LIMIT_OVERRIDES_FEATURE - 1], false);
-		row->period = period_of(DatumGetObjectId(values[LIMIT_OVERRIDES_PERIOD - 1]));
+		row->period = quota_store_period(DatumGetObjectId(values[LIMIT_OVERRIDES_PERIOD - 1]));
 		row->unlimited = nulls[LIMIT_OVERRIDES_USAGE_LIMIT - 1];
 		row->usage_limit = row->unlimited ? 0 : DatumGetInt64(values[LIMIT_OVERRIDES_USAGE_LIMIT - 1]);
 		row->expires_at = nulls[LIMIT_OVERRIDES_EXPIRES_AT - 1] ? DT_NOEND : DatumGetTimestampTz(values[LIMIT_OVERRIDES_EXPIRES_AT - 1]);
@@ -629,8 +626,8 @@ drop_snapshots(QuotaStore *store)
 	UnregisterSnapshot(store->as_of);
 }
 
-static Relation
-open_table(Table table, LOCKMODE lock)
+Relation
+quota_store_table(Table table, LOCKMODE lock)
 {
 	return table_open(quota_store_oids()->tables[table], lock);
 }
@@ -639,7 +636,7 @@ open_table(Table table, LOCKMODE lock)
 static bool
 has_row(Table table, Oid index)
 {
-	Relation rel = open_table(table, AccessShareLock);
+	Relation rel = quota_store_table(table, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 0, NULL);
 	bool found = HeapTupleIsValid(systable_getnext(scan));
 
@@ -655,7 +652,7 @@ open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
 	MemoryContext old = MemoryContextSwitchTo(store->context);
 
-	quota_probe_open(probe, open_table(table, lock), lock > AccessShareLock, table == USAGE ? usage_key : accounts_key);
+	quota_probe_open(probe, quota_store_table(table, lock), lock > AccessShareLock, table == USAGE ? usage_key : accounts_key);
 	MemoryContextSwitchTo(old);
 }
 
@@ -666,6 +663,21 @@ make_visible(QuotaStore *store)
 	if (store->written)
 		CommandCounterIncrement();
 	store->written = false;
+}
+
+/*
+ * A row is not what was read: false, to be read again, or an error where the
+ * transaction's snapshot does not let it be.
+ */
+bool
+quota_store_changed(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errhint("The transaction might succeed if retried.")));
+	return false;
 }
 
 static Oid
@@ -679,8 +691,8 @@ primary_key(Relation rel)
 }
 
 /* Scan by the primary key, or a prefix of it; snapshot NULL: as it is now. */
-static SysScanDesc
-begin_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys)
+SysScanDesc
+quota_store_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys)
 {
 	return systable_beginscan(rel, primary_key(rel), true, snapshot, nkeys, keys);
 }
@@ -730,8 +742,8 @@ name_number(const char *const *names, Datum name)
 	return 0; /* not reached */
 }
 
-static QuotaPeriod
-period_of(Oid period)
+QuotaPeriod
+quota_store_period(Oid period)
 {
 	for (int i = 0; i < QUOTA_PERIODS; i++)
 		if (quota_store_oids()->periods[i] == period)

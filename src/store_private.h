@@ -5,6 +5,7 @@
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
 
+#include "access/genam.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 
@@ -65,5 +66,9 @@ struct QuotaStore
 extern const QuotaOids *quota_store_oids(void);
 extern void quota_store_open_usage(QuotaStore *store);
 extern void quota_store_new_snapshots(QuotaStore *store);
+extern Relation quota_store_table(Table table, LOCKMODE lock);
+extern SysScanDesc quota_store_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
+extern QuotaPeriod quota_store_period(Oid period);
+extern bool quota_store_changed(void);
 
 #endif
