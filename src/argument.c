@@ -80,6 +80,27 @@ quota_argument_check_amount(int64 n)
 				 errmsg("amount must be at least 1, not %lld", (long long) n)));
 }
 
+/* The key of a call, text; 0: none. */
+Datum
+quota_argument_key(FunctionCallInfo fcinfo, int number)
+{
+	text *key;
+
+	if (PG_ARGISNULL(number))
+		return 0;
+	key = PG_GETARG_TEXT_PP(number);
+	if (VARSIZE_ANY_EXHDR(key) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key must not be empty")));
+	if (VARSIZE_ANY_EXHDR(key) > QUOTA_MAX_KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", VARSIZE_ANY_EXHDR(key), QUOTA_MAX_KEY)));
+	return PointerGetDatum(key);
+}
+
 /* An argument that must be NULL until what it stands for is built. */
 void
 quota_argument_not_yet(FunctionCallInfo fcinfo, int number, const char *name)

@@ -30,14 +30,19 @@
 
 #include "argument.h"
 #include "guc.h"
+#include "hold.h"
 #include "rate.h"
+#include "request.h"
 
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
 
-static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, const char *function, QuotaChargeMode mode, bool raises);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+static bool return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
+static bool is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool return_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled, TimestampTz now);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_rates(QuotaCharge *charges, int count);
@@ -51,23 +56,19 @@ static int compare_charges(const void *a, const void *b);
 /* quota_consume(account, feature, n, key, metadata) */
 QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
-	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED)->decision);
+	return charge_one(fcinfo, account, "quota_consume", QUOTA_CHARGE_JUDGED, false);
 }
 
 /* quota_enforce(account, feature, n, key, metadata): a denial is an error */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
-	QuotaCharge *charge = charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED);
-
-	if (charge->decision.verdict == QUOTA_BLOCK)
-		quota_decision_raise(&charge->decision);
-	return quota_decision_datum(&charge->decision);
+	return charge_one(fcinfo, account, "quota_enforce", QUOTA_CHARGE_JUDGED, true);
 }
 
 /* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
-	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_ALWAYS)->decision);
+	return charge_one(fcinfo, account, "quota_record", QUOTA_CHARGE_ALWAYS, false);
 }
 
 /* quota_consume_many(account, amounts): all or none, a row a feature */
@@ -115,7 +116,13 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		quota_account_load(store, account, &loaded);
 		quota_consume_look(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
-			charge->changes[i] = change_by(charge, i, -Min(charge->n, charge->counters[i].used), false);
+		{
+			/* what is held is for who reserved it to give back */
+			int64 held = quota_hold_sum(store, &charge->counters[i]);
+
+			charge->changes[i] = change_by(charge, i, -Min(charge->n, charge->counters[i].used - held), false);
+			charge->changes[i].least = held;
+		}
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
 			break;
 		quota_store_refresh(store);
@@ -141,6 +148,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 				 errmsg("feature \"%s\" does not exist", feature)));
 	strcpy(charge->feature, feature);
 	charge->n = n;
+	charge->holds = 0;
 	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
@@ -172,7 +180,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		quota_account_load(store, account, &loaded);
 		charged = judge(store, &loaded, charges, count, mode) &&
 				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
-		if (!charged || write_charges(store, charges, count))
+		if (!charged || (return_expired(store, charges, count, loaded.now) && write_charges(store, charges, count)))
 			break;
 		quota_store_refresh(store);
 	}
@@ -181,7 +189,11 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		QuotaDecision *decision = &charges[i].decision;
 
 		if (charged)
-			decision->used = charges[i].counters[decision->window - charges[i].entitlement.windows].used;
+		{
+			const QuotaCounter *counter = &charges[i].counters[decision->window - charges[i].entitlement.windows];
+
+			decision->used = counter->used - counter->expired;
+		}
 		quota_decision_log(decision);
 	}
 	return charged;
@@ -214,6 +226,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 			quota_rate_read(&charge->counters[i], &charge->entitlement.windows[i].limit);
 		else
 			quota_counter_read(store, &charge->counters[i]);
+		quota_hold_look(store, &charge->counters[i], account->now);
 	}
 }
 
@@ -234,19 +247,30 @@ quota_consume_wrote(void)
 }
 
 /* The common body of consume, enforce and record. */
-static QuotaCharge *
-charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
+static Datum
+charge_one(FunctionCallInfo fcinfo, Datum account, const char *function, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3), .function = function};
+	QuotaAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
-	quota_argument_not_yet(fcinfo, 3, "key");
 	quota_argument_not_yet(fcinfo, 4, "metadata");
-	store = begin(charge, 1);
-	quota_consume_charge(store, account, charge, 1, mode);
+	request.feature = charge->feature;
+	request.n = charge->n;
+	/* an answer is written, also where what it is about is not */
+	store = request.key != 0 ? quota_store_begin_write() : begin(charge, 1);
+	if (!quota_request_recall(store, &request, &answer))
+	{
+		quota_consume_charge(store, account, charge, 1, mode);
+		if (raises && charge->decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&charge->decision);
+		answer.decision = quota_decision_datum(&charge->decision);
+		quota_request_remember(store, &request, &answer);
+	}
 	quota_store_end(store);
-	return charge;
+	return answer.decision;
 }
 
 /* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
@@ -280,10 +304,63 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		quota_decision_enforce(decision);
 		limited = mode == QUOTA_CHARGE_JUDGED && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		for (int j = 0; j < charge->entitlement.count; j++)
+		{
 			charge->changes[j] = change_by(charge, j, charge->n, limited);
+			charge->changes[j].holds = charge->holds;
+		}
 		allowed &= decision->verdict != QUOTA_BLOCK;
 	}
 	return allowed;
+}
+
+/*
+ * Return the holds that have expired of the counters that are about to be
+ * charged; false where there were any: what was read is not so any more. The
+ * other counters are locked then as well, to keep the order.
+ */
+static bool
+return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
+{
+	bool expired = false;
+
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+			expired |= is_to_return(&charges[i].counters[j], &charges[i].changes[j]);
+	if (!expired)
+		return true;
+	quota_consume_wrote();
+	if (return_windows(store, charges, count, true, now))
+		return_windows(store, charges, count, false, now);
+	return false;
+}
+
+/* Who has a slot of the counter leaves it to others, unless there is no room without. */
+static bool
+is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change)
+{
+	return counter->expired > 0 &&
+		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
+}
+
+static bool
+return_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled, TimestampTz now)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+		{
+			QuotaCounter *counter = &charges[i].counters[j];
+
+			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
+				continue;
+			if (is_to_return(counter, &charges[i].changes[j]))
+			{
+				if (!quota_hold_return_expired(store, counter, now))
+					return false;
+			}
+			else if (!quota_counter_has_slot(counter) && !quota_counter_lock(store, counter))
+				return false;
+		}
+	return true;
 }
 
 /*

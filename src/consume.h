@@ -17,6 +17,7 @@ typedef struct QuotaCharge
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
 	int64 n;
+	int32 holds; /* to be added to each counter: 1 where the units are reserved */
 	QuotaEntitlement entitlement;
 	QuotaCounter counters[QUOTA_MAX_WINDOWS];      /* one a window of the entitlement */
 	QuotaCounterChange changes[QUOTA_MAX_WINDOWS]; /* what is to be done to each */

@@ -144,6 +144,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 
 	counter->used = 0;
 	counter->holds = 0;
+	counter->expired = 0;
 	counter->alerted = 0;
 	counter->slots = 1;
 	counter->version = NULL;
@@ -227,6 +228,20 @@ quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
 	if (counter->slots == 1)
 		return lock_newest(store, &counter->version->t_self);
 	return gather_slots(store, counter);
+}
+
+/*
+ * Whether this transaction has one of the slots of a counter that was read, and
+ * is not gathering them. If it then locked the counter whole, it would wait for
+ * others that may do the same.
+ */
+bool
+quota_counter_has_slot(const QuotaCounter *counter)
+{
+	const Survey *survey = counter->survey;
+
+	return survey != NULL && survey->slots > 1 && survey->own >= 0 &&
+		   !(survey->slot[0].own && survey->slot[0].slots < 0);
 }
 
 /* The key of a counter; that of one of its slots has a column more. */

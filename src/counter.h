@@ -20,7 +20,8 @@ typedef struct QuotaCounter
 {
 	QuotaCounterKey key;
 	int64 used;
-	int32 holds;   /* open reservations */
+	int32 holds;   /* reservations, of which some may have expired */
+	int64 expired; /* units of those that have: used without being used (src/hold.c) */
 	int16 alerted; /* the highest threshold that has been told of */
 	int conflicts; /* how often others have changed it while this charge was at it */
 	int16 slots;
@@ -46,5 +47,6 @@ typedef struct QuotaCounterChange
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);
 extern bool quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_counter_lock(QuotaStore *store, QuotaCounter *counter);
+extern bool quota_counter_has_slot(const QuotaCounter *counter);
 
 #endif

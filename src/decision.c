@@ -106,7 +106,7 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 		.entitlement = entitlement,
 		.n = n,
 		.window = &entitlement->windows[window],
-		.used = counters[window].used,
+		.used = counters[window].used - counters[window].expired,
 		.verdict = QUOTA_BLOCK,
 		.lasts_until = entitlement->windows[window].window.end};
 
@@ -116,7 +116,7 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 		decision.reason = QUOTA_REASON_NOT_IN_PLAN;
 	else
 	{
-		QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, counters[window].used, n);
+		QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, decision.used, n);
 
 		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
 		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;

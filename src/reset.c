@@ -1,5 +1,5 @@
 /*
- * Taking a counter for oneself, for functions in SQL that set counters back.
+ * Setting back single counters, for functions in SQL.
  *
  * Locks: the counter, as of src/counter.c, until the end of the transaction; one
  * with slots becomes one row.
@@ -12,7 +12,11 @@
 
 #include "argument.h"
 #include "clock.h"
-#include "counter.h"
+#include "consume.h"
+#include "guc.h"
+#include "hold.h"
+
+static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
 
 /* quota.lock_counter(owner, feature, period, period_start): makes its row where there is none */
 PG_FUNCTION_INFO_V1(quota_lock_counter);
@@ -20,19 +24,9 @@ PG_FUNCTION_INFO_V1(quota_lock_counter);
 Datum
 quota_lock_counter(PG_FUNCTION_ARGS)
 {
-	QuotaStore *store;
-	QuotaCounter counter = {0};
+	QuotaCounter counter = counter_of_arguments(fcinfo);
+	QuotaStore *store = quota_store_begin_write();
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	quota_argument_check_not_null(fcinfo, 1, "feature");
-	quota_argument_check_not_null(fcinfo, 2, "period");
-	quota_argument_check_not_null(fcinfo, 3, "period_start");
-	counter.key.account = PG_GETARG_DATUM(0);
-	counter.key.feature = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	counter.key.period = quota_clock_period(PG_GETARG_OID(2));
-	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
-
-	store = quota_store_begin_write();
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -43,4 +37,42 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 	}
 	quota_store_end(store);
 	PG_RETURN_VOID();
+}
+
+/* quota.return_expired(owner, feature, period, period_start): the counter without the holds that have expired */
+PG_FUNCTION_INFO_V1(quota_return_expired);
+
+Datum
+quota_return_expired(PG_FUNCTION_ARGS)
+{
+	QuotaCounter counter = counter_of_arguments(fcinfo);
+	QuotaStore *store = quota_store_begin_write();
+
+	quota_consume_wrote();
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_counter_read(store, &counter);
+		if (quota_hold_return_expired(store, &counter, quota_guc_now()))
+			break;
+		quota_store_refresh(store);
+	}
+	quota_store_end(store);
+	PG_RETURN_VOID();
+}
+
+static QuotaCounter
+counter_of_arguments(FunctionCallInfo fcinfo)
+{
+	QuotaCounter counter = {0};
+
+	quota_argument_check_not_null(fcinfo, 0, "owner");
+	quota_argument_check_not_null(fcinfo, 1, "feature");
+	quota_argument_check_not_null(fcinfo, 2, "period");
+	quota_argument_check_not_null(fcinfo, 3, "period_start");
+	counter.key.account = PG_GETARG_DATUM(0);
+	counter.key.feature = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	counter.key.period = quota_clock_period(PG_GETARG_OID(2));
+	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
+	return counter;
 }

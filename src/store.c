@@ -1,7 +1,7 @@
 /*
  * Access to the tables of schema quota. With counter.c, which has the rows of
- * quota.usage, and probe.c, the only module that knows of heap, index, OIDs and
- * column numbers.
+ * quota.usage, rows.c, which has those of keys and reservations, and probe.c,
+ * the only module that knows of heap, index, OIDs and column numbers.
  *
  * Snapshots. What an account is entitled to is always read as it is now: a
  * limit that has been lowered holds for a transaction that began before. Use
@@ -88,7 +88,8 @@ enum
 };
 
 static const char *const table_names[TABLES] = {
-	"plans", "features", "plan_limits", "plan_features", "accounts", "limit_overrides", "usage"};
+	"plans", "features", "plan_limits", "plan_features", "accounts", "limit_overrides", "usage",
+	"keys", "reservations", "reservations_id_seq", "holds", "holds_reservation"};
 
 /* the last column that this module reads of each table, to notice a table that is not ours */
 static const struct
@@ -102,7 +103,12 @@ static const struct
 	{PLAN_FEATURES_VALUE, "value"},
 	{ACCOUNTS_BYPASS, "bypass"},
 	{LIMIT_OVERRIDES_EXPIRES_AT, "expires_at"},
-	{USAGE_FEATURE, "feature"}};
+	{USAGE_FEATURE, "feature"},
+	{KEYS_AT, "at"},
+	{RESERVATIONS_EXPIRES_AT, "expires_at"},
+	{1, "last_value"},
+	{HOLDS_AMOUNT, "amount"},
+	{1, "reservation"}};
 
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
@@ -757,10 +763,13 @@ static void
 relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	bool known = false;
+	bool catalogue = relid == InvalidOid;
 
 	invalidations++;
 	for (int i = 0; i < TABLES; i++)
 		known |= oids.tables[i] == relid;
+	for (int i = 0; i < CATALOGUE_TABLES; i++)
+		catalogue |= oids.tables[i] == relid;
 	if (!known && relid != InvalidOid)
 		return;
 	oids_valid = false;
@@ -768,7 +777,7 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 		override_version++;
 	if (relid == InvalidOid || relid == oids.tables[ACCOUNTS])
 		pool_version++;
-	if (relid != oids.tables[LIMIT_OVERRIDES] && relid != oids.tables[USAGE] && relid != oids.tables[ACCOUNTS])
+	if (catalogue)
 		catalog_version++;
 }
 

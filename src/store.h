@@ -15,6 +15,7 @@
 #define QUOTA_MAX_FEATURE 48
 #define QUOTA_MAX_UNIT 63
 #define QUOTA_MAX_ACCOUNT 255
+#define QUOTA_MAX_KEY 255
 
 typedef enum QuotaKind
 {

@@ -1,6 +1,6 @@
 /*
- * What the modules of the store share: store.c, and counter.c for the rows of
- * quota.usage.
+ * What the modules of the store share: store.c, counter.c for the rows of
+ * quota.usage, and rows.c for those of keys and reservations.
  */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
@@ -12,6 +12,7 @@
 #include "probe.h"
 #include "store.h"
 
+/* the catalogue first, which backends cache */
 typedef enum Table
 {
 	PLANS,
@@ -21,8 +22,15 @@ typedef enum Table
 	ACCOUNTS,
 	LIMIT_OVERRIDES,
 	USAGE,
+	KEYS,
+	RESERVATIONS,
+	RESERVATION_IDS,
+	HOLDS,
+	HOLDS_OF_RESERVATION, /* its index, as the one before its sequence */
 	TABLES
 } Table;
+
+#define CATALOGUE_TABLES (PLAN_FEATURES + 1)
 
 enum
 {
@@ -35,7 +43,32 @@ enum
 	USAGE_ALERTED = 7,
 	USAGE_ACCOUNT = 8,
 	USAGE_FEATURE = 9,
-	USAGE_COLUMNS = 9
+	USAGE_COLUMNS = 9,
+
+	KEYS_ACCOUNT = 1,
+	KEYS_KEY = 2,
+	KEYS_FUNCTION = 3,
+	KEYS_FEATURE = 4,
+	KEYS_N = 5,
+	KEYS_RESERVATION = 6,
+	KEYS_DECISION = 7,
+	KEYS_AT = 8,
+
+	RESERVATIONS_ID = 1,
+	RESERVATIONS_ACCOUNT = 2,
+	RESERVATIONS_FEATURE = 3,
+	RESERVATIONS_AMOUNT = 4,
+	RESERVATIONS_COUNTERS = 5,
+	RESERVATIONS_RESERVED_AT = 6,
+	RESERVATIONS_EXPIRES_AT = 7,
+
+	HOLDS_ACCOUNT = 1,
+	HOLDS_FEATURE = 2,
+	HOLDS_PERIOD = 3,
+	HOLDS_PERIOD_START = 4,
+	HOLDS_EXPIRES_AT = 5,
+	HOLDS_RESERVATION = 6,
+	HOLDS_AMOUNT = 7
 };
 
 typedef struct QuotaOids

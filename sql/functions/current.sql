@@ -80,7 +80,8 @@ COMMENT ON COLUMN quota.account_plans.on_trial IS 'status is trialing, and the t
  * Only a contended counter has more rows than the one of slot 0: a sum for each,
  * rather than groups of all rows, which would take as long as all else together.
  * As in src/counter.c, slot 0 says how many there are, with a minus while they are
- * gathered; a row left behind by whoever deleted slot 0 is none of them.
+ * gathered; a row left behind by whoever deleted slot 0 is none of them. What
+ * reservations hold is used until they expire (src/hold.c).
  */
 CREATE OR REPLACE VIEW quota.counters WITH (security_invoker = true) AS
 	SELECT u.account, u.feature, u.period, u.period_start,
@@ -89,6 +90,11 @@ CREATE OR REPLACE VIEW quota.counters WITH (security_invoker = true) AS
 			FROM quota.usage s
 			WHERE s.account = u.account AND s.feature = u.feature AND s.period = u.period AND s.period_start = u.period_start
 				AND s.slot < abs(u.slots))
+		END - CASE WHEN u.slots = 1 AND u.holds = 0 THEN 0 ELSE (
+			SELECT COALESCE(sum(h.amount), 0)::bigint
+			FROM quota.holds h
+			WHERE h.account = u.account AND h.feature = u.feature AND h.period = u.period AND h.period_start = u.period_start
+				AND h.expires_at <= quota.now())
 		END AS used
 	FROM quota.usage u
 	WHERE u.slot = 0;

@@ -388,6 +388,10 @@ BEGIN
 	DELETE FROM quota.usage u
 	USING unnest(current) c
 	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);
+	/* there is nothing left to give back: what reserved it is over */
+	DELETE FROM quota.holds h
+	USING unnest(current) c
+	WHERE (h.account, h.feature, h.period, h.period_start) = (c.account, c.feature, c.period, c.period_start);
 	/* last, since it is not undone */
 	PERFORM quota.forget_rate(account, f.feature)
 	FROM quota.features f

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION quota.grants(level text)
 AS $$
 DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of,quota_rates}';
-	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many}';
+	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release}';
 	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored}';
 BEGIN
 	IF level IS NULL THEN
@@ -25,7 +25,7 @@ BEGIN
 	END IF;
 	RETURN QUERY
 		SELECT 'USAGE ON TYPE ' || t
-		FROM unnest(ARRAY['@extschema@.quota_period', '@extschema@.quota_verdict', '@extschema@.quota_decision']::regtype[]) t;
+		FROM unnest(ARRAY['@extschema@.quota_period', '@extschema@.quota_verdict', '@extschema@.quota_decision', '@extschema@.quota_reservation']::regtype[]) t;
 	RETURN QUERY
 		SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid

@@ -24,7 +24,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,audit_log}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;

@@ -31,5 +31,27 @@ CREATE TYPE @extschema@.quota_decision AS (
 COMMENT ON TYPE @extschema@.quota_decision IS
 	'a decision and the figures that it rests on; with several windows, those of the tightest';
 
+CREATE TYPE @extschema@.quota_reservation AS (
+	id bigint,
+	account text,
+	feature text,
+	plan text,
+	period @extschema@.quota_period,
+	decision @extschema@.quota_verdict,
+	allowed boolean,
+	used bigint,
+	usage_limit bigint,
+	remaining bigint,
+	ratio float8,
+	overage bigint,
+	period_start timestamptz,
+	period_end timestamptz,
+	retry_after interval,
+	reason text,
+	message text
+);
+COMMENT ON TYPE @extschema@.quota_reservation IS
+	'what quota_reserve returns: the reservation, NULL where it was denied, and the columns of quota_decision';
+
 CREATE SCHEMA quota;
 COMMENT ON SCHEMA quota IS 'plans, accounts and usage of the extension quota';

@@ -26,9 +26,9 @@ CREATE TEMP VIEW tables AS
 SELECT cmp_ok((SELECT count(*) FROM functions), '>=', 43::bigint, 'functions are members');
 SELECT bag_has($$SELECT name FROM tables$$,
 	$$VALUES ('quota.plans'), ('quota.features'), ('quota.plan_limits'), ('quota.plan_features'), ('quota.accounts'),
-		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage')$$, 'tables are members');
+		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage'), ('quota.keys'), ('quota.reservations'), ('quota.holds')$$, 'tables are members');
 SELECT bag_has($$SELECT objid::regtype::text FROM members WHERE classid = 'pg_type'::regclass$$,
-	$$VALUES ('quota_period'), ('quota_verdict'), ('quota_decision')$$, 'types are members');
+	$$VALUES ('quota_period'), ('quota_verdict'), ('quota_decision'), ('quota_reservation')$$, 'types are members');
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'quota'), false, 'not relocatable');
 
 /* Membership and names. */
@@ -97,11 +97,11 @@ SELECT is_empty($$
 	$$, 'what is volatile is parallel unsafe, all else parallel safe');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
-	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many',
+	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many', 'quota_reserve', 'quota_commit', 'quota_release',
 		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke', 'quota_maintain')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
@@ -164,7 +164,7 @@ CREATE TEMP VIEW overloads AS
 	FROM functions
 	WHERE proargnames[1] IN ('account', 'account_uuid', 'account_id')
 		OR proname IN ('quota_evaluate', 'quota_consume', 'quota_enforce', 'quota_consume_many', 'quota_record',
-			'quota_refund', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
+			'quota_refund', 'quota_reserve', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
 			'quota_usage', 'quota_status', 'quota_history', 'quota_forecast')
 	GROUP BY proname, pronargs;
 SELECT is_empty($$SELECT name, first_arguments FROM overloads
@@ -174,7 +174,7 @@ SELECT is_empty($$SELECT name, pronargs FROM overloads WHERE ways <> 1 AND name 
 	'the three do not differ in anything else');
 SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	$$VALUES ('quota_evaluate'), ('quota_consume'), ('quota_enforce'), ('quota_consume_many'), ('quota_record'),
-		('quota_refund'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
+		('quota_refund'), ('quota_reserve'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
 		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
 		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear')$$,
@@ -189,6 +189,7 @@ SELECT set_eq($$
 	('quota_record', 'account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb'),
 	('quota_refund', 'account text, feature text, n bigint DEFAULT 1, at timestamp with time zone DEFAULT NULL::timestamp with time zone'),
 	('quota_consume_many', 'account text, amounts jsonb'),
+	('quota_reserve', 'account text, feature text, n bigint, ttl interval DEFAULT ''00:05:00''::interval, key text DEFAULT NULL::text'),
 	('quota_has_feature', 'account text, feature text'),
 	('quota_feature', 'account text, feature text'),
 	('quota_require_feature', 'account text, feature text'),
@@ -235,6 +236,15 @@ SELECT results_eq($$
 	('ratio', 'double precision'), ('overage', 'bigint'), ('period_start', 'timestamp with time zone'),
 	('period_end', 'timestamp with time zone'), ('retry_after', 'interval'), ('reason', 'text'), ('message', 'text')
 	$$, 'columns of quota_decision');
+SELECT results_eq($$
+	SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod) FROM pg_attribute
+	WHERE attrelid = 'quota_reservation'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+	$$, $$
+	(SELECT 'id' COLLATE "default", 'bigint')
+	UNION ALL
+	(SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod) FROM pg_attribute
+	WHERE attrelid = 'quota_decision'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+	$$, 'columns of quota_reservation: the id, and those of quota_decision');
 SELECT is(enum_range(NULL::quota_period)::text, '{second,minute,hour,day,week,month,year,lifetime,cycle}', 'periods');
 SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOCK}', 'verdicts');
 

@@ -12,8 +12,10 @@ SELECT quota_apply('{
 	"plans": {
 		"free": {"default": true, "limits": {"report": {"day": {"limit": 5}, "month": {"limit": 50}, "year": {"limit": 500}}, "storage": {"lifetime": {"limit": 10}}}},
 		"pro": {"limits": {"report": {"month": {"limit": 300}}}}, "max": {"limits": {"report": {"month": {"limit": null}}}}}}') IS NOT NULL AS applied \gset
-SELECT is(quota_maintain(), '{"plans_changed": 0, "usage_deleted": 0, "overrides_deleted": 0}'::jsonb, 'nothing to do');
-SELECT is(quota_maintain('0'), '{"plans_changed": 0, "usage_deleted": 0, "overrides_deleted": 0}'::jsonb, 'nor to delete');
+CREATE FUNCTION nothing() RETURNS jsonb LANGUAGE sql RETURN
+	'{"plans_changed": 0, "holds_returned": 0, "usage_deleted": 0, "overrides_deleted": 0, "reservations_deleted": 0, "keys_deleted": 0}'::jsonb;
+SELECT is(quota_maintain(), nothing(), 'nothing to do');
+SELECT is(quota_maintain('0', '0'), nothing(), 'nor to delete');
 
 /* Plans. */
 INSERT INTO quota.accounts (account, plan, status, trial_ends_at, plan_ends_at, next_plan) VALUES

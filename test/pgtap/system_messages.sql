@@ -55,6 +55,34 @@ SELECT is(chat_status('fatou') - '{plan,plan_names,daily_limit,monthly_limit}'::
 	"used_today": 5, "used_this_month": 5, "remaining_today": 0, "remaining_this_month": 145,
 	"can_send": false, "exceeded": true, "needs_upgrade": true, "warning": true}'::jsonb, 'status when it is used up');
 
+/*
+ * The tokens of an answer are known only when it is there: hold, then settle on
+ * the figure, or give it back when the model fails. Sales has given one user a
+ * limit of tokens.
+ */
+RESET ROLE;
+SELECT quota_set_override('fatou', 'token', 'month', 10000);
+SET LOCAL ROLE quota_test_chat;
+SELECT results_eq($$SELECT allowed, used, remaining FROM quota_reserve('fatou', 'token', 4000, '2 minutes', key => 'answer-1')$$, $$VALUES (true, 4000::bigint, 6000::bigint)$$, 'the most that an answer may cost');
+SELECT id AS answer FROM quota_reserve('fatou', 'token', 4000, '2 minutes', key => 'answer-1') \gset
+SELECT is((quota_reserve('fatou', 'token', 4000, '2 minutes', key => 'answer-2')).used, 8000::bigint, 'another one, at the same time');
+SELECT id AS failed FROM quota_reserve('fatou', 'token', 4000, '2 minutes', key => 'answer-2') \gset
+SELECT results_eq($$SELECT id, message FROM quota_reserve('fatou', 'token', 4000, key => 'answer-3')$$, $$VALUES (NULL::bigint, 'Monthly token limit does not allow 4000 more (8000/10000).')$$, 'no room for a third before they are known');
+SELECT is((quota_commit(:answer, 1234)).used, 5234::bigint, 'the answer is there: it took 1234');
+SELECT is((quota_release(:failed)).used, 1234::bigint, 'the model has failed: nothing');
+SELECT is(quota_usage('fatou')->'features'->'token', '{"limit": 10000, "used": 1234, "remaining": 8766, "unlimited": false}', 'what was used');
+SELECT id AS crashed FROM quota_reserve('fatou', 'token', 4000, '2 minutes') \gset
+RESET ROLE;
+SET LOCAL quota.now = '2026-01-10 09:02+00';
+SET LOCAL ROLE quota_test_chat;
+SELECT is((quota_evaluate('fatou', 'token')).used, 1234::bigint, 'the server has crashed: it returns by itself');
+SELECT throws_ok(format('SELECT quota_commit(%s, 999)', :crashed), '55000', NULL, 'an answer after all');
+SELECT is((quota_record('fatou', 'token', 999)).used, 2233::bigint, 'is recorded');
+RESET ROLE;
+SET LOCAL quota.now = '2026-01-10 09:00+00';
+SELECT quota_clear_override('fatou', 'token', 'month');
+SELECT quota_refund('fatou', 'token', 2233) \g /dev/null
+
 /* The month, five a day, in the 31 days of January: 22 of them are left. */
 RESET ROLE;
 SELECT is((quota_record('fatou', 'message', 145)).used, 150::bigint, 'many more, by hand');

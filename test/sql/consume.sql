@@ -85,7 +85,7 @@ SELECT quota_consume('acme', 'report', NULL);
 SELECT quota_consume('acme', 'report', 0);
 SELECT quota_consume('acme', 'report', -1);
 SELECT quota_consume('acme', 'report', 9223372036854775807);
-SELECT quota_consume('acme', 'report', 1, 'key');
+SELECT quota_consume('acme', 'report', 1, '');
 SELECT quota_consume_many('acme', '[]');
 SELECT quota_consume_many('acme', '{"report": "1"}');
 SELECT quota_consume_many('acme', '{"report": 1.5}');

@@ -65,6 +65,8 @@ sub fill
 		SET quota.now = '2025-11-05';
 		SELECT quota_consume('zoe', 'report', 3);
 		RESET quota.now;
+		SELECT quota_consume('zed', 'report', 2, 'again'), quota_consume('zed', 'report', 9, 'denied');
+		SELECT quota_reserve('zed', 'run', 2, '1 hour', 'held'), quota_reserve('zed', 'run', 1, '1 second');
 
 		CREATE TABLE reports (id serial PRIMARY KEY, owner text);
 		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
@@ -83,7 +85,7 @@ sub decisions
 	return $node->safe_psql(
 		$dbname, q{
 		SELECT d.*, quota_has_feature(a, 'export'), quota_feature(a, 'theme')
-		FROM unnest('{ada,bob,eve,zoe,kim,lee,new}'::text[]) a, quota_evaluate(a) d
+		FROM unnest('{ada,bob,eve,zoe,zed,kim,lee,new}'::text[]) a, quota_evaluate(a) d
 		ORDER BY a, d.feature, d.period});
 }
 
@@ -156,7 +158,23 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'10', "$dbname: policies are there");
+		'16', "$dbname: policies are there");
+}
+
+# What was answered is known, and what is held can be settled, or expires.
+sub reservations_work
+{
+	my ($dbname) = @_;
+
+	is( $node->safe_psql($dbname,
+			q{SELECT (quota_consume('zed', 'report', 2, 'again')).used, (quota_consume('zed', 'report', 9, 'denied')).decision,
+			(quota_reserve('zed', 'run', 2, key => 'held')).id}),
+		'2|BLOCK|1', "$dbname: keys are known");
+	is( $node->safe_psql($dbname, q{SELECT used FROM quota_commit(1, 1)}),
+		'2', "$dbname: what is reserved can be settled");
+	is( $node->safe_psql($dbname,
+			q{SET quota.now = '2026-01-31 23:30:01+00'; SELECT id, used FROM quota_reserve('zed', 'run', 2)}),
+		'3|3', "$dbname: what has expired is given back, and ids go on");
 }
 
 # pg_dump's options, and the steps to restore what it wrote. A parallel restore
@@ -211,6 +229,7 @@ foreach my $schema ('public', 'limits')
 		is((lines($target))[0], $lines, "$target: its own dump is the same");
 		triggers_work($target);
 		management_works($target);
+		reservations_work($target);
 	}
 }
 

@@ -112,12 +112,30 @@ $node->restart;
 is($node->safe_psql('postgres', $rate), 't|3', 'rate: forgotten after a restart');
 is($node->safe_psql('postgres', q{SELECT buckets FROM quota_rate_stats()}), '1', 'rate: all but this one');
 
+# What was held is held, and what was settled is settled; what did not commit is as it was.
+$node->safe_psql('postgres', q{SELECT quota_reserve('kay', 'seat', 4, '1 hour', 'k'), quota_reserve('kay', 'seat', 3, '1 hour')});
+$node->safe_psql('postgres', q{SELECT quota_commit(1, 1)});
+my $session = $node->background_psql('postgres');
+$session->query_safe(q{BEGIN; SELECT quota_commit(2, 9), quota_reserve('kay', 'seat', 2, '1 hour', 'lost'), quota_consume('kay', 'seat', 1, 'lost too')});
+$node->safe_psql('postgres', 'CHECKPOINT');
+crash();
+eval { $session->quit };
+is($node->safe_psql('postgres', q{SELECT used, holds, (SELECT string_agg(amount::text, ' ') FROM quota.holds), (SELECT string_agg(id::text, ' ') FROM quota.reservations),
+	(SELECT string_agg(key, ' ') FROM quota.keys) FROM quota.usage WHERE account = 'kay'}),
+	'4|1|3|2|k', 'after a crash: one reservation is settled, one is open');
+is($node->safe_psql('postgres', q{SELECT id, used FROM quota_reserve('kay', 'seat', 4, key => 'k')}), '1|4', 'after a crash: the key is known');
+is($node->safe_psql('postgres', q{SELECT used FROM quota_commit(2, 2)}), '3', 'after a crash: the open one can be settled');
+cmp_ok($node->safe_psql('postgres', q{SELECT id FROM quota_reserve('kay', 'seat', 2, key => 'lost')}), '>', 2, 'after a crash: no id comes twice');
+is($node->safe_psql('postgres', q{SELECT used FROM quota_evaluate('kay', 'seat')}), '5', 'after a crash: nothing is lost');
+
 # Index and table agree.
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
 is($node->safe_psql('postgres', q{SELECT bt_index_check('quota.usage_pkey', true)}),
 	'', 'the index of usage holds every row');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM verify_heapam('quota.usage')}),
 	'0', 'the table is sound');
+is($node->safe_psql('postgres', qq{SELECT bt_index_check('quota.$_', true)}), '', "the index $_ holds every row")
+  foreach ('keys_pkey', 'reservations_pkey', 'holds_pkey', 'holds_reservation');
 
 $node->stop;
 done_testing();

@@ -64,7 +64,8 @@ foreach my $call (
 	q{quota_consume('ada', 'report')}, q{quota_enforce('ada', 'report')},
 	q{quota_record('ada', 'report')}, q{quota_refund('ada', 'report')},
 	q{quota_consume_many('ada', '{"report": 1}')}, q{quota_consume('new', 'report')},
-	q{quota_consume('bob', 'report', 2)})
+	q{quota_consume('bob', 'report', 2)}, q{quota_consume('ada', 'report', 1, 'key')},
+	q{quota_reserve('ada', 'report', 1)}, q{quota_commit(1)})
 {
 	is(sqlstate($standby, "SELECT $call"), '25006', "standby: $call is refused");
 	is(sqlstate($primary, "BEGIN READ ONLY; SELECT $call"),
@@ -103,6 +104,14 @@ is( $session->query_safe($evaluate),
 is($session->query_safe(q{SELECT quota_has_feature('fay', 'export')}),
 	'f', 'standby: and the value of a gate');
 $session->quit;
+
+# What is reserved, and what of it has expired.
+$primary->safe_psql('postgres', q{SELECT quota_reserve('hal', 'report', 20, '1 hour'), quota_reserve('hal', 'report', 5, '1 day')});
+$primary->wait_for_catchup($standby);
+my $held = q{SELECT used, (SELECT used FROM quota.counters WHERE account = 'hal') FROM quota_evaluate('hal', 'report')};
+is($standby->safe_psql('postgres', $held), '25|25', 'standby: what is reserved is used');
+is($standby->safe_psql('postgres', "SELECT set_config('quota.now', (now() + '2 hours')::text, false) \\g /dev/null\n$held"),
+	'5|5', 'standby: what has expired is not');
 
 # Much of what a charge can write: new pages, new versions, pruned ones.
 $primary->safe_psql(

@@ -1,0 +1,27 @@
+/*
+ * Calls with a key, which are answered once.
+ */
+#ifndef QUOTA_REQUEST_H
+#define QUOTA_REQUEST_H
+
+#include "store.h"
+
+typedef struct QuotaRequest
+{
+	Datum account;
+	Datum key;            /* text; 0: none */
+	const char *function; /* the name in SQL */
+	const char *feature;
+	int64 n;
+} QuotaRequest;
+
+typedef struct QuotaAnswer
+{
+	Datum decision;    /* quota_decision */
+	int64 reservation; /* 0: none */
+} QuotaAnswer;
+
+extern bool quota_request_recall(QuotaStore *store, const QuotaRequest *request, QuotaAnswer *answer);
+extern void quota_request_remember(QuotaStore *store, const QuotaRequest *request, const QuotaAnswer *answer);
+
+#endif
