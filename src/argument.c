@@ -7,6 +7,7 @@
 #include "argument.h"
 
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/uuid.h"
 
 #include "store.h"
@@ -78,6 +79,13 @@ quota_argument_check_amount(int64 n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("amount must be at least 1, not %lld", (long long) n)));
+}
+
+/* What the ledger is to keep of a call, any jsonb; 0 for NULL. */
+Datum
+quota_argument_metadata(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(number));
 }
 
 /* An argument that must be NULL until what it stands for is built. */

@@ -5,8 +5,9 @@
  * updates the counters. It takes no lock before it knows that it may write: if
  * a counter is found changed by another transaction, which the update waits
  * for, everything is read and decided again on what is then there. So no limit
- * is passed, and a denial writes and locks nothing; unless its charge lost to
- * others on the way, when a counter may stay locked, or stay behind at 0.
+ * is passed, and a denial locks nothing, and writes nothing but an event where the
+ * feature has a ledger; unless its charge lost to others on the way, when a
+ * counter may stay locked, or stay behind at 0.
  *
  * Rates are judged in the same way and taken last, when all counters have been
  * written: what a rate has given is not undone. If another took the room
@@ -29,13 +30,14 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "event.h"
 #include "guc.h"
 #include "rate.h"
 
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
 
-static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode);
+static QuotaCharge *charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode, QuotaOccasion occasion);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
@@ -51,13 +53,16 @@ static int compare_charges(const void *a, const void *b);
 /* quota_consume(account, feature, n, key, metadata) */
 QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
-	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED)->decision);
+	QuotaOccasion occasion = {.what = "consume", .keeps_denial = true};
+
+	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED, occasion)->decision);
 }
 
 /* quota_enforce(account, feature, n, key, metadata): a denial is an error */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
-	QuotaCharge *charge = charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED);
+	QuotaOccasion occasion = {.what = "enforce"};
+	QuotaCharge *charge = charge_one(fcinfo, account, QUOTA_CHARGE_JUDGED, occasion);
 
 	if (charge->decision.verdict == QUOTA_BLOCK)
 		quota_decision_raise(&charge->decision);
@@ -67,7 +72,9 @@ QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 /* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
-	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_ALWAYS)->decision);
+	QuotaOccasion occasion = {.what = "record"};
+
+	return quota_decision_datum(&charge_one(fcinfo, account, QUOTA_CHARGE_ALWAYS, occasion)->decision);
 }
 
 /* quota_consume_many(account, amounts): all or none, a row a feature */
@@ -104,6 +111,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->occasion.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
@@ -120,16 +128,19 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 			break;
 		quota_store_refresh(store);
 	}
-	quota_store_end(store);
 
 	/* the figures as they are now; giving back is always allowed */
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
 	quota_decision_allow(&charge->decision);
+	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
+		quota_event_refunded(store, charge);
+	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 
 /*
- * Prepare to charge n units, at least 1, of a feature.
+ * Prepare to charge n units, at least 1, of a feature. The occasion is the
+ * caller's to tell, for the ledger.
  */
 void
 quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
@@ -141,6 +152,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 				 errmsg("feature \"%s\" does not exist", feature)));
 	strcpy(charge->feature, feature);
 	charge->n = n;
+	charge->occasion = (QuotaOccasion){0};
 	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
@@ -183,6 +195,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		if (charged)
 			decision->used = charges[i].counters[decision->window - charges[i].entitlement.windows].used;
 		quota_decision_log(decision);
+		quota_event_charge(store, &charges[i], charged);
 	}
 	return charged;
 }
@@ -235,14 +248,15 @@ quota_consume_wrote(void)
 
 /* The common body of consume, enforce and record. */
 static QuotaCharge *
-charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode)
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeMode mode, QuotaOccasion occasion)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaStore *store;
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	quota_argument_not_yet(fcinfo, 3, "key");
-	quota_argument_not_yet(fcinfo, 4, "metadata");
+	occasion.metadata = quota_argument_metadata(fcinfo, 4);
+	charge->occasion = occasion;
 	store = begin(charge, 1);
 	quota_consume_charge(store, account, charge, 1, mode);
 	quota_store_end(store);
@@ -346,7 +360,7 @@ static QuotaCounterChange
 change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
-	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX, .alerted = charge->counters[window].alerted};
+	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX, .alerted = quota_event_alerted(charge, window, units)};
 
 	if (limited && !limit->unlimited)
 		change.most = limit->block_at;
@@ -396,7 +410,8 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 		char *feature = pnstrdup(value.val.string.val, value.val.string.len);
 
 		JsonbIteratorNext(&iterator, &value, true);
-		quota_consume_ask(&charges[(*count)++], feature, amount_of_json(feature, &value));
+		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
+		charges[(*count)++].occasion = (QuotaOccasion){.what = "consume", .keeps_denial = true};
 	}
 	return charges;
 }

@@ -1,6 +1,6 @@
 /*
- * What the modules of the store share: store.c, and counter.c for the rows of
- * quota.usage.
+ * What the modules of the store share: store.c, counter.c for the rows of
+ * quota.usage, and ledger.c for the tables that are only added to.
  */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
@@ -20,6 +20,8 @@ typedef enum Table
 	ACCOUNTS,
 	LIMIT_OVERRIDES,
 	USAGE,
+	EVENTS,
+	ALERTS,
 	TABLES
 } Table;
 
@@ -45,6 +47,8 @@ typedef struct QuotaOids
 	Oid verdicts[QUOTA_VERDICTS];
 	Oid decision_type;
 	Oid plan_with;
+	Oid events_id; /* sequences */
+	Oid alerts_id;
 } QuotaOids;
 
 struct QuotaStore
@@ -60,6 +64,7 @@ struct QuotaStore
 	EState *estate; /* NULL until a row needs index entries */
 	ResultRelInfo *result;
 	TupleTableSlot *new_row;
+	struct QuotaAppender *events; /* NULL until an event is written */
 };
 
 extern const QuotaOids *quota_store_oids(void);

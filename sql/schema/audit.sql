@@ -36,10 +36,7 @@ SELECT pg_extension_config_dump('quota.audit_log', '');
 SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
 CREATE FUNCTION quota.user_id() RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN COALESCE(
-		NULLIF(current_setting('quota.user', true), ''),
-		NULLIF(current_setting('request.jwt.claims', true), '')::jsonb->>'sub');
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_user_id';
 COMMENT ON FUNCTION quota.user_id() IS
 	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
 
