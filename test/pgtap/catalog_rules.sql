@@ -98,10 +98,10 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke', 'quota_maintain')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
@@ -126,7 +126,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.audit()'), ('quota.audit_usage()'),
 	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
 	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
 	('quota_forecast(text,text)'), ('quota_sponsored(text)'),

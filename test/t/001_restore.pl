@@ -82,6 +82,10 @@ sub fill
 		SELECT quota_record('zoe', 'report', 9, metadata => '"Überblick"');
 		SET quota.now = '2026-02-28 23:59:59.999999+00';
 		SELECT quota_consume('lee', 'report', 9);
+
+		CREATE TABLE customers (id int PRIMARY KEY, label text, tier text, creator text);
+		INSERT INTO customers VALUES (1, 'One', 'pro', 'u1');
+		SELECT quota_adopt('customers', 'id', 'label', 'tier', owner_column => 'creator');
 	});
 	is( $node->safe_psql($dbname,
 			q{SELECT tableoid::regclass, count(*) FROM quota.events GROUP BY 1 ORDER BY tableoid::regclass::text}),
@@ -151,9 +155,17 @@ sub triggers_work
 			q{SELECT sum(used) FROM quota.usage WHERE (account, feature) = ('kim', 'run')}),
 		'3', "$dbname: mark charges");
 	$node->safe_psql($dbname, q{SELECT quota_detach('reports', 'report'), quota_detach('runs', 'run')});
+
+	# those that follow the application's accounts
+	$node->safe_psql($dbname, q{INSERT INTO customers VALUES (2, 'Two', 'pro', 'u2'); UPDATE customers SET label = 'Uno', id = 3 WHERE id = 1});
+	is( $node->safe_psql($dbname,
+			q{SELECT account, a.name, plan, user_id, role FROM quota.accounts a JOIN quota.account_users USING (account)
+			WHERE account IN ('1', '2', '3') ORDER BY 1}),
+		"2|Two|pro|u2|OWNER\n3|Uno|pro|u1|OWNER", "$dbname: accounts are followed");
+	$node->safe_psql($dbname, q{SELECT quota_unadopt('customers')});
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal
-			AND tgrelid IN ('reports'::regclass, 'runs'::regclass)}),
+			AND tgrelid IN ('reports'::regclass, 'runs'::regclass, 'customers'::regclass)}),
 		'0', "$dbname: the triggers can be detached");
 }
 
