@@ -53,6 +53,10 @@ def load_reports(bench):
     bench.load('reports.sql', report_accounts=bench.options.report_accounts)
 
 
+def load_ledger(bench):
+    bench.load('ledger.sql')
+
+
 def load_limiter(bench):
     if not shutil.which('node') or not shutil.which('npm'):
         raise Missing('node and npm')
@@ -62,6 +66,10 @@ def load_limiter(bench):
     except subprocess.CalledProcessError:
         raise Missing('the packages of bench/limiter')
     run('node', HERE / 'limiter/consume.js', 'prepare', '1', '0', str(ACCOUNTS))
+
+
+def charged_and_written(counters, events):
+    return f'SELECT (SELECT sum(used) FROM {counters})::bigint + (SELECT count(*) FROM {events})'
 
 
 def comparison(name, title, heads, text, quota, other, **more):
@@ -136,6 +144,15 @@ comparison(
     'is what limits both.',
     NodeSide('quota', QUOTA), NodeSide('limiter', 'SELECT sum(points)::bigint FROM limiter'),
     prepare=load_limiter)
+comparison(
+    'ledger', 'A ledger', ('`quota_consume`', 'statement'),
+    'A feature whose every charge is an event of the ledger, against one statement that adds 1 to the counter '
+    'and inserts into a table of the same columns, partitions and indexes. It looks up no plan and checks no '
+    'limit.',
+    Side('consume_ledger', charged_and_written('quota.usage', 'quota.events'), charge=2),
+    Side('ledger', charged_and_written('app.counter', 'app.events'), charge=2),
+    prepare=load_ledger, targets={'off': '>= 1.0'},
+    bars={'8 clients, sync off': 'consume with ledger, async, vs UPDATE and INSERT'})
 comparison(
     'denied', 'A denial', ('`quota_consume`', '`UPDATE`'),
     '`quota_consume` at its limit, against an `UPDATE` by key that finds the counter full and changes '

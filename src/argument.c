@@ -7,6 +7,7 @@
 #include "argument.h"
 
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/uuid.h"
 
 #include "store.h"
@@ -99,6 +100,13 @@ quota_argument_key(FunctionCallInfo fcinfo, int number)
 				 errmsg("key is too long"),
 				 errdetail("It has %zu bytes, the most is %d.", VARSIZE_ANY_EXHDR(key), QUOTA_MAX_KEY)));
 	return PointerGetDatum(key);
+}
+
+/* What the ledger is to keep of a call, any jsonb; 0 for NULL. */
+Datum
+quota_argument_metadata(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(number));
 }
 
 /* An argument that must be NULL until what it stands for is built. */

@@ -599,6 +599,7 @@ charge_accounts(const Attachment *attachment, accounts_hash *accounts)
 		else if (i > 0)
 			quota_store_look_anew(store);
 		quota_consume_ask(&charge, attachment->feature, sums[i].n);
+		charge.occasion.what = "trigger";
 		quota_consume_charge(store, sums[i].account, &charge, 1, QUOTA_CHARGE_JUDGED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
 			quota_decision_raise(&charge.decision);

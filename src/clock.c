@@ -1,7 +1,7 @@
 /*
- * The clock and its windows, the default plan and the key of an account, for
- * functions in SQL: what charging goes by and what a report shows come from
- * one place.
+ * The clock and its windows, the default plan, the key of an account and the
+ * user, for functions in SQL: what charging goes by and what a report shows
+ * come from one place.
  *
  * Writes and locks nothing.
  */
@@ -80,6 +80,19 @@ Datum
 quota_account_key(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_DATUM(quota_argument_account(fcinfo));
+}
+
+/* quota.user_id(): the application's user on whose behalf the session acts; NULL: unknown */
+PG_FUNCTION_INFO_V1(quota_user_id);
+
+Datum
+quota_user_id(PG_FUNCTION_ARGS)
+{
+	const char *user = quota_guc_user();
+
+	if (user == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(user));
 }
 
 static QuotaWindow

@@ -5,8 +5,9 @@
  * updates the counters. It takes no lock before it knows that it may write: if
  * a counter is found changed by another transaction, which the update waits
  * for, everything is read and decided again on what is then there. So no limit
- * is passed, and a denial writes and locks nothing; unless its charge lost to
- * others on the way, when a counter may stay locked, or stay behind at 0.
+ * is passed, and a denial locks nothing, and writes nothing but an event where the
+ * feature has a ledger; unless its charge lost to others on the way, when a
+ * counter may stay locked, or stay behind at 0.
  *
  * Rates are judged in the same way and taken last, when all counters have been
  * written: what a rate has given is not undone. If another took the room
@@ -29,6 +30,7 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "event.h"
 #include "guc.h"
 #include "hold.h"
 #include "rate.h"
@@ -37,7 +39,7 @@
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
 
-static Datum charge_one(FunctionCallInfo fcinfo, Datum account, const char *function, QuotaChargeMode mode, bool raises);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
@@ -56,19 +58,19 @@ static int compare_charges(const void *a, const void *b);
 /* quota_consume(account, feature, n, key, metadata) */
 QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
-	return charge_one(fcinfo, account, "quota_consume", QUOTA_CHARGE_JUDGED, false);
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, QUOTA_CHARGE_JUDGED, false);
 }
 
 /* quota_enforce(account, feature, n, key, metadata): a denial is an error */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
-	return charge_one(fcinfo, account, "quota_enforce", QUOTA_CHARGE_JUDGED, true);
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, QUOTA_CHARGE_JUDGED, true);
 }
 
 /* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
-	return charge_one(fcinfo, account, "quota_record", QUOTA_CHARGE_ALWAYS, false);
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
 }
 
 /* quota_consume_many(account, amounts): all or none, a row a feature */
@@ -105,6 +107,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->occasion.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
@@ -127,16 +130,19 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 			break;
 		quota_store_refresh(store);
 	}
-	quota_store_end(store);
 
 	/* the figures as they are now; giving back is always allowed */
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
 	quota_decision_allow(&charge->decision);
+	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
+		quota_event_refunded(store, charge);
+	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 
 /*
- * Prepare to charge n units, at least 1, of a feature.
+ * Prepare to charge n units, at least 1, of a feature. The occasion is the
+ * caller's to tell, for the ledger.
  */
 void
 quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
@@ -149,6 +155,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 	strcpy(charge->feature, feature);
 	charge->n = n;
 	charge->holds = 0;
+	charge->occasion = (QuotaOccasion){0};
 	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
@@ -195,6 +202,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 			decision->used = counter->used - counter->expired;
 		}
 		quota_decision_log(decision);
+		quota_event_charge(store, &charges[i], charged);
 	}
 	return charged;
 }
@@ -248,15 +256,17 @@ quota_consume_wrote(void)
 
 /* The common body of consume, enforce and record. */
 static Datum
-charge_one(FunctionCallInfo fcinfo, Datum account, const char *function, QuotaChargeMode mode, bool raises)
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3), .function = function};
+	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3), .function = psprintf("quota_%s", occasion.what)};
 	QuotaAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
-	quota_argument_not_yet(fcinfo, 4, "metadata");
+	occasion.key = request.key == 0 ? NULL : TextDatumGetCString(request.key);
+	occasion.metadata = quota_argument_metadata(fcinfo, 4);
+	charge->occasion = occasion;
 	request.feature = charge->feature;
 	request.n = charge->n;
 	/* an answer is written, also where what it is about is not */
@@ -423,7 +433,7 @@ static QuotaCounterChange
 change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
-	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX, .alerted = charge->counters[window].alerted};
+	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX, .alerted = quota_event_alerted(charge, window, units)};
 
 	if (limited && !limit->unlimited)
 		change.most = limit->block_at;
@@ -473,7 +483,8 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 		char *feature = pnstrdup(value.val.string.val, value.val.string.len);
 
 		JsonbIteratorNext(&iterator, &value, true);
-		quota_consume_ask(&charges[(*count)++], feature, amount_of_json(feature, &value));
+		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
+		charges[(*count)++].occasion = (QuotaOccasion){.what = "consume", .keeps_denial = true};
 	}
 	return charges;
 }

@@ -12,12 +12,22 @@ typedef enum QuotaChargeMode
 	QUOTA_CHARGE_ALWAYS  /* whatever they say */
 } QuotaChargeMode;
 
+/* What a charge is part of, for the ledger. */
+typedef struct QuotaOccasion
+{
+	const char *what;  /* was called */
+	const char *key;   /* NULL: none */
+	Datum metadata;    /* jsonb, 0: none */
+	bool keeps_denial; /* and not undoes it by an error */
+} QuotaOccasion;
+
 /* Units of one feature: what is asked for, and what came of it. */
 typedef struct QuotaCharge
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
 	int64 n;
 	int32 holds; /* to be added to each counter: 1 where the units are reserved */
+	QuotaOccasion occasion;
 	QuotaEntitlement entitlement;
 	QuotaCounter counters[QUOTA_MAX_WINDOWS];      /* one a window of the entitlement */
 	QuotaCounterChange changes[QUOTA_MAX_WINDOWS]; /* what is to be done to each */

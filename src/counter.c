@@ -316,6 +316,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 	QuotaSharedLock *lock;
 	Survey *survey = counter->survey != NULL ? counter->survey : palloc(sizeof(Survey));
 	QuotaKey key;
+	QuotaCounterChange mine = *change;
 	int number = -1;
 	int slots;
 	TM_Result result = TM_Invisible;
@@ -334,6 +335,9 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 		survey_slots(store, &key, survey);
 	}
 	slots = survey->slots;
+	/* what another has told of meanwhile, this one need not */
+	if (change->alerted > counter->alerted)
+		counter->alerted = Min(change->alerted, Max(counter->alerted, survey->alerted));
 	if (slots <= 1)
 		;
 	else if (quota_decide_sum(survey->most, change->used) > change->most || quota_decide_sum(survey->least, change->used) < change->least)
@@ -346,17 +350,18 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 			 (is_near(survey->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		slots = 1;
-		counter->version = gather(store, survey, change);
+		/* the slots may know of more than this one was judged by */
+		if (change->alerted >= counter->alerted || survey->alerted > counter->alerted)
+			mine.alerted = Max(change->alerted, survey->alerted);
+		counter->version = gather(store, survey, &mine);
 		result = TM_Ok;
 	}
 	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
 		wait_for = survey->busy;
 	else
 	{
-		QuotaCounterChange mine = *change;
-
-		/* what stays is that of the counter, which another transaction may take back */
-		if (mine.alerted == counter->alerted)
+		/* what the others have told of is theirs to take back */
+		if (change->alerted == counter->alerted)
 			mine.alerted = survey->slot[number].alerted;
 		/* slot 0 is the last that is taken: there are too few */
 		if (number == 0 && survey->own < 0)

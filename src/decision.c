@@ -1,6 +1,6 @@
 /*
  * A decision: made of an entitlement and counters, and told as a row, as a
- * message for a person, as a line of the server log, or as an error.
+ * message for a person, as a line of the server log, as an event, or as an error.
  *
  * No locks; allocates in the caller's context.
  */
@@ -66,7 +66,7 @@ static char *share(const char *beginning, const QuotaDecision *decision);
 static char *figures(const QuotaDecision *decision);
 static void append_unit(const QuotaEntitlement *entitlement, char *end);
 static int percent(const QuotaDecision *decision);
-static char *detail(const QuotaDecision *decision, const char *error);
+static char *detail(const QuotaDecision *decision);
 static void append_retry_after(StringInfo json, const QuotaDecision *decision);
 static char *hint(const QuotaDecision *decision);
 static char *plan_with(const char *feature);
@@ -310,6 +310,48 @@ quota_decision_log(const QuotaDecision *decision)
 			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
 }
 
+/* What a denial is called, for programs. */
+const char *
+quota_decision_error(const QuotaDecision *decision)
+{
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_NOT_IN_PLAN:
+			return "feature_not_in_plan";
+		case QUOTA_REASON_SUSPENDED:
+			return "account_suspended";
+		default:
+			return "quota_exceeded";
+	}
+}
+
+/* The decision as an event of the ledger; what was done and by whom is left to the caller. */
+QuotaEventRow
+quota_decision_event(const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaWindowLimit *window = window_of(decision);
+	QuotaLimit limit = limit_of(decision);
+	QuotaEventRow event = {
+		.at = decision->now,
+		.account = decision->account,
+		.feature = entitlement->feature.feature,
+		.plan = entitlement->plan[0] == '\0' ? NULL : entitlement->plan,
+		.verdict = decision->verdict,
+		.reason = reason_names[decision->reason],
+		.used = used_of(decision),
+		.unlimited = limit.unlimited,
+		.usage_limit = limit.usage_limit,
+		.has_period = window != NULL};
+
+	if (window != NULL)
+	{
+		event.period = window->period;
+		event.period_start = window->window.start;
+	}
+	return event;
+}
+
 /*
  * A denial as an error: PT429, PT402 or PT403.
  */
@@ -317,22 +359,15 @@ void
 quota_decision_raise(const QuotaDecision *decision)
 {
 	int sqlstate = ERRCODE_QUOTA_EXCEEDED;
-	const char *error = "quota_exceeded";
 
 	if (decision->reason == QUOTA_REASON_NOT_IN_PLAN)
-	{
 		sqlstate = ERRCODE_QUOTA_NOT_IN_PLAN;
-		error = "feature_not_in_plan";
-	}
 	else if (decision->reason == QUOTA_REASON_SUSPENDED)
-	{
 		sqlstate = ERRCODE_QUOTA_SUSPENDED;
-		error = "account_suspended";
-	}
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg_internal("%s", quota_decision_message(decision)),
-			 errdetail_internal("%s", detail(decision, error)),
+			 errdetail_internal("%s", detail(decision)),
 			 errhint("%s", hint(decision))));
 }
 
@@ -492,13 +527,13 @@ percent(const QuotaDecision *decision)
 
 /* The facts, for programs. */
 static char *
-detail(const QuotaDecision *decision, const char *error)
+detail(const QuotaDecision *decision)
 {
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	StringInfoData json;
 
 	initStringInfo(&json);
-	append_json(&json, "error", error);
+	append_json(&json, "error", quota_decision_error(decision));
 	append_json(&json, "feature", entitlement->feature.feature);
 	append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
 	if (limit_refuses(decision))

@@ -8,6 +8,7 @@
 
 #include "account.h"
 #include "counter.h"
+#include "ledger.h"
 
 typedef struct QuotaDecision
 {
@@ -32,6 +33,8 @@ extern Datum quota_decision_datum(const QuotaDecision *decision);
 extern void quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result);
 extern char *quota_decision_message(const QuotaDecision *decision);
 extern void quota_decision_log(const QuotaDecision *decision);
+extern const char *quota_decision_error(const QuotaDecision *decision);
+extern QuotaEventRow quota_decision_event(const QuotaDecision *decision);
 extern void quota_decision_raise(const QuotaDecision *decision) pg_attribute_noreturn();
 
 #endif

@@ -2,23 +2,26 @@
  * Every setting of the extension.
  *
  * What can weaken enforcement or hide it is PGC_SUSET. Who acts and why is for
- * everybody to say, and read in SQL only. The clock and the time zone are parsed
- * when they are set: what check hooks return in `extra` is malloc'ed and owned
- * by the settings machinery.
+ * everybody to say. The clock and the time zone are parsed when they are set:
+ * what check hooks return in `extra` is malloc'ed and owned by the settings
+ * machinery.
  */
 #include "postgres.h"
 
 #include "guc.h"
 
 #include "access/xact.h"
+#include "catalog/pg_collation_d.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 int quota_guc_enforcement = QUOTA_ENFORCEMENT_ON;
 int quota_guc_log_decisions = QUOTA_LOG_NONE;
+char *quota_guc_notify_channel;
 
 static char *now_string;
 static char *timezone_string;
@@ -46,6 +49,7 @@ static bool check_now(char **newval, void **extra, GucSource source);
 static void assign_now(const char *newval, void *extra);
 static bool check_timezone(char **newval, void **extra, GucSource source);
 static void assign_timezone(const char *newval, void *extra);
+static bool check_notify_channel(char **newval, void **extra, GucSource source);
 
 void
 quota_guc_init(void)
@@ -76,6 +80,12 @@ quota_guc_init(void)
 							   &timezone_string,
 							   "UTC",
 							   PGC_SUSET, 0, check_timezone, assign_timezone, NULL);
+	DefineCustomStringVariable("quota.notify_channel",
+							   "The channel on which NOTIFY tells of thresholds that are reached.",
+							   "Empty: none.",
+							   &quota_guc_notify_channel,
+							   "",
+							   PGC_SUSET, 0, check_notify_channel, NULL, NULL);
 	DefineCustomStringVariable("quota.user",
 							   "The application's user on whose behalf the session acts.",
 							   "Row-level security and the audit log go by it.",
@@ -116,6 +126,33 @@ pg_tz *
 quota_guc_timezone(void)
 {
 	return default_timezone;
+}
+
+/*
+ * The application's user on whose behalf the session acts, or NULL: setting
+ * quota.user, else the sub of request.jwt.claims, as PostgREST sets it.
+ *
+ * Errors: invalid_text_representation for claims that are not JSON.
+ */
+char *
+quota_guc_user(void)
+{
+	const char *claims;
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum sub;
+
+	if (user_string[0] != '\0')
+		return pstrdup(user_string);
+	claims = GetConfigOption("request.jwt.claims", true, false);
+	if (claims == NULL || claims[0] == '\0')
+		return NULL;
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, DEFAULT_COLLATION_OID, NULL, NULL);
+	fcinfo->args[0].value = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = CStringGetTextDatum("sub");
+	fcinfo->args[1].isnull = false;
+	sub = jsonb_object_field_text(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(sub);
 }
 
 /*
@@ -188,4 +225,14 @@ static void
 assign_timezone(const char *newval pg_attribute_unused(), void *extra)
 {
 	default_timezone = *(pg_tz **) extra;
+}
+
+/* A longer name is no channel: NOTIFY would fail, and the charge with it. */
+static bool
+check_notify_channel(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("A channel's name has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
 }

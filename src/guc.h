@@ -24,10 +24,12 @@ typedef enum QuotaLogDecisions
 
 extern int quota_guc_enforcement;
 extern int quota_guc_log_decisions;
+extern char *quota_guc_notify_channel; /* empty: none */
 
 extern void quota_guc_init(void);
 extern TimestampTz quota_guc_now(void);
 extern TimestampTz quota_guc_clock(void);
 extern pg_tz *quota_guc_timezone(void);
+extern char *quota_guc_user(void);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "attach.h"
 #include "guc.h"
+#include "ledger.h"
 #include "store.h"
 
 PG_MODULE_MAGIC;
@@ -18,5 +19,6 @@ _PG_init(void)
 {
 	quota_guc_init();
 	quota_store_init();
+	quota_ledger_init();
 	quota_attach_init();
 }

@@ -24,6 +24,7 @@
 #include "utils/typcache.h"
 
 #include "argument.h"
+#include "event.h"
 #include "guc.h"
 #include "hold.h"
 #include "request.h"
@@ -33,7 +34,7 @@ static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
 static int64 hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer);
-static Datum settle(FunctionCallInfo fcinfo, const int64 *actual);
+static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
 static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 static void raise_expired(int64 id) pg_attribute_noreturn();
@@ -50,6 +51,9 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
+	charge->occasion = (QuotaOccasion){.what = "reserve", .keeps_denial = true};
+	if (request.key != 0)
+		charge->occasion.key = TextDatumGetCString(request.key);
 	expires_at = expiry_of_argument(fcinfo, 3);
 	request.feature = charge->feature;
 	request.n = charge->n;
@@ -78,13 +82,13 @@ quota_commit(PG_FUNCTION_ARGS)
 	int64 actual;
 
 	if (PG_ARGISNULL(1))
-		return settle(fcinfo, NULL);
+		return settle(fcinfo, "commit", NULL);
 	actual = PG_GETARG_INT64(1);
 	if (actual < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("actual amount must not be negative, as %lld is", (long long) actual)));
-	return settle(fcinfo, &actual);
+	return settle(fcinfo, "commit", &actual);
 }
 
 /* quota_release(id) */
@@ -95,7 +99,7 @@ quota_release(PG_FUNCTION_ARGS)
 {
 	int64 nothing = 0;
 
-	return settle(fcinfo, &nothing);
+	return settle(fcinfo, "release", &nothing);
 }
 
 /* When what is reserved now returns: a time to live must be positive, and end. */
@@ -180,7 +184,7 @@ reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer)
 
 /* Make of what a reservation holds what was used; NULL: all of it. */
 static Datum
-settle(FunctionCallInfo fcinfo, const int64 *actual)
+settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaReservationRow reservation;
@@ -215,11 +219,13 @@ settle(FunctionCallInfo fcinfo, const int64 *actual)
 
 	/* the figures as they are now, of the windows in which it was reserved; what is done is allowed */
 	quota_consume_ask(charge, reservation.feature, reservation.amount);
+	charge->occasion.what = what;
 	quota_account_load(store, reservation.account, &loaded);
 	quota_consume_look(store, &loaded, charge, reservation.reserved_at);
-	quota_store_end(store);
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
 	quota_decision_allow(&charge->decision);
+	quota_event_settled(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 

@@ -1,7 +1,9 @@
 /*
  * Access to the tables of schema quota. With counter.c, which has the rows of
- * quota.usage, rows.c, which has those of keys and reservations, and probe.c,
- * the only module that knows of heap, index, OIDs and column numbers.
+ * Access to the tables of schema quota. With counter.c, which has the rows of
+ * quota.usage, rows.c, which has those of keys and reservations, ledger.c, which
+ * has the tables that are only added to, and probe.c, the only module that knows
+ * of heap, index, OIDs and column numbers.
  *
  * Snapshots. What an account is entitled to is always read as it is now: a
  * limit that has been lowered holds for a transaction that began before. Use
@@ -45,6 +47,8 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "ledger.h"
+
 enum
 {
 	PLANS_PLAN = 1,
@@ -54,6 +58,7 @@ enum
 	FEATURES_FEATURE = 1,
 	FEATURES_KIND = 2,
 	FEATURES_UNIT = 3,
+	FEATURES_LEDGER = 5,
 
 	PLAN_LIMITS_PLAN = 1,
 	PLAN_LIMITS_FEATURE = 2,
@@ -85,11 +90,14 @@ enum
 	LIMIT_OVERRIDES_PERIOD = 3,
 	LIMIT_OVERRIDES_USAGE_LIMIT = 4,
 	LIMIT_OVERRIDES_EXPIRES_AT = 5,
+
+	EVENTS_METADATA = 17,
+	ALERTS_USAGE_LIMIT = 10,
 };
 
 static const char *const table_names[TABLES] = {
 	"plans", "features", "plan_limits", "plan_features", "accounts", "limit_overrides", "usage",
-	"keys", "reservations", "reservations_id_seq", "holds", "holds_reservation"};
+	"keys", "reservations", "reservations_id_seq", "holds", "holds_reservation", "events", "alerts"};
 
 /* the last column that this module reads of each table, to notice a table that is not ours */
 static const struct
@@ -98,7 +106,7 @@ static const struct
 	const char *name;
 } last_columns[TABLES] = {
 	{PLANS_RATE_MULTIPLIER, "rate_multiplier"},
-	{FEATURES_UNIT, "unit"},
+	{FEATURES_LEDGER, "ledger"},
 	{PLAN_LIMITS_BURST, "burst"},
 	{PLAN_FEATURES_VALUE, "value"},
 	{ACCOUNTS_BYPASS, "bypass"},
@@ -108,7 +116,9 @@ static const struct
 	{RESERVATIONS_EXPIRES_AT, "expires_at"},
 	{1, "last_value"},
 	{HOLDS_AMOUNT, "amount"},
-	{1, "reservation"}};
+	{1, "reservation"},
+	{EVENTS_METADATA, "metadata"},
+	{ALERTS_USAGE_LIMIT, "usage_limit"}};
 
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
@@ -147,6 +157,8 @@ static void drop_snapshots(QuotaStore *store);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
 static void copy_text(char *to, Size size, Datum from, bool isnull);
 static int name_number(const char *const *names, Datum name);
+static bool is_catalogue(Oid relid);
+static Oid sequence(const char *name, Oid schema);
 
 void
 quota_store_init(void)
@@ -249,6 +261,7 @@ quota_store_feature(const char *feature, QuotaFeatureRow *row)
 		copy_text(row->feature, sizeof(row->feature), values[FEATURES_FEATURE - 1], false);
 		copy_text(row->unit, sizeof(row->unit), values[FEATURES_UNIT - 1], nulls[FEATURES_UNIT - 1]);
 		row->kind = name_number(kind_names, values[FEATURES_KIND - 1]);
+		row->ledger = DatumGetBool(values[FEATURES_LEDGER - 1]);
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);
@@ -440,6 +453,7 @@ quota_store_end(QuotaStore *store)
 	make_visible(store);
 	quota_probe_close(&store->accounts);
 	quota_probe_close(&store->usage);
+	quota_ledger_close(store);
 	drop_snapshots(store);
 	if (store->estate != NULL)
 	{
@@ -777,8 +791,18 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 		override_version++;
 	if (relid == InvalidOid || relid == oids.tables[ACCOUNTS])
 		pool_version++;
-	if (catalogue)
+	if (relid == InvalidOid || is_catalogue(relid))
 		catalog_version++;
+}
+
+/* Whether it is one of the tables that src/plan.c caches. */
+static bool
+is_catalogue(Oid relid)
+{
+	for (int i = PLANS; i <= PLAN_FEATURES; i++)
+		if (oids.tables[i] == relid)
+			return true;
+	return false;
 }
 
 const QuotaOids *
@@ -845,7 +869,21 @@ resolve(QuotaOids *found)
 	for (int i = 0; i < QUOTA_VERDICTS; i++)
 		found->verdicts[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
 											 ObjectIdGetDatum(verdict_type), CStringGetDatum(quota_verdict_names[i]));
+	found->events_id = sequence("events_id_seq", tables);
+	found->alerts_id = sequence("alerts_id_seq", tables);
 	text_argument = buildoidvector(&textoid, 1);
 	found->plan_with = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("quota_plan_with"),
 									   PointerGetDatum(text_argument), ObjectIdGetDatum(api));
+}
+
+static Oid
+sequence(const char *name, Oid schema)
+{
+	Oid found = get_relname_relid(name, schema);
+
+	if (!OidIsValid(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("sequence quota.%s does not exist", name)));
+	return found;
 }

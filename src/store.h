@@ -16,6 +16,7 @@
 #define QUOTA_MAX_UNIT 63
 #define QUOTA_MAX_ACCOUNT 255
 #define QUOTA_MAX_KEY 255
+#define QUOTA_MAX_KIND 63
 
 typedef enum QuotaKind
 {
@@ -54,6 +55,7 @@ typedef struct QuotaFeatureRow
 	char feature[QUOTA_MAX_FEATURE + 1]; /* first, as the key of the cache's hash table */
 	char unit[QUOTA_MAX_UNIT + 1];
 	QuotaKind kind;
+	bool ledger; /* whether what is done to it is written down */
 } QuotaFeatureRow;
 
 /* a row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at) */

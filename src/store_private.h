@@ -1,6 +1,7 @@
 /*
  * What the modules of the store share: store.c, counter.c for the rows of
- * quota.usage, and rows.c for those of keys and reservations.
+ * quota.usage, rows.c for those of keys and reservations, and ledger.c for the
+ * tables that are only added to.
  */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
@@ -27,6 +28,8 @@ typedef enum Table
 	RESERVATION_IDS,
 	HOLDS,
 	HOLDS_OF_RESERVATION, /* its index, as the one before its sequence */
+	EVENTS,
+	ALERTS,
 	TABLES
 } Table;
 
@@ -79,6 +82,8 @@ typedef struct QuotaOids
 	Oid verdicts[QUOTA_VERDICTS];
 	Oid decision_type;
 	Oid plan_with;
+	Oid events_id; /* sequences */
+	Oid alerts_id;
 } QuotaOids;
 
 struct QuotaStore
@@ -94,6 +99,7 @@ struct QuotaStore
 	EState *estate; /* NULL until a row needs index entries */
 	ResultRelInfo *result;
 	TupleTableSlot *new_row;
+	struct QuotaAppender *events; /* NULL until an event is written */
 };
 
 extern const QuotaOids *quota_store_oids(void);

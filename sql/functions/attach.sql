@@ -101,16 +101,18 @@ DECLARE
 	arguments text[];
 BEGIN
 	FOR missing IN
-		WITH changed AS (
-			SELECT DISTINCT pg_partition_root(c.objid) AS root
-			FROM pg_event_trigger_ddl_commands() c JOIN pg_class r ON r.oid = c.objid
+		/* pg_partition_tree locks all partitions: of no tables but those that are attached, which a parallel restore depends on */
+		WITH t AS MATERIALIZED (
+			SELECT DISTINCT a.tgrelid, a.tgname, a.tgfoid, a.tgargs, a.tgnargs
+			FROM pg_event_trigger_ddl_commands() c
+				JOIN pg_class r ON r.oid = c.objid
+				JOIN pg_trigger a ON a.tgrelid = pg_partition_root(c.objid)
+					AND a.tgfoid = 'quota.charge_rows'::regproc
 			WHERE c.classid = 'pg_class'::regclass AND (r.relispartition OR r.relkind = 'p')
 		)
 		SELECT p.relid::regclass AS relation, t.tgname, t.tgargs, t.tgnargs
-		FROM changed
-			JOIN pg_trigger t ON t.tgrelid = root
-				AND t.tgfoid = 'quota.charge_rows'::regproc
-			CROSS JOIN pg_partition_tree(root) p
+		FROM t
+			CROSS JOIN pg_partition_tree(t.tgrelid) p
 			LEFT JOIN pg_trigger have ON have.tgrelid = p.relid AND have.tgname = t.tgname
 		WHERE have.tgfoid IS DISTINCT FROM t.tgfoid OR have.tgargs IS DISTINCT FROM t.tgargs
 	LOOP

@@ -1,6 +1,6 @@
 /*
  * Housekeeping. Limits hold without it. Rows that another transaction has
- * locked are left for the next time: it waits for nobody, and so is in no
+ * locked are left for the next time: it waits for no row, and so is in no
  * deadlock.
  */
 CREATE OR REPLACE FUNCTION quota.change_due_plans()
@@ -131,21 +131,123 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.delete_old_keys(interval) IS 'forgets keys that were first used longer ago; how many';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days')
+CREATE OR REPLACE FUNCTION quota.delete_old_alerts(retention interval)
+	RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH deleted AS (
+		DELETE FROM quota.alerts a WHERE a.at <= quota.now() - retention
+		RETURNING 1
+	)
+	SELECT count(*) FROM deleted;
+END;
+COMMENT ON FUNCTION quota.delete_old_alerts(interval) IS 'deletes alerts that are older; how many';
+
+/*
+ * The months of the ledger, each a partition of its own, which is not a member
+ * of the extension: a dump takes it like any other table.
+ *
+ * Whoever has written to the default partition, or to a month that is to be
+ * dropped, or has read the ledger, is in the way until its transaction ends. That
+ * is waited for half a second, and who would write there or read waits as long;
+ * then all is left for the next time. So nobody fails, and it is in no deadlock,
+ * which takes a second to be found.
+ */
+CREATE OR REPLACE FUNCTION quota.make_ledger_months()
+	RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET timezone = 'UTC'
+	SET lock_timeout = '500ms'
+AS $$
+DECLARE
+	month timestamptz;
+	name text;
+	made bigint := 0;
+BEGIN
+	/* one at a time; does not keep charges out */
+	LOCK TABLE ONLY quota.events IN SHARE UPDATE EXCLUSIVE MODE;
+	FOR month IN
+		SELECT m
+		FROM (
+			SELECT date_trunc('month', quota.now()) + i * interval '1 month' FROM generate_series(0, 2) i
+			UNION
+			SELECT date_trunc('month', e.at) FROM quota.events_default e) u (m)
+		WHERE to_regclass(to_char(m, '"quota.events_"YYYY_MM')) IS NULL
+		ORDER BY m
+	LOOP
+		name := to_char(month, '"quota.events_"YYYY_MM');
+		/* the whole as well: who waited for the default one alone would not see what is moved out of it */
+		LOCK TABLE ONLY quota.events, quota.events_default IN ACCESS EXCLUSIVE MODE;
+		EXECUTE format('CREATE TABLE %s (LIKE quota.events_default INCLUDING ALL)', name);
+		EXECUTE format('COMMENT ON TABLE %s IS %L', name, 'events of one month');
+		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('
+			WITH moved AS (DELETE FROM quota.events_default WHERE at >= %2$L AND at < %3$L RETURNING *)
+			INSERT INTO %1$s SELECT * FROM moved', name, month, month + interval '1 month');
+		EXECUTE format('ALTER TABLE quota.events ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+			name, month, month + interval '1 month');
+		made := made + 1;
+	END LOOP;
+	RETURN made;
+EXCEPTION WHEN lock_not_available THEN
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION quota.make_ledger_months() IS
+	'partitions of the ledger for this month, the next two, and those of events in the default partition; how many; NULL: others were in the way';
+
+CREATE OR REPLACE FUNCTION quota.drop_ledger_months(retention interval)
+	RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET timezone = 'UTC'
+	SET lock_timeout = '500ms'
+AS $$
+DECLARE
+	name text;
+	dropped bigint := 0;
+BEGIN
+	FOR name IN
+		SELECT c.relname
+		FROM pg_inherits i
+			JOIN pg_class c ON c.oid = i.inhrelid
+			CROSS JOIN LATERAL regexp_match(c.relname, '^events_(\d{4,})_(\d\d)$') m
+		WHERE i.inhparent = 'quota.events'::regclass
+			AND make_timestamptz(m[1]::integer, m[2]::integer, 1, 0, 0, 0) + interval '1 month' <= quota.now() - retention
+		ORDER BY c.relname
+	LOOP
+		EXECUTE 'DROP TABLE quota.' || name;
+		PERFORM quota.write_audit('drop', name, NULL, NULL, NULL);
+		dropped := dropped + 1;
+	END LOOP;
+	RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS
+	'drops the months of the ledger that ended longer ago; how many; NULL: others were in the way';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	SET quota.act = 'quota_maintain'
 BEGIN ATOMIC
 	SELECT quota.check_argument('retention', retention >= '0' OR retention IS NULL, 'not be negative'),
-		quota.check_argument('key_retention', key_retention >= '0' OR key_retention IS NULL, 'not be negative');
+		quota.check_argument('key_retention', key_retention >= '0' OR key_retention IS NULL, 'not be negative'),
+		quota.check_argument('ledger_retention', ledger_retention >= '0' OR ledger_retention IS NULL, 'not be negative');
 	SELECT jsonb_build_object(
 		'plans_changed', quota.change_due_plans(),
 		'holds_returned', quota.return_expired_holds(),
 		'usage_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_usage(retention) END,
 		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_overrides(retention) END,
 		'reservations_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_reservations(key_retention) END,
-		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_keys(key_retention) END);
+		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_keys(key_retention) END,
+		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_alerts(retention) END,
+		/* last: their locks stay until the end of the transaction */
+		'ledger_months_made', quota.make_ledger_months(),
+		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);
 END;
-COMMENT ON FUNCTION @extschema@.quota_maintain(interval, interval) IS
-	'write down plan changes and expired reservations, delete counters and overrides that ended longer ago than retention, forget keys after key_retention; what was done';
+COMMENT ON FUNCTION @extschema@.quota_maintain(interval, interval, interval) IS
+	'write down plan changes and expired reservations, make the ledger''s months, delete what ended longer ago than the retentions; what was done';

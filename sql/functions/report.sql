@@ -152,6 +152,44 @@ END;
 COMMENT ON FUNCTION @extschema@.quota_forecast(text, text) IS
 	'the use of a feature at the end of each window, if it goes on as it did since the window began';
 
+CREATE OR REPLACE FUNCTION @extschema@.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
+	RETURNS SETOF quota.events
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.account_key(quota_events.account),
+		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
+		quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT e.*
+	FROM quota.events e
+	WHERE e.account = quota_events.account
+		AND e.at >= COALESCE(since, '-infinity') AND e.at < COALESCE(until, 'infinity')
+		AND (quota_events.kind IS NULL OR e.kind = quota_events.kind)
+	ORDER BY e.at DESC, e.id DESC
+	LIMIT n;
+END;
+COMMENT ON FUNCTION @extschema@.quota_events(text, timestamptz, timestamptz, text, integer) IS
+	'the ledger of an account, the latest first';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
+	RETURNS SETOF quota.events
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.check_argument('user_id', octet_length(quota_events_of.user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes'),
+		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
+		quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT e.*
+	FROM quota.events e
+	WHERE e.user_id = quota_events_of.user_id
+		AND e.at >= COALESCE(since, '-infinity') AND e.at < COALESCE(until, 'infinity')
+		AND (quota_events_of.kind IS NULL OR e.kind = quota_events_of.kind)
+	ORDER BY e.at DESC, e.id DESC
+	LIMIT n;
+END;
+COMMENT ON FUNCTION @extschema@.quota_events_of(text, timestamptz, timestamptz, text, integer) IS
+	'the ledger of what was done on behalf of a user, the latest first';
+
 CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER

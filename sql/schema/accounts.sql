@@ -20,7 +20,7 @@ CREATE TABLE quota.accounts (
 		CHECK (pool <> '' AND pool <> account AND octet_length(pool) <= 255),
 	bypass boolean NOT NULL DEFAULT false,
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
-	created_at timestamptz NOT NULL DEFAULT now(),
+	created_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
 	updated_at timestamptz NOT NULL DEFAULT now()
 ) USING heap;
 CREATE INDEX accounts_plan ON quota.accounts (plan);

@@ -36,25 +36,25 @@ SELECT pg_extension_config_dump('quota.audit_log', '');
 SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
 CREATE FUNCTION quota.user_id() RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN COALESCE(
-		NULLIF(current_setting('quota.user', true), ''),
-		NULLIF(current_setting('request.jwt.claims', true), '')::jsonb->>'sub');
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_user_id';
 COMMENT ON FUNCTION quota.user_id() IS
 	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
 
+/* PL/pgSQL keeps the plan, where an SQL function would be planned for each row */
 CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account text, before jsonb, after jsonb) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-BEGIN ATOMIC
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
 	INSERT INTO quota.audit_log (act, account, table_name, before, after, reason, user_id, role, session_role)
 	VALUES (
-		COALESCE(NULLIF(current_setting('quota.act', true), ''), lower(act)),
-		changed_account, table_name, before, after,
-		COALESCE(after->>'reason', NULLIF(current_setting('quota.reason', true), '')),
+		COALESCE(NULLIF(current_setting('quota.act', true), ''), lower(write_audit.act)),
+		changed_account, write_audit.table_name, write_audit.before, write_audit.after,
+		COALESCE(write_audit.after->>'reason', NULLIF(current_setting('quota.reason', true), '')),
 		quota.user_id(),
 		COALESCE(NULLIF(current_setting('role'), 'none'), session_user),
 		session_user);
-END;
+END $$;
 COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one row of the audit log';
 
 CREATE FUNCTION quota.audit() RETURNS trigger

@@ -5,7 +5,8 @@
  * themselves: it costs a charge nothing and hides nothing from it.
  *
  * The policies are made here and not by quota_allow because pg_dump keeps the
- * grants on an extension's tables but no policies.
+ * grants on an extension's tables but no policies. Partitions of quota.events
+ * have none: they are read through the whole, and by themselves show nothing.
  */
 CREATE FUNCTION quota.visible_accounts() RETURNS SETOF text
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -24,7 +25,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
@@ -37,3 +38,4 @@ BEGIN
 			name);
 	END LOOP;
 END $$;
+ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;

@@ -21,9 +21,9 @@ def connect(**options):
 
 
 def seeded():
-    """Random numbers that SEED in the environment brings back."""
-    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(2**32))
-    print(f"# SEED={seed}", flush=True)
+    """Random numbers that QUOTA_SEED in the environment brings back."""
+    seed = int(os.environ.get("QUOTA_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"# QUOTA_SEED={seed}", flush=True)
     return random.Random(seed)
 
 

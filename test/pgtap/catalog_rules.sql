@@ -98,21 +98,22 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many', 'quota_reserve', 'quota_commit', 'quota_release',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_allow', 'quota_revoke', 'quota_maintain')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_allow,quota_revoke,quota_maintain}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
 		'quota_plan_with', 'quota_export', 'quota_usage', 'quota_status', 'quota_history', 'quota_forecast', 'quota_sponsored',
-		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics')
+		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics',
+		'quota_events', 'quota_events_of')
 	$$, $$
 	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
 	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
 		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
-		quota_stats,quota_plan_stats,quota_search,quota_metrics}'::text[]) f
+		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of}'::text[]) f
 	$$, 'what looks is stable');
 SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
 	'trigger functions are volatile');
@@ -125,10 +126,13 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.audit()'), ('quota.audit_usage()'),
 	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
 	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
-	('quota_forecast(text,text)'), ('quota_sponsored(text)')$$,
+	('quota_forecast(text,text)'), ('quota_sponsored(text)'),
+	('quota_events(text,timestamp with time zone,timestamp with time zone,text,integer)'),
+	('quota_events_of(text,timestamp with time zone,timestamp with time zone,text,integer)'),
+	('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
 	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
@@ -140,8 +144,10 @@ SELECT set_eq(
 	'all rows of every table and sequence are dumped');
 
 /* Keys. */
-SELECT is_empty($$SELECT name FROM tables t WHERE relkind IN ('r', 'p')
+SELECT is_empty($$SELECT name FROM tables t WHERE relkind = 'r'
 	AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND indisprimary)$$, 'every table has a primary key');
+SELECT is_empty($$SELECT name FROM tables t WHERE relkind = 'p' AND EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid)$$,
+	'the whole of a partitioned table has no index, which could not be restored with its partitions');
 SELECT is_empty($$
 	SELECT name, attname
 	FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND atttypid = 'text'::regtype
@@ -177,7 +183,7 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 		('quota_refund'), ('quota_reserve'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
 		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
-		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear')$$,
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear'), ('quota_events')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -212,7 +218,9 @@ SELECT set_eq($$
 		'since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
 	('quota_forecast', 'account text, feature text'),
 	('quota_rates', 'account text'),
-	('quota_rate_clear', 'account text, feature text DEFAULT NULL::text')
+	('quota_rate_clear', 'account text, feature text DEFAULT NULL::text'),
+	('quota_events', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, '
+		'kind text DEFAULT NULL::text, n integer DEFAULT 100')
 	$$, 'their arguments are those of the contract');
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
@@ -251,8 +259,8 @@ SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOC
 /* Row-level security and the audit log. */
 SELECT is_empty($$
 	SELECT t.name FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'account' AND t.relkind IN ('r', 'p')
-	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = 2)
-	$$, 'every table with rows of an account is under row-level security');
+	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = CASE WHEN relispartition THEN 0 ELSE 2 END)
+	$$, 'every table with rows of an account is under row-level security; partitions by themselves show nothing');
 SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
 	$$, $$

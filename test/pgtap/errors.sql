@@ -64,7 +64,6 @@ SELECT is((quota_refund('full', 'report', 9223372036854775807)).used, 0::bigint,
 DELETE FROM quota.usage;
 
 /* What is not built yet. */
-SELECT throws_ok(format('SELECT %s(''a'', ''report'', metadata => ''{}'')', f), '0A000', 'metadata is not supported yet', f || ': metadata') FROM unnest('{quota_consume,quota_enforce,quota_record}'::text[]) f;
 
 /* quota_consume_many. */
 SELECT throws_ok($$SELECT * FROM quota_consume_many('a', NULL)$$, '22004', 'amounts must not be null', 'consume_many: NULL');

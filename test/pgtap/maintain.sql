@@ -13,9 +13,10 @@ SELECT quota_apply('{
 		"free": {"default": true, "limits": {"report": {"day": {"limit": 5}, "month": {"limit": 50}, "year": {"limit": 500}}, "storage": {"lifetime": {"limit": 10}}}},
 		"pro": {"limits": {"report": {"month": {"limit": 300}}}}, "max": {"limits": {"report": {"month": {"limit": null}}}}}}') IS NOT NULL AS applied \gset
 CREATE FUNCTION nothing() RETURNS jsonb LANGUAGE sql RETURN
-	'{"plans_changed": 0, "holds_returned": 0, "usage_deleted": 0, "overrides_deleted": 0, "reservations_deleted": 0, "keys_deleted": 0}'::jsonb;
-SELECT is(quota_maintain(), nothing(), 'nothing to do');
-SELECT is(quota_maintain('0', '0'), nothing(), 'nor to delete');
+	'{"plans_changed": 0, "holds_returned": 0, "usage_deleted": 0, "overrides_deleted": 0, "reservations_deleted": 0, "keys_deleted": 0,
+	"alerts_deleted": 0, "ledger_months_made": 0, "ledger_months_dropped": 0}'::jsonb;
+SELECT is(quota_maintain(), nothing() || '{"ledger_months_made": 3}', 'nothing to do but to make months of the ledger');
+SELECT is(quota_maintain('0', '0', '0'), nothing(), 'nor to delete');
 
 /* Plans. */
 INSERT INTO quota.accounts (account, plan, status, trial_ends_at, plan_ends_at, next_plan) VALUES
@@ -90,7 +91,12 @@ SELECT is((SELECT what FROM kept), 'tokyo report day 26-01-15, tokyo report mont
 SELECT results_eq($$SELECT account, used FROM quota.usage WHERE feature = 'storage' ORDER BY 1$$, $$VALUES ('tokyo' COLLATE "C", 4::bigint), ('utc', 4)$$, 'levels are never old');
 SELECT is((quota_evaluate('tokyo', 'report')).used, 1::bigint, 'current use stands');
 
-/* Overrides stay as long as counters do. */
+/* Alerts and overrides stay as long as counters do. */
+INSERT INTO quota.alerts (at, account, feature, period, period_start, threshold, used, usage_limit) VALUES
+	('2025-12-15 12:00+00', 'a', 'report', 'day', '2025-12-15', 'limit', 5, 5), ('2025-12-15 12:00:01+00', 'b', 'report', 'day', '2025-12-15', 'limit', 5, 5);
+SELECT is(quota_maintain()->'alerts_deleted', '0', 'an alert stays');
+SELECT is(quota_maintain('1 month')->'alerts_deleted', '1', 'until the retention is over');
+SELECT results_eq($$SELECT account FROM quota.alerts WHERE at < '2026-01-01'$$, $$VALUES ('b' COLLATE "C")$$, 'the other stays');
 INSERT INTO quota.limit_overrides (account, feature, period, usage_limit, expires_at) VALUES
 	('a', 'report', 'day', 1, '2025-12-15 12:00+00'), ('b', 'report', 'day', 1, '2025-12-15 12:00:01+00'), ('c', 'report', 'day', 1, NULL), ('d', 'report', 'day', 1, 'infinity');
 SELECT is(quota_maintain()->'overrides_deleted', '0', 'an expired override stays');
@@ -100,6 +106,8 @@ SELECT results_eq($$SELECT account FROM quota.limit_overrides ORDER BY 1$$, $$VA
 /* Arguments. */
 SELECT throws_ok($$SELECT quota_maintain('-1 day')$$, '22023', 'retention must not be negative', 'a negative retention');
 SELECT throws_ok($$SELECT quota_maintain('300000 years')$$, '22008', NULL, 'one that is out of range');
+SELECT throws_ok($$SELECT quota_maintain(ledger_retention => '-1 day')$$, '22023', 'ledger_retention must not be negative', 'a negative retention of the ledger');
+SELECT throws_ok($$SELECT quota_maintain(ledger_retention => '300000 years')$$, '22008', NULL, 'one that is out of range');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -45,6 +45,7 @@ app reader admin	SELECT quota_status('a'), quota_status(42, 'report')
 app reader admin	SELECT * FROM quota_history('a', 'report') a, quota_history(42) b
 app reader admin	SELECT * FROM quota_forecast('a', 'report') a, quota_forecast(42, 'report') b
 app reader admin	SELECT * FROM quota_sponsored('a') a, quota_sponsored(42) b
+app reader admin	SELECT * FROM quota_events('a') a, quota_events(42) b, quota_events_of('ann') c
 reader admin	SELECT * FROM quota_near_limit() a, quota_near_limit(0.5, 'report') b
 reader admin	SELECT * FROM quota_top('report'), quota_totals(), quota_stats(), quota_plan_stats()
 reader admin	SELECT * FROM quota_search('a')
@@ -62,6 +63,8 @@ reader admin	SELECT quota_preset('reports')
 reader admin	SELECT * FROM quota_preview('a', 'pro')
 reader admin	SELECT * FROM quota_preview(42, 'pro')
 reader admin	SELECT * FROM quota.audit_log
+reader admin	SELECT * FROM quota.events, quota.alerts
+reader admin	SELECT * FROM quota.events_default
 reader admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
 reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.limit_overrides, quota.usage
 admin	SELECT quota_set_plan('acme', 'pro'), quota_set_plan(42, 'pro', '1 day'), quota_set_plan('acme', 'free', at_period_end => true)
@@ -103,6 +106,15 @@ admin	SELECT quota_detach('app.admins', 'report')
 	SELECT quota.write_audit('x', 'x', 'x', '{}', '{}')
 	INSERT INTO quota.audit_log (act, table_name, role, session_role) VALUES ('x', 'x', 'x', 'x')
 	DELETE FROM quota.audit_log
+	INSERT INTO quota.events (id, at, account, feature, what, kind, amount, decision, reason, used) VALUES (1, now(), 'a', 'report', 'x', 'x', 1, 'ALLOW', 'ok', 1)
+	UPDATE quota.events SET amount = 0
+	DELETE FROM quota.events
+	DELETE FROM quota.events_default
+	TRUNCATE quota.events
+	DROP TABLE quota.events_default
+	SELECT nextval('quota.events_id_seq')
+admin	SELECT quota.make_ledger_months(), quota.drop_ledger_months('1 year')
+	SET LOCAL quota.notify_channel = 'mine'
 	ALTER TABLE quota.accounts DISABLE ROW LEVEL SECURITY
 	SET LOCAL quota.enforcement = 'off'
 	SET LOCAL quota.now = '2030-01-01'

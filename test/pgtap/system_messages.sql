@@ -1,6 +1,7 @@
 /*
  * The preset `messages` played by a chat assistant: two windows at once, tokens
- * that are counted, names in two languages, trials, and the status document.
+ * that are counted, names in two languages, trials, the status document, and the
+ * audit of each event.
  */
 BEGIN;
 SELECT no_plan();
@@ -109,6 +110,24 @@ SELECT is(chat_status('awa'), '{"plan": "free", "plan_names": {"en": "Free", "fr
 SELECT is(quota_has_feature('awa', 'pdf_generation'), false, 'gates are closed');
 SELECT is((quota_maintain()->>'plans_changed')::int, 1, 'the job writes it down');
 SELECT is((SELECT status FROM quota.accounts WHERE account = 'awa'), 'active', 'the trial is no more');
+
+/* The audit of each event: kind, plan, amounts, client address and user agent, by user and by kind. */
+SET LOCAL ROLE quota_test_chat;
+SET LOCAL "quota.user" = 'awa@example.org';
+SELECT is((SELECT count(*) FROM generate_series(1, 6) i
+	WHERE (quota_consume('awa', 'message', metadata => '{"kind": "message_sent", "client": "196.207.1.2", "agent": "Mozilla/5.0"}')).allowed), 5::bigint, 'six messages, of which five go');
+SELECT is((quota_record('awa', 'token', 812, metadata => '{"kind": "answer", "model": "large", "tokens": {"in": 200, "out": 612}}')).used, 123457601::bigint, 'the answer''s tokens');
+SELECT results_eq($$SELECT kind, feature, plan, amount, decision::text, used, usage_limit, metadata->>'client', metadata->>'agent', at FROM quota_events('awa', '2026-01-20', n => 3)$$, $$VALUES
+	('answer' COLLATE "C", 'token' COLLATE "C", 'free' COLLATE "C", 812::bigint, 'ALLOW', 123457601::bigint, NULL::bigint, NULL, NULL, '2026-01-20 00:00+00'::timestamptz),
+	('quota_exceeded', 'message', 'free', 1, 'BLOCK', 5, 5, '196.207.1.2', 'Mozilla/5.0', '2026-01-20 00:00+00'), ('message_sent', 'message', 'free', 1, 'ALLOW_WITH_WARNING', 5, 5, '196.207.1.2', 'Mozilla/5.0', '2026-01-20 00:00+00')$$,
+	'an account''s latest events');
+SELECT is((SELECT count(*) FROM quota_events('awa', '2026-01-20', kind => 'message_sent')), 5::bigint, 'of a kind');
+SELECT results_eq($$SELECT account, kind, metadata->>'kind' FROM quota_events_of('awa@example.org', kind => 'quota_exceeded')$$,
+	$$VALUES ('awa' COLLATE "C", 'quota_exceeded' COLLATE "C", 'message_sent')$$, 'of a user: what was refused, and what it was to be');
+SELECT is((SELECT count(*) FROM quota_events_of('fatou@example.org')), 0::bigint, 'of another user');
+RESET ROLE;
+SELECT is((SELECT string_agg(format('%s %s', kind, n), ', ' ORDER BY kind) FROM (SELECT kind, count(*) AS n FROM quota.events WHERE account = 'fatou' GROUP BY kind) k),
+	'commit 1, consume 6, quota_exceeded 3, record 2, refund 1, release 1, reserve 3', 'and nothing of before is missing');
 
 /* Unlimited, and counted all the same. */
 SELECT is((quota_consume('issa', 'message', 1000)).reason, 'unlimited', 'max: unlimited');

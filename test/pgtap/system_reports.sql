@@ -206,5 +206,46 @@ SELECT results_eq($$
 SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_users USING (account) WHERE user_id = 'ann' ORDER BY 1$$,
 	$$VALUES (id(2)::text COLLATE "C"), (id(3)::text)$$, 'a user of several accounts');
 
+/* Users who switch between accounts: each sees its own, and an affiliate those that it sponsors. */
+SELECT quota_add_user(id(4), 'ann', 'ADMIN') \g /dev/null
+SELECT results_eq($$SELECT account, name, role FROM quota_accounts_of('ann')$$,
+	$$VALUES (id(2)::text, 'Pro Realty', 'OWNER'), (id(3)::text, 'Team Realty', 'MEMBER'), (id(4)::text, 'Affiliate Inc', 'ADMIN')$$, 'a user chooses among its accounts');
+SELECT quota_allow('quota_test_reports', 'reader') \g /dev/null
+CREATE FUNCTION seen_by(who text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('quota.user', who, true);
+	RETURN (SELECT string_agg(a, ',' ORDER BY a) FROM as_role('quota_test_reports', 'SELECT right(account, 1) FROM quota.accounts') a);
+END $$;
+SELECT is(seen_by(who), sees, format('%s sees %s', who, COALESCE(sees, 'nothing')))
+FROM (VALUES ('ann', '2,3,4,5'), ('bob', '4,5'), ('carl', '5'), ('eve', NULL)) v (who, sees);
+SELECT quota_unsponsor(id(5)) \g /dev/null
+SELECT is_empty($$SELECT FROM quota_sponsored(id(4))$$, 'who is sponsored no more is not listed');
+SELECT is(seen_by('bob'), '4', 'nor seen by the affiliate');
+
+/* Adoption: a product that has run for a while, with its accounts and their creators. Their reports are counted by quota_attach. */
+CREATE TABLE running_accounts (
+	id uuid PRIMARY KEY, name text NOT NULL, account_type text NOT NULL DEFAULT 'REGULAR', plan text NOT NULL DEFAULT 'free', created_by uuid NOT NULL);
+INSERT INTO running_accounts
+SELECT id(1000 + i), 'Realty ' || i, CASE WHEN i % 100 = 0 THEN 'INDUSTRY_AFFILIATE' ELSE 'REGULAR' END,
+	CASE WHEN i % 100 = 0 THEN 'affiliate' WHEN i % 10 = 0 THEN 'pro' ELSE 'free' END, id(500000 + i / 4)
+FROM generate_series(1, 1000) i;
+UPDATE running_accounts SET plan = 'platinum' WHERE id = id(2000);
+SELECT throws_ok($$SELECT quota_adopt('running_accounts', 'id', 'name', 'plan', 'account_type', 'created_by')$$, '42704', 'plan "platinum" does not exist', 'adoption: a plan that nobody knows');
+SELECT is((SELECT count(*) FROM quota.accounts WHERE account BETWEEN id(1001)::text AND id(2000)::text), 0::bigint, 'adoption: nothing is half done');
+UPDATE running_accounts SET plan = 'affiliate' WHERE id = id(2000);
+SELECT is(quota_adopt('running_accounts', 'id', 'name', 'plan', 'account_type', 'created_by'),
+	'{"added": 1000, "changed": 0, "owners": 1000}', 'adoption: a thousand accounts in one transaction');
+SELECT is(quota_adopt('running_accounts', 'id', 'name', 'plan', 'account_type', 'created_by'),
+	'{"added": 0, "changed": 0, "owners": 0}', 'adoption: run twice');
+SELECT results_eq($$SELECT a.name, a.account_type, a.plan, (SELECT jsonb_object_agg(user_id, role) FROM quota.account_users u WHERE u.account = a.account)
+		FROM quota.accounts a JOIN running_accounts r ON r.id::text = a.account ORDER BY a.account$$,
+	$$SELECT name, account_type, plan COLLATE "C", jsonb_build_object(created_by, 'OWNER') FROM running_accounts ORDER BY id$$,
+	'adoption: name, type and plan of each, and its creator as OWNER');
+SELECT results_eq($$SELECT name FROM quota_accounts_of(id(500001)::text)$$, $$VALUES ('Realty 4'), ('Realty 5'), ('Realty 6'), ('Realty 7')$$, 'adoption: a creator of several has them all');
+SELECT is((quota_evaluate(id(1010), 'report')).usage_limit, 300::bigint, 'adoption: limits are those of the plan');
+INSERT INTO running_accounts VALUES (id(3000), 'Late Realty', 'REGULAR', 'team', id(500001));
+SELECT is((quota_evaluate(id(3000), 'report')).usage_limit, 1000::bigint, 'adoption: accounts made later are followed');
+SELECT is((SELECT count(*) FROM quota_accounts_of(id(500001)::text)), 5::bigint, 'adoption: and their creators');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -75,7 +75,24 @@ sub fill
 			status_column => 'status', blocked_status => 'skipped_limit', message_column => 'why');
 		INSERT INTO reports (owner) VALUES ('kim'), ('kim'), ('lee');
 		INSERT INTO runs (owner, amount, status) VALUES ('kim', 2, 'new'), ('kim', 2, 'new');
+
+		-- a ledger with months, and with events that have none
+		SELECT quota_maintain();
+		SET "quota.user" = 'u1';
+		SELECT quota_consume('lee', 'report', metadata => '{"kind": "sent", "client": "::1"}');
+		SET quota.now = '2025-06-05';
+		SELECT quota_record('zoe', 'report', 9, metadata => '"Überblick"');
+		SET quota.now = '2026-02-28 23:59:59.999999+00';
+		SELECT quota_consume('lee', 'report', 9);
+
+		CREATE TABLE customers (id int PRIMARY KEY, label text, tier text, creator text);
+		INSERT INTO customers VALUES (1, 'One', 'pro', 'u1');
+		SELECT quota_adopt('customers', 'id', 'label', 'tier', owner_column => 'creator');
 	});
+	is( $node->safe_psql($dbname,
+			q{SELECT tableoid::regclass, count(*) FROM quota.events GROUP BY 1 ORDER BY tableoid::regclass::text}),
+		"quota.events_2025_11|1\nquota.events_2026_01|6\nquota.events_2026_02|1\nquota.events_default|1",
+		"$dbname: it has events in months and in none");
 }
 
 # Every decision that the database makes.
@@ -140,9 +157,17 @@ sub triggers_work
 			q{SELECT sum(used) FROM quota.usage WHERE (account, feature) = ('kim', 'run')}),
 		'3', "$dbname: mark charges");
 	$node->safe_psql($dbname, q{SELECT quota_detach('reports', 'report'), quota_detach('runs', 'run')});
+
+	# those that follow the application's accounts
+	$node->safe_psql($dbname, q{INSERT INTO customers VALUES (2, 'Two', 'pro', 'u2'); UPDATE customers SET label = 'Uno', id = 3 WHERE id = 1});
+	is( $node->safe_psql($dbname,
+			q{SELECT account, a.name, plan, user_id, role FROM quota.accounts a JOIN quota.account_users USING (account)
+			WHERE account IN ('1', '2', '3') ORDER BY 1}),
+		"2|Two|pro|u2|OWNER\n3|Uno|pro|u1|OWNER", "$dbname: accounts are followed");
+	$node->safe_psql($dbname, q{SELECT quota_unadopt('customers')});
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal
-			AND tgrelid IN ('reports'::regclass, 'runs'::regclass)}),
+			AND tgrelid IN ('reports'::regclass, 'runs'::regclass, 'customers'::regclass)}),
 		'0', "$dbname: the triggers can be detached");
 }
 
@@ -158,7 +183,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'16', "$dbname: policies are there");
+		'20', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
@@ -177,6 +202,32 @@ sub reservations_work
 		'3|3', "$dbname: what has expired is given back, and ids go on");
 }
 
+# The ledger goes on: into the months that came with the dump, and into new ones.
+# Its partitions are no members of the extension, and go with it all the same.
+sub ledger_works
+{
+	my ($dbname) = @_;
+	is( $node->safe_psql($dbname,
+			q{SELECT relname, relrowsecurity, (SELECT count(*) FROM pg_index WHERE indrelid = c.oid)
+			FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'quota.events'::regclass ORDER BY 1}),
+		join("\n", map { "$_|t|3" } qw(events_2025_11 events_2026_01 events_2026_02 events_2026_03 events_default)),
+		"$dbname: months have their indexes, and show nothing by themselves");
+	is( $node->safe_psql($dbname,
+			q{SELECT count(DISTINCT id) = count(*), max(id) < nextval('quota.events_id_seq') FROM quota.events}),
+		't|t', "$dbname: ids count on");
+	is( $node->safe_psql($dbname,
+			q{SELECT used FROM quota_consume('max', 'report');
+			SELECT tableoid::regclass FROM quota.events WHERE account = 'max';
+			SELECT quota_maintain()->'ledger_months_made';
+			SELECT tableoid::regclass FROM quota.events WHERE at < '2025-07-01';
+			SELECT quota_maintain(ledger_retention => '1 month')->'ledger_months_dropped'}),
+		"1\nquota.events_2026_01\n1\nquota.events_2025_06\n2", "$dbname: months are written, made and dropped");
+	is( $node->safe_psql($dbname,
+			q{DROP TABLE reports, runs; DROP EXTENSION quota;
+			SELECT count(*) FROM pg_class WHERE relname LIKE 'events\_%'}),
+		'0', "$dbname: months go with the extension");
+}
+
 # pg_dump's options, and the steps to restore what it wrote. A parallel restore
 # does not know that one extension table's rows refer to another's: those of
 # quota go in first.
@@ -187,7 +238,8 @@ my %formats = (
 		[ '-Fd', '-j2' ],
 		[ 'pg_restore', '--section=pre-data' ],
 		[ 'pg_restore', '--section=data', '-n', 'quota' ],
-		[ 'pg_restore', '-j2', '--section=data', '--section=post-data', '-N', 'quota' ]
+		[ 'pg_restore', '-j2', '--section=data', '-N', 'quota' ],
+		[ 'pg_restore', '-j2', '--section=post-data' ]
 	]);
 
 sub restore
@@ -230,6 +282,7 @@ foreach my $schema ('public', 'limits')
 		triggers_work($target);
 		management_works($target);
 		reservations_work($target);
+		ledger_works($target);
 	}
 }
 

@@ -1,0 +1,83 @@
+-- A real-estate reporting product on quota.
+--
+--	createdb reports && psql -d reports -f examples/reports.sql
+--
+-- Needs an empty database and a superuser. The clock is fixed, so that what you
+-- see is always the same; leave those two lines out of your own.
+
+\set ON_ERROR_STOP on
+SET quota.now = '2026-01-15 12:00+00';
+SET timezone = 'UTC';
+
+-- 1. The plans: a document that ships with quota. Keep your own in your repository
+--    and apply it with every deployment.
+
+CREATE EXTENSION quota;
+SELECT quota_apply(quota_preset('reports'));
+
+-- 2. The product's own tables, as they were before.
+
+CREATE TABLE accounts (
+	id uuid PRIMARY KEY,
+	name text NOT NULL,
+	account_type text NOT NULL DEFAULT 'REGULAR',
+	plan text NOT NULL DEFAULT 'free',
+	created_by text NOT NULL
+);
+CREATE TABLE report_generations (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	account_id uuid NOT NULL REFERENCES accounts,
+	status text NOT NULL DEFAULT 'processing',
+	error_message text
+);
+CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
+
+INSERT INTO accounts (id, name, plan, created_by) VALUES
+	('00000000-0000-4000-8000-000000000001', 'Hill Realty', 'free', 'hal'),
+	('00000000-0000-4000-8000-000000000002', 'Dale Realty', 'pro', 'dan');
+INSERT INTO accounts (id, name, account_type, plan, created_by) VALUES
+	('00000000-0000-4000-8000-000000000003', 'Title Inc', 'INDUSTRY_AFFILIATE', 'affiliate', 'tess');
+
+-- 3. quota takes the accounts over, with their plans and owners, and follows the
+--    table from now on. Then the limits: one call a table.
+
+SELECT quota_adopt('accounts', 'id', 'name', 'plan', 'account_type', 'created_by');
+SELECT quota_attach('report_generations', 'report', 'account_id');
+SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark',
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message');
+
+-- 4. The role that the application logs in as.
+
+SELECT 'CREATE ROLE reports_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reports_app') \gexec
+GRANT SELECT, INSERT ON report_generations, scheduled_reports TO reports_app;
+SELECT quota_allow('reports_app', 'app');
+
+-- 5. A month of Hill Realty, whose plan has 50 reports and blocks above 55. The
+--    decision is for a response header: from 80 % on it warns.
+
+\set hill '''00000000-0000-4000-8000-000000000001'''
+SET ROLE reports_app;
+INSERT INTO report_generations (account_id) SELECT :hill FROM generate_series(1, 44);
+SELECT decision, used, usage_limit, ratio, message FROM quota_evaluate(:hill::uuid, 'report');
+INSERT INTO report_generations (account_id) SELECT :hill FROM generate_series(1, 11);
+
+-- The 56th on demand is an error, which the application turns into HTTP 429 ...
+\set ON_ERROR_STOP off
+INSERT INTO report_generations (account_id) VALUES (:hill);
+\echo :SQLSTATE
+\set ON_ERROR_STOP on
+-- ... and by schedule a row that says why; the expensive work never starts.
+INSERT INTO scheduled_reports (account_id) VALUES (:hill) RETURNING status, error_message;
+
+-- What the account page shows.
+SELECT jsonb_pretty(quota_status(:hill::uuid, 'report'));
+RESET ROLE;
+
+-- 6. Sales and operations.
+
+\set title '''00000000-0000-4000-8000-000000000003'''
+SELECT quota_set_override(:hill::uuid, 'report', 'month', 100, reason => 'trade fair');
+SELECT quota_sponsor(:title::uuid, :hill::uuid, 'sponsored_free');
+SELECT name, plan, usage->'report' AS report FROM quota_sponsored(:title::uuid);
+SELECT name, used, usage_limit FROM quota_near_limit(0.5);
+SELECT act, account, reason FROM quota.audit_log ORDER BY id DESC LIMIT 2;

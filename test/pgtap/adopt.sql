@@ -1,0 +1,204 @@
+/*
+ * quota_adopt: the rows of an application's accounts table become accounts, and
+ * go on being followed.
+ */
+BEGIN;
+SELECT no_plan();
+\ir _helpers.sql
+SET LOCAL timezone = 'UTC';
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+SELECT quota_apply('{"features": {"report": {"kind": "counter"}, "seat": {"kind": "gauge"}},
+	"plans": {"free": {"default": true, "limits": {"report": {"month": {"limit": 5}, "day": {"limit": 4}}, "seat": {"lifetime": {"limit": 9}}}}, "pro": {}}}') \g /dev/null
+
+CREATE TYPE tier AS ENUM ('free', 'pro', 'gold');
+CREATE TABLE teams (
+	id bigint PRIMARY KEY,
+	title varchar(40),
+	tier tier,
+	kind char(10),
+	creator uuid,
+	born timestamptz,
+	seen_at timestamptz
+);
+CREATE FUNCTION user_of(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(n::text, 12, '0'))::uuid$$;
+CREATE TEMP VIEW taken AS
+	SELECT a.account COLLATE "default" AS account, a.name, a.plan COLLATE "default" AS plan, a.account_type, a.created_at,
+		(SELECT string_agg(format('%s %s', right(u.user_id, 2), u.role), ', ' ORDER BY u.user_id) COLLATE "default" FROM quota.account_users u WHERE u.account = a.account) AS users
+	FROM quota.accounts a;
+INSERT INTO teams VALUES
+	(1, 'One', 'pro', 'REGULAR', user_of(1), '2020-01-01 00:00+00'),
+	(2, 'Two', 'free', NULL, user_of(1), '2021-01-01 00:00+00'),
+	(3, NULL, NULL, 'PARTNER', NULL, NULL);
+
+/* What is there. Account 2 is managed by quota already. */
+SELECT quota_set_plan(2, 'pro'), quota_add_user(2, user_of(1)::text, 'MEMBER'), quota_add_user(2, user_of(2)::text, 'ADMIN') \g /dev/null
+SELECT is(quota_adopt('teams', 'id', 'title', 'tier', 'kind', 'creator', 'born'),
+	'{"added": 2, "changed": 1, "owners": 2}', 'three accounts, of which quota knew one');
+SELECT results_eq('SELECT * FROM taken ORDER BY account', $$VALUES
+	('1', 'One', 'pro', 'REGULAR', '2020-01-01 00:00+00'::timestamptz, '01 OWNER'),
+	('2', 'Two', 'pro', NULL, now(), '01 OWNER, 02 ADMIN'),
+	('3', NULL, NULL, 'PARTNER', now(), NULL)$$,
+	'name, type, time and owner are the application''s; the plan is so where the account had no row');
+SELECT is(quota_adopt('teams', 'id', 'title', 'tier', 'kind', 'creator', 'born'),
+	'{"added": 0, "changed": 0, "owners": 0}', 'a second time: nothing differs');
+SELECT results_eq($$SELECT tgname::text COLLATE "default" FROM pg_trigger WHERE tgrelid = 'teams'::regclass ORDER BY 1$$,
+	$$VALUES ('quota_adopt_delete'), ('quota_adopt_insert'), ('quota_adopt_truncate'), ('quota_adopt_update')$$, 'its triggers are there once');
+SELECT results_eq($$SELECT concat_ws(' ', act, table_name, account, before IS NULL) COLLATE "default" FROM quota.audit_log WHERE act = 'quota_adopt' ORDER BY account, table_name$$, $$VALUES
+	('quota_adopt account_users 1 t'), ('quota_adopt accounts 1 t'), ('quota_adopt account_users 2 f'),
+	('quota_adopt accounts 2 f'), ('quota_adopt accounts 3 t')$$,
+	'the audit log has each row that it changed');
+
+/* Managed since: plans stay, names come back. */
+SELECT quota_set_plan(1, 'free'), quota_suspend(3) \g /dev/null
+UPDATE quota.accounts SET name = 'by hand' WHERE account = '1';
+DELETE FROM quota.accounts WHERE account = '2';
+SELECT is(quota_adopt('teams', 'id', 'title', 'tier', 'kind', 'creator', 'born'), '{"added": 1, "changed": 1, "owners": 1}', 'after changes by quota: what differs');
+SELECT results_eq('SELECT account, name, plan, users FROM taken ORDER BY account', $$VALUES
+	('1', 'One', 'free', '01 OWNER'), ('2', 'Two', 'free', '01 OWNER'), ('3', NULL, NULL, NULL)$$, 'the plan that quota set stays');
+SELECT is((SELECT status FROM quota.accounts WHERE account = '3'), 'suspended', 'so does a suspension');
+
+/* Rows that come, by an application without any right on quota. */
+CREATE ROLE quota_test_adopt;
+GRANT USAGE ON SCHEMA public TO quota_test_adopt;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON teams TO quota_test_adopt;
+SET LOCAL ROLE quota_test_adopt;
+INSERT INTO teams VALUES (4, 'Four', 'pro', 'REGULAR', user_of(4)), (5, 'Five', NULL, NULL, NULL);
+COPY teams (id, title, creator) FROM stdin;
+6	Six	00000000-0000-4000-8000-000000000006
+\.
+INSERT INTO teams (id, title) VALUES (5, 'Fifth'), (7, 'Seven') ON CONFLICT (id) DO UPDATE SET title = excluded.title;
+INSERT INTO teams (id, title) VALUES (5, 'not this'), (8, 'Eight') ON CONFLICT DO NOTHING;
+MERGE INTO teams t USING (VALUES (8, 'Eighth'), (9, 'Nine')) v (id, title) ON t.id = v.id
+	WHEN MATCHED THEN UPDATE SET title = v.title WHEN NOT MATCHED THEN INSERT (id, title) VALUES (v.id, v.title);
+RESET ROLE;
+SELECT results_eq($$SELECT account, name, plan, users FROM taken WHERE account > '3' ORDER BY account$$, $$VALUES
+	('4', 'Four', 'pro', '04 OWNER'), ('5', 'Fifth', NULL, NULL), ('6', 'Six', NULL, '06 OWNER'), ('7', 'Seven', NULL, NULL),
+	('8', 'Eighth', NULL, NULL), ('9', 'Nine', NULL, NULL)$$, 'INSERT, COPY, ON CONFLICT and MERGE are followed');
+SELECT is((quota_evaluate(4, 'report')).plan, 'pro', 'a new account has the plan of its row at once');
+SELECT is((SELECT session_role || ' ' || role FROM quota.audit_log WHERE account = '4' LIMIT 1), session_user || ' quota_test_adopt', 'the log tells who it was');
+
+/* Rows that change. */
+SET LOCAL ROLE quota_test_adopt;
+UPDATE teams SET title = 'Fore', kind = 'PARTNER', creator = user_of(5), tier = 'gold' WHERE id = 4;
+UPDATE teams SET creator = NULL WHERE id = 6;
+RESET ROLE;
+SELECT results_eq($$SELECT account, name, plan, account_type, users FROM taken WHERE account IN ('4', '6') ORDER BY account$$, $$VALUES
+	('4', 'Fore', 'pro', 'PARTNER', '05 OWNER'), ('6', 'Six', NULL, NULL, NULL)$$, 'UPDATE: name, type and owner follow, the plan does not');
+SELECT quota_add_user(4, user_of(5)::text, 'ADMIN'), quota_add_user(4, user_of(6)::text) \g /dev/null
+UPDATE teams SET creator = user_of(6) WHERE id = 4;
+SELECT is((SELECT users FROM taken WHERE account = '4'), '05 ADMIN, 06 OWNER', 'who is no owner any more keeps another role that quota gave');
+CREATE TEMP TABLE logged AS SELECT max(id) AS last FROM quota.audit_log;
+UPDATE teams SET seen_at = now(), tier = 'free';
+SELECT is((SELECT max(id) FROM quota.audit_log), last, 'other columns do not matter') FROM logged;
+SELECT is((SELECT plan FROM taken WHERE account = '4'), 'pro', 'nor does that of the plan');
+
+/* A key that changes takes all with it. */
+CREATE TABLE seats (team bigint REFERENCES teams ON UPDATE CASCADE ON DELETE CASCADE);
+SELECT quota_set_plan(4, 'free'), quota_consume(4, 'report', 3), quota_consume(40, 'report', 1), quota_sponsor(4, 5, 'pro'), quota_set_pool(6, 4),
+	quota_set_override(4, 'report', 'month', 50), quota_consume(4, 'seat', 2) \g /dev/null
+INSERT INTO seats VALUES (4), (4);
+UPDATE teams SET id = 40 WHERE id = 4;
+SELECT results_eq($$SELECT feature COLLATE "default", sum(used) FROM quota.counters WHERE account = '40' GROUP BY 1 ORDER BY 1$$,
+	$$VALUES ('report', 8::numeric), ('seat', 2)$$, 'a new key: the counters are those of both');
+SELECT is_empty($$SELECT FROM quota.usage WHERE account = '4'$$, 'a new key: nothing is left under the old one');
+SELECT results_eq($$SELECT users, (SELECT sponsor COLLATE "default" FROM quota.accounts WHERE account = '5'), (SELECT pool COLLATE "default" FROM quota.accounts WHERE account = '6'),
+	(SELECT usage_limit FROM quota.limit_overrides WHERE account = '40') FROM taken WHERE account = '40'$$,
+	$$VALUES ('05 ADMIN, 06 OWNER', '40', '40', 50::bigint)$$, 'a new key: members, sponsored and pooled accounts and overrides follow');
+
+/* Rows that go. */
+SET LOCAL ROLE quota_test_adopt;
+DELETE FROM teams WHERE id IN (40, 5);
+RESET ROLE;
+SELECT is_empty($$SELECT FROM quota.accounts WHERE account IN ('40', '5') UNION ALL SELECT FROM quota.account_users WHERE account IN ('40', '5')
+	UNION ALL SELECT FROM quota.limit_overrides WHERE account IN ('40', '5')$$, 'DELETE: account, members and overrides go');
+SELECT is((SELECT used FROM quota.counters WHERE (account, feature, period) = ('40', 'report', 'month')), 4::bigint, 'DELETE: the counters stay');
+SELECT is((SELECT before->>'plan' FROM quota.audit_log WHERE account = '5' AND table_name = 'accounts' ORDER BY id DESC LIMIT 1), 'pro',
+	'DELETE: the log knows what was there');
+INSERT INTO teams (id) VALUES (40);
+SELECT is((quota_evaluate(40, 'report')).allowed, false, 'DELETE and INSERT bring no fresh allowance');
+INSERT INTO quota.accounts (account) VALUES ('elsewhere');
+GRANT TRUNCATE ON seats TO quota_test_adopt;
+SET LOCAL ROLE quota_test_adopt;
+TRUNCATE teams, seats;
+RESET ROLE;
+SELECT results_eq('SELECT account FROM taken', $$VALUES ('elsewhere')$$, 'TRUNCATE: as DELETE of all rows, and of no other account');
+
+/* What an application's row must not say. */
+INSERT INTO teams (id) VALUES (1);
+SELECT is(error_of($$INSERT INTO teams (id, tier) VALUES (2, 'pro'), (3, 'gold')$$), '{"state": "42704", "message": "plan \"gold\" does not exist",
+	"detail": "The row of account \"3\" names it.", "hint": ""}', 'an unknown plan');
+SELECT is_empty($$SELECT FROM taken WHERE account IN ('2', '3')$$, 'and nothing is half done');
+SELECT throws_ok($$INSERT INTO teams (id, born) VALUES (2, 'infinity')$$, '23514', NULL, 'an infinite time');
+ALTER TABLE teams RENAME COLUMN title TO label;
+SELECT is(error_of('INSERT INTO teams (id) VALUES (2)'), '{"state": "42703", "message": "column \"title\" of table public.teams does not exist",
+	"detail": "", "hint": "Call quota_adopt with the columns that the table has, or quota_unadopt."}', 'a renamed column');
+SELECT throws_ok('ALTER TABLE teams DROP COLUMN label', '2BP01', NULL, 'a column that is followed cannot be dropped');
+SELECT lives_ok($$SELECT quota_adopt('teams', 'id', 'label')$$, 'adopted anew, with fewer columns');
+ALTER TABLE teams RENAME TO companies;
+INSERT INTO companies (id, label, kind, creator) VALUES (2, 'Two', 'PARTNER', user_of(2));
+SELECT results_eq($$SELECT name, account_type, users FROM taken WHERE account = '2'$$, $$VALUES ('Two', NULL, NULL)$$,
+	'a renamed table is followed, and only in the columns named last');
+SELECT is(quota_unadopt('companies')::text, '', 'unadopted');
+DELETE FROM companies;
+SELECT is((SELECT count(*) FROM taken WHERE account IN ('1', '2')), 2::bigint, 'unadopted: what was taken over stays');
+SELECT throws_ok($$SELECT quota_unadopt('companies')$$, '42704', 'table public.companies is not adopted', 'unadopted twice');
+
+/* Keys of every type, as a charge by column names them. */
+CREATE DOMAIN slug AS varchar(30);
+CREATE FUNCTION adopts(type text, keys text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('CREATE TABLE typed (id %s UNIQUE)', type);
+	EXECUTE format('INSERT INTO typed SELECT k::%s FROM unnest($1) k', type) USING keys;
+	PERFORM quota_adopt('typed', 'id');
+	DROP TABLE typed;
+	RETURN QUERY SELECT account COLLATE "default" FROM quota.accounts WHERE account <> ALL ('{elsewhere,1,2}') ORDER BY account;
+	DELETE FROM quota.accounts WHERE account <> ALL ('{elsewhere,1,2}');
+END $$;
+SELECT results_eq(format('SELECT adopts(%L, %L)', type, given), format('SELECT unnest(%L::text[])', expected), 'keys of type ' || type)
+FROM (VALUES
+	('text', '{b, "A "}', '{"A ", b}'),
+	('varchar(4)', '{b}', '{b}'),
+	('char(6)', '{"b", "c d"}', '{"b", "c d"}'),
+	('uuid', '{00000000-0000-4000-8000-00000000000A}', '{00000000-0000-4000-8000-00000000000a}'),
+	('smallint', '{-7}', '{-7}'), ('integer', '{12}', '{12}'), ('bigint', '{9223372036854775807}', '{9223372036854775807}'),
+	('slug', '{x-y}', '{x-y}')) v (type, given, expected);
+CREATE TABLE keys (id text UNIQUE, n numeric UNIQUE, part text, whole text, at time, UNIQUE (part, whole));
+CREATE UNIQUE INDEX ON keys (whole) WHERE part = 'x';
+INSERT INTO keys (id) VALUES ('a'), (NULL);
+SELECT throws_ok($$SELECT quota_adopt('keys', 'id')$$, '22004', NULL, 'a NULL key');
+UPDATE keys SET id = '' WHERE id IS NULL;
+SELECT throws_ok($$SELECT quota_adopt('keys', 'id')$$, '22023', 'account must not be empty', 'an empty key');
+UPDATE keys SET id = repeat('x', 256) WHERE id = '';
+SELECT throws_ok($$SELECT quota_adopt('keys', 'id')$$, '22023', 'account is too long', 'a long key');
+DELETE FROM keys;
+
+/* Arguments. */
+CREATE VIEW looks AS SELECT * FROM keys;
+CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY LIST (id);
+CREATE TABLE part PARTITION OF parted DEFAULT;
+CREATE TABLE heir () INHERITS (keys);
+SELECT throws_ok(format('SELECT quota_adopt(%s)', arguments), state, NULL, arguments)
+FROM (VALUES
+	('NULL, ''id''', '22004'), ('''companies'', NULL', '22004'), ('''looks'', ''id''', '42809'), ('''parted'', ''id''', '42809'), ('''part'', ''id''', '42809'),
+	('''keys'', ''id''', '42809'), ('''companies'', ''nothing''', '42703'), ('''companies'', ''id'', ''nothing''', '42703'),
+	('''companies'', ''id'', created_column => ''nothing''', '42703'), ('''companies'', ''label''', '42P10'), ('''companies'', ''tier''', '42804'),
+	('''companies'', ''id'', ''born''', '42804'), ('''companies'', ''id'', created_column => ''label''', '42804'),
+	('''nowhere'', ''id''', '42P01')) v (arguments, state);
+DROP TABLE heir;
+SELECT throws_ok(format('SELECT quota_adopt(''keys'', %L)', k), '42P10', NULL, k || ': unique only with another, or in part') FROM unnest('{part,whole}'::text[]) k;
+SELECT throws_ok($$SELECT quota_adopt('keys', 'n')$$, '42804', 'column "n" cannot name an account', 'a numeric key');
+SELECT throws_ok('SELECT quota_unadopt(NULL)', '22004', NULL, 'unadopt nothing');
+CREATE TRIGGER by_hand AFTER INSERT ON companies FOR EACH STATEMENT EXECUTE FUNCTION quota.follow_accounts();
+SELECT throws_ok('INSERT INTO companies (id) VALUES (7)', '39P01', NULL, 'a trigger made by hand');
+DROP TRIGGER by_hand ON companies;
+
+/* Whose right it is. */
+SELECT quota_allow('quota_test_adopt', 'app') \g /dev/null
+SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id')$$), '42501', 'the app may not adopt');
+SELECT quota_allow('quota_test_adopt', 'admin') \g /dev/null
+SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id')$$), '42501', 'an admin may not adopt another''s table');
+ALTER TABLE companies OWNER TO quota_test_adopt;
+SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id'), quota_unadopt('companies')$$), 'ok', 'but its own');
+
+SELECT * FROM finish();
+ROLLBACK;

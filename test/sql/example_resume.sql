@@ -1,0 +1,2 @@
+-- The script does CREATE EXTENSION quota itself.
+\i examples/resume.sql
