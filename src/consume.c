@@ -103,7 +103,6 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaStore *store;
-	QuotaAccount loaded;
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
@@ -113,29 +112,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
 	store = begin(charge, 1);
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		quota_account_load(store, account, &loaded);
-		quota_consume_look(store, &loaded, charge, at);
-		for (int i = 0; i < charge->entitlement.count; i++)
-		{
-			/* what is held is for who reserved it to give back */
-			int64 held = quota_hold_sum(store, &charge->counters[i]);
-
-			charge->changes[i] = change_by(charge, i, -Min(charge->n, charge->counters[i].used - held), false);
-			charge->changes[i].least = held;
-		}
-		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
-			break;
-		quota_store_refresh(store);
-	}
-
-	/* the figures as they are now; giving back is always allowed */
-	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
-	quota_decision_allow(&charge->decision);
-	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
-		quota_event_refunded(store, charge);
+	quota_consume_give_back(store, account, charge, at);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
@@ -205,6 +182,41 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		quota_event_charge(store, &charges[i], charged);
 	}
 	return charged;
+}
+
+/*
+ * Give units back to the windows that hold `at`, to none of them more than is
+ * used and not held. It is never refused.
+ *
+ * store, account, errors and locks as of quota_consume_charge; charge: as
+ * quota_consume_ask prepared it, gets a decision with the figures as they are then.
+ */
+void
+quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
+{
+	QuotaAccount loaded;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		quota_consume_look(store, &loaded, charge, at);
+		for (int i = 0; i < charge->entitlement.count; i++)
+		{
+			/* what is held is for who reserved it to give back */
+			int64 held = quota_hold_sum(store, &charge->counters[i]);
+
+			charge->changes[i] = change_by(charge, i, -Min(charge->n, charge->counters[i].used - held), false);
+			charge->changes[i].least = held;
+		}
+		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
+			break;
+		quota_store_refresh(store);
+	}
+	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, 0);
+	quota_decision_allow(&charge->decision);
+	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
+		quota_event_refunded(store, charge);
 }
 
 /*
