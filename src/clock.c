@@ -9,8 +9,10 @@
 
 #include "clock.h"
 
+#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "account.h"
 #include "argument.h"
@@ -93,6 +95,34 @@ quota_user_id(PG_FUNCTION_ARGS)
 	if (user == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(user));
+}
+
+/* quota.charged_counters(owner, feature): the counters that are charged when an account is: whose, and of which period */
+PG_FUNCTION_INFO_V1(quota_charged_counters);
+
+Datum
+quota_charged_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaStore *store;
+	QuotaAccount account;
+	QuotaEntitlement entitlement;
+
+	quota_argument_check_not_null(fcinfo, 0, "owner");
+	InitMaterializedSRF(fcinfo, 0);
+	store = quota_store_begin_read();
+	quota_account_load(store, PG_GETARG_DATUM(0), &account);
+	quota_account_entitle(&account, quota_argument_feature(fcinfo, 1), account.now, &entitlement);
+	quota_store_end(store);
+	for (int i = 0; i < entitlement.count; i++)
+	{
+		Datum values[2] = {entitlement.windows[i].pooled ? account.pool->account : account.account,
+						   ObjectIdGetDatum(quota_store_period_oid(entitlement.windows[i].period))};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 static QuotaWindow

@@ -5,8 +5,9 @@
 
 #include "fmgr.h"
 
-#include "attach.h"
+#include "expression.h"
 #include "guc.h"
+#include "judge.h"
 #include "ledger.h"
 #include "store.h"
 
@@ -20,5 +21,6 @@ _PG_init(void)
 	quota_guc_init();
 	quota_store_init();
 	quota_ledger_init();
-	quota_attach_init();
+	quota_expression_init();
+	quota_judge_init();
 }

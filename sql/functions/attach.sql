@@ -1,11 +1,16 @@
 /*
- * Triggers on the application's tables. Their arguments are names, which dump
- * and restore keep: feature, account column, amount column, on_block, status
- * column, blocked status, message column; '' stands for none.
+ * Triggers on the application's tables. Their arguments are text and names, which
+ * dump and restore keep: feature, account column, amount column, on_block, status
+ * column, blocked status, message column, amount expression, counted_when, time
+ * column; '' stands for none.
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
-COMMENT ON FUNCTION quota.charge_rows() IS 'AFTER STATEMENT: charges the rows that went in, each account once';
+COMMENT ON FUNCTION quota.charge_rows() IS 'AFTER STATEMENT: charges the rows that came, gives back those that went, each account once';
+
+CREATE OR REPLACE FUNCTION quota.truncate_rows() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_truncate_rows';
+COMMENT ON FUNCTION quota.truncate_rows() IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
 
 CREATE OR REPLACE FUNCTION quota.begin_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_rows';
@@ -14,6 +19,20 @@ COMMENT ON FUNCTION quota.begin_rows() IS 'BEFORE STATEMENT: begins the judging 
 CREATE OR REPLACE FUNCTION quota.judge_row() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_judge_row';
 COMMENT ON FUNCTION quota.judge_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
+
+CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
+COMMENT ON FUNCTION quota.row_expression(regclass, text) IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
+
+CREATE OR REPLACE FUNCTION quota.row_key(VARIADIC columns "any")
+	RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_key';
+COMMENT ON FUNCTION quota.row_key("any") IS 'a primary key as text, the same whatever the session''s settings';
+
+CREATE OR REPLACE FUNCTION quota.row_units(n bigint)
+	RETURNS bigint
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_units';
+COMMENT ON FUNCTION quota.row_units(bigint) IS 'the units of a row; an error where a trigger would refuse them';
 
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
@@ -52,7 +71,8 @@ BEGIN
 		SELECT tgrelid::regclass AS relation, tgname
 		FROM pg_trigger
 		WHERE tgrelid IN (SELECT "table" UNION SELECT relid FROM pg_partition_tree("table"))
-			AND tgname IN ('quota_charge_' || feature, 'quota_begin_' || feature, 'zz_quota_judge_' || feature)
+			AND tgname IN ('quota_charge_' || feature, 'quota_update_' || feature, 'quota_delete_' || feature,
+				'quota_truncate_' || feature, 'quota_begin_' || feature, 'zz_quota_judge_' || feature)
 			AND tgparentid = 0
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.relation);
@@ -65,25 +85,70 @@ COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
 
 /*
  * Statement triggers fire for the table that a statement names, so that each
- * partition has its own.
+ * partition has its own. Those of UPDATE, DELETE and TRUNCATE are for what a row
+ * gives back.
  */
-CREATE OR REPLACE FUNCTION quota.create_statement_triggers(relation regclass, feature text, on_block text, arguments text)
+CREATE OR REPLACE FUNCTION quota.create_statement_triggers(relation regclass, arguments text[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	feature CONSTANT text := arguments[1];
+	quoted text := (SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n));
+	follows_rows boolean := arguments[9] <> ''
+		OR EXISTS (SELECT FROM quota.features f WHERE f.feature = arguments[1] AND f.kind = 'gauge');
 BEGIN
 	EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows '
 		'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
-		'quota_charge_' || feature, relation, arguments);
-	IF on_block <> 'raise' THEN
+		'quota_charge_' || feature, relation, quoted);
+	IF follows_rows THEN
+		EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS quota_old_rows NEW TABLE AS quota_rows '
+			'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
+			'quota_update_' || feature, relation, quoted);
+		EXECUTE format('CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS quota_old_rows '
+			'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
+			'quota_delete_' || feature, relation, quoted);
+		EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s '
+			'FOR EACH STATEMENT EXECUTE FUNCTION quota.truncate_rows(%s)',
+			'quota_truncate_' || feature, relation, quoted);
+	END IF;
+	IF arguments[4] <> 'raise' THEN
 		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
 			'FOR EACH STATEMENT EXECUTE FUNCTION quota.begin_rows(%s)',
-			'quota_begin_' || feature, relation, arguments);
+			'quota_begin_' || feature, relation, quoted);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.create_statement_triggers(regclass, text, text, text) IS
+COMMENT ON FUNCTION quota.create_statement_triggers(regclass, text[]) IS
 	'makes the statement triggers of an attached feature on one table';
+
+/*
+ * tgargs: each argument is followed by a byte 0. In hexadecimal digits, so that
+ * nothing in an argument looks like one.
+ */
+CREATE OR REPLACE FUNCTION quota.trigger_arguments(tgargs bytea)
+	RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN (
+		SELECT array_agg(convert_from(decode(m[1], 'hex'), getdatabaseencoding()) ORDER BY n)
+		FROM regexp_matches(encode(tgargs, 'hex'), '((?:[0-9a-f][0-9a-f])*?)00', 'g') WITH ORDINALITY r (m, n));
+COMMENT ON FUNCTION quota.trigger_arguments(bytea) IS 'the arguments of a trigger';
+
+/*
+ * The tables that a feature is attached to, by the trigger that each of them has;
+ * a table that has become a partition counts as part of its parent.
+ */
+CREATE OR REPLACE VIEW quota.attachments WITH (security_invoker = true) AS
+	SELECT t.tgrelid::regclass AS relation, a.arguments[1] COLLATE "C" AS feature, a.arguments
+	FROM pg_trigger t
+		JOIN pg_class c ON c.oid = t.tgrelid
+		CROSS JOIN LATERAL (SELECT quota.trigger_arguments(t.tgargs) AS arguments) a
+	WHERE t.tgfoid = 'quota.charge_rows'::regproc AND t.tgname = 'quota_charge_' || a.arguments[1]
+		AND NOT (c.relispartition AND EXISTS (
+			SELECT FROM pg_partition_ancestors(c.oid) p JOIN pg_trigger o ON o.tgrelid = p.relid
+			WHERE p.relid <> c.oid AND o.tgname = t.tgname AND o.tgfoid = t.tgfoid));
+COMMENT ON VIEW quota.attachments IS 'which features are attached to which tables';
+COMMENT ON COLUMN quota.attachments.arguments IS 'of the triggers';
 
 /*
  * Partitions that come later. A SECURITY DEFINER, since whoever makes a
@@ -98,37 +163,36 @@ AS $$
 DECLARE
 	missing record;
 	other name;
-	arguments text[];
 BEGIN
+	/* a dump brings the triggers of its partitions with it, in whatever order a parallel restore makes them */
+	IF NOT current_setting('row_security')::boolean THEN
+		RETURN;
+	END IF;
 	FOR missing IN
 		/* pg_partition_tree locks all partitions: of no tables but those that are attached, which a parallel restore depends on */
 		WITH t AS MATERIALIZED (
-			SELECT DISTINCT a.tgrelid, a.tgname, a.tgfoid, a.tgargs, a.tgnargs
+			SELECT DISTINCT a.tgrelid, a.tgname, a.tgfoid, a.tgargs
 			FROM pg_event_trigger_ddl_commands() c
 				JOIN pg_class r ON r.oid = c.objid
 				JOIN pg_trigger a ON a.tgrelid = pg_partition_root(c.objid)
-					AND a.tgfoid = 'quota.charge_rows'::regproc
+					AND a.tgfoid = 'quota.charge_rows'::regproc AND a.tgname LIKE 'quota\_charge\_%'
 			WHERE c.classid = 'pg_class'::regclass AND (r.relispartition OR r.relkind = 'p')
 		)
-		SELECT p.relid::regclass AS relation, t.tgname, t.tgargs, t.tgnargs
+		SELECT p.relid::regclass AS relation, quota.trigger_arguments(t.tgargs) AS arguments
 		FROM t
 			CROSS JOIN pg_partition_tree(t.tgrelid) p
 			LEFT JOIN pg_trigger have ON have.tgrelid = p.relid AND have.tgname = t.tgname
 		WHERE have.tgfoid IS DISTINCT FROM t.tgfoid OR have.tgargs IS DISTINCT FROM t.tgargs
 	LOOP
-		/* tgargs: each argument is followed by a byte 0 */
-		SELECT array_agg(convert_from(decode(a, 'escape'), getdatabaseencoding()) ORDER BY n) INTO arguments
-		FROM string_to_table(encode(missing.tgargs, 'escape'), '\000') WITH ORDINALITY u (a, n)
-		WHERE n <= missing.tgnargs;
 		FOR other IN
 			SELECT tgname FROM pg_trigger
 			WHERE tgrelid = missing.relation
-				AND tgname IN ('quota_charge_' || arguments[1], 'quota_begin_' || arguments[1])
+				AND tgname = ANY (ARRAY(
+					SELECT format('quota_%s_%s', e, missing.arguments[1]) FROM unnest('{charge,update,delete,truncate,begin}'::text[]) e))
 		LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', other, missing.relation);
 		END LOOP;
-		PERFORM quota.create_statement_triggers(missing.relation, arguments[1], arguments[4],
-			(SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n)));
+		PERFORM quota.create_statement_triggers(missing.relation, missing.arguments);
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION quota.follow_partitions() IS
@@ -139,6 +203,24 @@ CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 	EXECUTE FUNCTION quota.follow_partitions();
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
+
+/* An OID can be used again: nothing may stay that names a table which is gone. */
+CREATE OR REPLACE FUNCTION quota.forget_tables()
+	RETURNS event_trigger
+	LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM quota.charged_rows c
+	USING pg_event_trigger_dropped_objects() d
+	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND c.relation = d.objid;
+END $$;
+COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.charged_rows has of dropped tables';
+
+CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
+	WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
+	EXECUTE FUNCTION quota.forget_tables();
+COMMENT ON EVENT TRIGGER quota_forget_tables IS 'charged rows go with their table';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
 	RETURNS void
@@ -153,38 +235,21 @@ BEGIN
 		RAISE undefined_object USING
 			MESSAGE = format('feature "%s" is not attached to table %s', feature, "table");
 	END IF;
+	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
-	"table" regclass,
-	feature text,
-	account_column text,
-	amount_column text DEFAULT NULL,
-	on_block text DEFAULT 'raise',
-	counted_when text DEFAULT NULL,
-	status_column text DEFAULT NULL,
-	blocked_status text DEFAULT NULL,
-	message_column text DEFAULT NULL,
-	backfill boolean DEFAULT true)
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+/*
+ * What quota_attach checks of its arguments, a function each.
+ */
+CREATE OR REPLACE FUNCTION quota.check_attached_table("table" regclass, feature text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	feature_kind text;
-	arguments text;
-	relation regclass;
-	generated name;
-	has_rows boolean;
+	kind text;
 BEGIN
-	IF "table" IS NULL OR quota_attach.feature IS NULL OR account_column IS NULL OR on_block IS NULL OR backfill IS NULL THEN
-		RAISE null_value_not_allowed USING
-			MESSAGE = 'table, feature, account_column, on_block and backfill must not be null';
-	END IF;
-	IF counted_when IS NOT NULL THEN
-		RAISE feature_not_supported USING MESSAGE = 'counted_when is not supported yet';
-	END IF;
 	IF NOT EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relkind IN ('r', 'p')) THEN
 		RAISE wrong_object_type USING MESSAGE = format('%s is not a table', "table");
 	ELSIF EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relispartition) THEN
@@ -193,31 +258,112 @@ BEGIN
 			DETAIL = 'Rows that come by way of its parent would not be charged.',
 			HINT = 'Attach the partitioned table.';
 	END IF;
-	SELECT f.kind INTO feature_kind FROM quota.features f WHERE f.feature = quota_attach.feature;
+	SELECT f.kind INTO kind FROM quota.features f WHERE f.feature = check_attached_table.feature;
 	IF NOT FOUND THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota_attach.feature);
-	ELSIF feature_kind = 'gauge' THEN
-		RAISE feature_not_supported USING MESSAGE = 'attaching features of kind gauge is not supported yet';
-	ELSIF feature_kind <> 'counter' THEN
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', feature);
+	ELSIF kind NOT IN ('counter', 'gauge') THEN
 		RAISE wrong_object_type USING
-			MESSAGE = format('feature "%s" of kind %s cannot be attached to a table', quota_attach.feature, feature_kind);
+			MESSAGE = format('feature "%s" of kind %s cannot be attached to a table', feature, kind);
 	END IF;
+	RETURN kind;
+END $$;
+COMMENT ON FUNCTION quota.check_attached_table(regclass, text) IS
+	'refuses what is no table, and features that cannot be attached; the kind of the feature';
 
-	IF quota.column_type("table", account_column) <> ALL
+CREATE OR REPLACE FUNCTION quota.check_account_column("table" regclass, "column" text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF quota.column_type("table", "column") <> ALL
 		('{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[]) THEN
 		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot name an account', account_column),
-			DETAIL = format('Its type is %s.', quota.column_type("table", account_column)),
+			MESSAGE = format('column "%s" cannot name an account', "column"),
+			DETAIL = format('Its type is %s.', quota.column_type("table", "column")),
 			HINT = 'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.';
 	END IF;
-	IF amount_column IS NOT NULL
-		AND quota.column_type("table", amount_column) <> ALL ('{smallint,integer,bigint}'::regtype[]) THEN
+END $$;
+COMMENT ON FUNCTION quota.check_account_column(regclass, text) IS 'refuses a column that cannot name an account';
+
+/* What is written like a name is one; all else is an expression. */
+CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN amount ~ '^[[:alpha:]_][[:alnum:]_$]*$'
+		OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = "table" AND attname = amount AND attnum > 0 AND NOT attisdropped);
+COMMENT ON FUNCTION quota.is_column(regclass, text) IS 'whether an amount is a column, and not an expression';
+
+CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	is_column boolean := quota.is_column("table", amount);
+	type regtype;
+BEGIN
+	IF amount IS NULL THEN
+		RETURN;
+	END IF;
+	type := CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END;
+	IF type <> ALL ('{smallint,integer,bigint}'::regtype[]) THEN
 		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot be an amount', amount_column),
-			DETAIL = format('Its type is %s.', quota.column_type("table", amount_column)),
+			MESSAGE = format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, amount),
+			DETAIL = format('Its type is %s.', type),
 			HINT = 'Amounts are smallint, integer or bigint.';
 	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or expression that cannot be an amount';
 
+CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	type regtype;
+	key record;
+BEGIN
+	IF counted_when IS NULL THEN
+		RETURN;
+	END IF;
+	type := (quota.row_expression("table", counted_when)).type;
+	IF type <> 'boolean'::regtype THEN
+		RAISE datatype_mismatch USING
+			MESSAGE = format('expression "%s" cannot tell whether a row is counted', counted_when),
+			DETAIL = format('Its type is %s.', type),
+			HINT = 'counted_when is boolean.';
+	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary) THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('table %s has no primary key', "table"),
+			DETAIL = 'A row that stops to be counted is refunded to the windows in which it was charged, which may have to be remembered.',
+			HINT = 'Add a primary key.';
+	END IF;
+	FOR key IN
+		SELECT a.attname, quota.column_type("table", a.attname) AS type
+		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+		WHERE i.indrelid = "table" AND i.indisprimary AND kind = 'counter'
+	LOOP
+		/* of which the text is the same in every session */
+		IF key.type <> ALL ('{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[])
+			AND NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
+			RAISE datatype_mismatch USING
+				MESSAGE = format('column "%s" of the primary key cannot be used to remember rows', key.attname),
+				DETAIL = format('Its type is %s.', key.type),
+				HINT = 'Keys are text, varchar, char, name, uuid, smallint, integer, bigint, numeric, boolean, oid, date, timestamp, timestamptz or enums.';
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION quota.check_counted_when(regclass, text, text) IS
+	'refuses what cannot tell whether a row is counted, and tables whose rows cannot be told apart';
+
+CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
 	CASE on_block
 	WHEN 'raise', 'skip' THEN
 		IF status_column IS NOT NULL OR blocked_status IS NOT NULL OR message_column IS NOT NULL THEN
@@ -244,10 +390,19 @@ BEGIN
 			MESSAGE = format('on_block "%s" does not exist', on_block),
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
+END $$;
+COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text) IS 'refuses what cannot be done with rows over the limit';
 
+CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	generated name;
+BEGIN
 	SELECT attname INTO generated FROM pg_attribute
-	WHERE attrelid = "table" AND attgenerated <> '' AND on_block <> 'raise'
-		AND attname IN (account_column, amount_column, status_column, message_column)
+	WHERE attrelid = "table" AND attgenerated <> '' AND on_block <> 'raise' AND attname = ANY (columns)
 	LIMIT 1;
 	IF FOUND THEN
 		RAISE feature_not_supported USING
@@ -255,29 +410,108 @@ BEGIN
 			DETAIL = format('With on_block %s a row is judged before generated columns are known.', on_block),
 			HINT = 'Use on_block raise.';
 	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_not_generated(regclass, text, text[]) IS
+	'refuses generated columns where rows are judged before they go in';
 
-	PERFORM quota.drop_triggers("table", quota_attach.feature);
-	SELECT string_agg(quote_literal(COALESCE(a, '')), ', ' ORDER BY n) INTO arguments
-	FROM unnest(ARRAY[quota_attach.feature, account_column, amount_column, on_block,
-		status_column, blocked_status, message_column]) WITH ORDINALITY u (a, n);
+/*
+ * The column that tells when a row was made: the one that is given, or the only
+ * one that is the current time by default.
+ */
+CREATE OR REPLACE FUNCTION quota.time_column("table" regclass, given text, kind text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found text[];
+BEGIN
+	IF given IS NULL THEN
+		found := ARRAY(
+			SELECT a.attname
+			FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+			WHERE a.attrelid = "table" AND a.attgenerated = ''
+				AND CASE WHEN a.attnum > 0 AND NOT a.attisdropped THEN quota.column_type("table", a.attname) = 'timestamptz'::regtype END
+				AND pg_get_expr(d.adbin, d.adrelid)
+					~ '^((now|quota\.now|transaction_timestamp|statement_timestamp|clock_timestamp)\(\)|CURRENT_TIMESTAMP(\(\d\))?)$');
+		RETURN CASE WHEN cardinality(found) = 1 AND kind = 'counter' THEN found[1] END;
+	END IF;
+	IF kind <> 'counter' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'time_column is for counters only',
+			DETAIL = 'A gauge has no windows of time.';
+	ELSIF quota.column_type("table", given) <> 'timestamptz'::regtype THEN
+		RAISE datatype_mismatch USING
+			MESSAGE = format('column "%s" cannot tell when a row was made', given),
+			DETAIL = format('Its type is %s.', quota.column_type("table", given)),
+			HINT = 'Times are timestamptz.';
+	END IF;
+	RETURN given;
+END $$;
+COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
+	"table" regclass,
+	feature text,
+	account_column text,
+	amount_column text DEFAULT NULL,
+	on_block text DEFAULT 'raise',
+	counted_when text DEFAULT NULL,
+	status_column text DEFAULT NULL,
+	blocked_status text DEFAULT NULL,
+	message_column text DEFAULT NULL,
+	backfill boolean DEFAULT true,
+	time_column text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_attach'
+AS $$
+DECLARE
+	kind text;
+	is_column boolean;
+	arguments text[];
+	relation regclass;
+	attached_before boolean;
+BEGIN
+	IF "table" IS NULL OR feature IS NULL OR account_column IS NULL OR on_block IS NULL OR backfill IS NULL THEN
+		RAISE null_value_not_allowed USING
+			MESSAGE = 'table, feature, account_column, on_block and backfill must not be null';
+	END IF;
+	kind := quota.check_attached_table("table", feature);
+	PERFORM quota.check_account_column("table", account_column);
+	PERFORM quota.check_amount("table", amount_column);
+	PERFORM quota.check_counted_when("table", counted_when, kind);
+	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column);
+	is_column := quota.is_column("table", amount_column);
+	PERFORM quota.check_not_generated("table", on_block,
+		ARRAY[account_column, status_column, message_column]
+		|| CASE WHEN is_column THEN ARRAY[amount_column] WHEN amount_column IS NOT NULL THEN (quota.row_expression("table", amount_column)).columns END
+		|| CASE WHEN counted_when IS NOT NULL THEN (quota.row_expression("table", counted_when)).columns END);
+	time_column := quota.time_column("table", time_column, kind);
+
+	/* no row comes between those that are there now and those that the triggers see */
+	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', "table");
+	attached_before := quota.drop_triggers("table", feature);
+	arguments := ARRAY(
+		SELECT COALESCE(a, '')
+		FROM unnest(ARRAY[feature, account_column, CASE WHEN is_column THEN amount_column END, on_block,
+			status_column, blocked_status, message_column,
+			CASE WHEN NOT is_column THEN amount_column END, counted_when, time_column]) WITH ORDINALITY u (a, n)
+		ORDER BY n);
 	FOR relation IN SELECT "table" UNION SELECT relid FROM pg_partition_tree("table") LOOP
-		PERFORM quota.create_statement_triggers(relation, quota_attach.feature, on_block, arguments);
+		PERFORM quota.create_statement_triggers(relation, arguments);
 	END LOOP;
 	IF on_block <> 'raise' THEN
 		/* zz: after the triggers of others, which may change the row; partitions inherit it */
 		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
 			'FOR EACH ROW EXECUTE FUNCTION quota.judge_row(%s)',
-			'zz_quota_judge_' || quota_attach.feature, "table", arguments);
+			'zz_quota_judge_' || feature, "table",
+			(SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n)));
 	END IF;
-
-	IF backfill THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM %s)', "table") INTO has_rows;
-		IF has_rows THEN
-			RAISE NOTICE USING
-				MESSAGE = format('rows that table %s holds already are not counted', "table"),
-				HINT = 'Count them with quota_record.';
-		END IF;
+	IF backfill AND NOT attached_before THEN
+		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean) IS
-	'charge a feature for each row inserted into a table';
+COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text) IS
+	'let a counter be charged for the rows of a table, or a gauge follow them';

@@ -30,6 +30,12 @@ CREATE OR REPLACE FUNCTION quota.default_plan()
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_default_plan';
 COMMENT ON FUNCTION quota.default_plan() IS 'the plan of accounts that have no other; NULL: there is none';
 
+CREATE OR REPLACE FUNCTION quota.charged_counters(owner text, feature text, OUT account text, OUT period @extschema@.quota_period)
+	RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_charged_counters';
+COMMENT ON FUNCTION quota.charged_counters(text, text) IS
+	'the counters that are charged when an account is: its own, and those of its pool';
+
 CREATE OR REPLACE FUNCTION quota.account_key(key text)
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_account_key';

@@ -39,3 +39,9 @@ BEGIN
 	END LOOP;
 END $$;
 ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
+
+/* Keys of the application's rows, of no account. */
+ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
+CREATE POLICY manager ON quota.charged_rows
+	USING ((SELECT has_table_privilege('quota.accounts', 'UPDATE')));
+COMMENT ON POLICY manager ON quota.charged_rows IS 'who may change accounts sees all rows';

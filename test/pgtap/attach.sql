@@ -506,7 +506,6 @@ FROM (VALUES
 	('''e'', ''nothing'', ''account''', '42704', 'feature "nothing" does not exist'), ('''e'', '''', ''account''', '42704', 'feature "" does not exist'),
 	('''e'', ''gate'', ''account''', '42809', 'feature "gate" of kind flag cannot be attached to a table'),
 	('''e'', ''call'', ''account''', '42809', 'feature "call" of kind rate cannot be attached to a table'),
-	('''e'', ''seat'', ''account''', '0A000', 'attaching features of kind gauge is not supported yet'),
 	('''e'', ''report'', ''nobody''', '42703', 'column "nobody" of table public.e does not exist'), ('''e'', ''report'', ''''', '42703', NULL),
 	('''e'', ''report'', ''ctid''', '42703', 'column "ctid" of table public.e does not exist'), ('''e'', ''report'', ''flag''', '42804', 'column "flag" cannot name an account'),
 	('''e'', ''report'', ''account'', ''nothing''', '42703', 'column "nothing" of table public.e does not exist'),
@@ -518,7 +517,7 @@ FROM (VALUES
 	('''e'', ''report'', ''account'', on_block => ''skip'', message_column => ''problem''', '22023', NULL),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''nothing'', blocked_status => ''x''', '42703', 'column "nothing" of table public.e does not exist'),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''status'', blocked_status => ''x'', message_column => ''nothing''', '42703', NULL),
-	('''e'', ''report'', ''account'', counted_when => ''true''', '0A000', 'counted_when is not supported yet'),
+	('''e'', ''report'', ''account'', counted_when => ''true''', '55000', 'table public.e has no primary key'),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''state'', blocked_status => ''no such state''', '22P02', NULL),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''short'', blocked_status => ''too long''', '22001', NULL),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''status'', blocked_status => ''x'', message_column => ''n''', '42804', NULL)
@@ -576,23 +575,23 @@ CREATE TABLE hand (account text);
 CREATE TRIGGER x AFTER INSERT ON hand REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'charge_rows with other arguments');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x AFTER INSERT ON hand FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report', 'account', '', 'raise', '', '', '');
+CREATE TRIGGER x AFTER INSERT ON hand FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report', 'account', '', 'raise', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', 'quota.charge_rows needs a transition table', 'charge_rows without rows');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.begin_rows('report', 'account', '', 'skip', '', '', '');
+CREATE TRIGGER x BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.begin_rows('report', 'account', '', 'skip', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'begin_rows for a row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
+CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'judge_row after the row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
+CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '55000', NULL, 'judge_row without the others');
 DROP TRIGGER zz_quota_judge_report ON hand;
-CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '');
+CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
 INSERT INTO hand VALUES ('x');
 SELECT throws_ok($$UPDATE hand SET account = 'y'$$, '39P01', NULL, 'judge_row of an update');
 SELECT throws_ok(format('CREATE TABLE c%s AS SELECT %s AS x', n, f), NULL, NULL, f || ' is no ordinary function')
-FROM unnest('{quota.charge_rows(),quota.begin_rows(),quota.judge_row(),quota.catalog_changed(),quota.check_account()}'::text[]) WITH ORDINALITY u (f, n);
+FROM unnest('{quota.charge_rows(),quota.truncate_rows(),quota.begin_rows(),quota.judge_row(),quota.catalog_changed(),quota.check_account()}'::text[]) WITH ORDINALITY u (f, n);
 
 /*
  * An application that holds nothing but INSERT on its table

@@ -126,7 +126,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'),
 	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
 	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
 	('quota_forecast(text,text)'), ('quota_sponsored(text)'),
@@ -231,8 +231,9 @@ SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE prona
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
 	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
 	'on_block text DEFAULT ''raise''::text, counted_when text DEFAULT NULL::text, status_column text DEFAULT NULL::text, '
-	'blocked_status text DEFAULT NULL::text, message_column text DEFAULT NULL::text, backfill boolean DEFAULT true',
+	'blocked_status text DEFAULT NULL::text, message_column text DEFAULT NULL::text, backfill boolean DEFAULT true, time_column text DEFAULT NULL::text',
 	'arguments of quota_attach');
+SELECT is(pg_get_function_arguments('quota_reconcile'::regproc), '"table" regclass, feature text, repair boolean DEFAULT false', 'arguments of quota_reconcile');
 
 /* Types. */
 SELECT results_eq($$

@@ -120,14 +120,49 @@ DROP TABLE runs;
 -- what cannot be attached
 SELECT quota_attach('reports', 'nothing', 'account_id');
 SELECT quota_attach('reports', 'export', 'account_id');
-SELECT quota_attach('reports', 'space', 'account_id');
 SELECT quota_attach('reports', 'report', 'nothing');
 SELECT quota_attach('reports', 'report', 'account_id', 'status');
 SELECT quota_attach('reports', 'report', 'account_id', on_block => 'shout');
 SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark');
 SELECT quota_attach('reports', 'report', 'account_id', on_block => 'mark', status_column => 'id', blocked_status => 'skipped');
-SELECT quota_attach('reports', 'report', 'account_id', counted_when => 'true');
+SELECT quota_attach('reports', 'report', 'account_id', counted_when => 'status');
+SELECT quota_attach('reports', 'report', 'account_id', counted_when => 'uncounted(status)');
+SELECT quota_attach('reports', 'report', 'account_id', 'length(status) * 1.5');
 SELECT quota_attach('pg_stats', 'report', 'tablename');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT quota_attach('reports', 'page', 'account_id');
+ROLLBACK;
+
+-- a gauge follows its rows
+CREATE TABLE files (id int PRIMARY KEY, account_id bigint, bytes int);
+INSERT INTO files VALUES (1, 1, 10), (2, 1, 20), (3, 2, 5);
+INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('free', 'space', 'lifetime', 100);
+SELECT quota_attach('files', 'space', 'account_id', 'bytes');
+INSERT INTO files VALUES (4, 2, 90);
+INSERT INTO files VALUES (5, 2, 6);
+UPDATE files SET account_id = 2 WHERE id = 2;
+UPDATE files SET bytes = 1 WHERE id = 4;
+UPDATE files SET account_id = 2 WHERE id = 2;
+DELETE FROM files WHERE id = 1;
+SELECT account, used FROM quota.usage WHERE feature = 'space' ORDER BY account;
+SELECT used FROM quota_record(2::bigint, 'space', 3);
+SELECT * FROM quota_reconcile('files', 'space');
+SELECT * FROM quota_reconcile('files', 'space', repair => true);
+SELECT act, table_name, account FROM quota.audit_log WHERE table_name = 'usage';
+TRUNCATE files;
+SELECT account, used FROM quota.usage WHERE feature = 'space' ORDER BY account;
+DROP TABLE files;
+
+-- rows that count only while they are of use
+CREATE TABLE jobs (id int PRIMARY KEY, account_id bigint, status text, made_at timestamptz DEFAULT now());
+SELECT quota_attach('jobs', 'report', 'account_id', counted_when => $$status <> 'failed'$$);
+INSERT INTO jobs SELECT i, 70, CASE WHEN i < 4 THEN 'done' ELSE 'failed' END FROM generate_series(1, 6) i;
+UPDATE jobs SET status = 'done' WHERE id = 4;
+UPDATE jobs SET status = 'failed' WHERE id = 1;
+UPDATE jobs SET status = 'done' WHERE id = 4;
+DELETE FROM jobs WHERE id = 2;
+SELECT period_start, used FROM quota.usage WHERE account = '70' AND feature = 'report';
+DROP TABLE jobs;
 
 -- what hangs on the extension
 DROP EXTENSION quota;

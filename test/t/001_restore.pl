@@ -17,7 +17,7 @@ $node->start;
 
 my $dir = PostgreSQL::Test::Utils::tempdir;
 
-# Each of them has the extension, filled, and two tables of an application.
+# Each of them has the extension, filled, and tables of an application.
 sub fill
 {
 	my ($dbname, $schema) = @_;
@@ -88,6 +88,14 @@ sub fill
 		CREATE TABLE customers (id int PRIMARY KEY, label text, tier text, creator text);
 		INSERT INTO customers VALUES (1, 'One', 'pro', 'u1');
 		SELECT quota_adopt('customers', 'id', 'label', 'tier', owner_column => 'creator');
+
+		CREATE TABLE seats (id serial PRIMARY KEY, owner text, name text);
+		CREATE TABLE "My tries" (id int, day date, owner text, ok boolean, PRIMARY KEY (day, id)) PARTITION BY RANGE (id);
+		CREATE TABLE low_tries PARTITION OF "My tries" FOR VALUES FROM (0) TO (10);
+		SELECT quota_attach('seats', 'seat', 'owner', $$octet_length(name) / 2 -- a 'note'$$, counted_when => $$name <> 'x\000'$$);
+		SELECT quota_attach('"My tries"', 'run', 'owner', counted_when => 'ok');
+		INSERT INTO seats (owner, name) VALUES ('sam', 'ab'), ('sam', 'x\000');
+		INSERT INTO "My tries" VALUES (1, '2026-01-01', 'tim', true), (2, '2026-01-01', 'tim', false), (3, '2026-01-01', 'tim', true);
 	});
 	is( $node->safe_psql($dbname,
 			q{SELECT tableoid::regclass, count(*) FROM quota.events GROUP BY 1 ORDER BY tableoid::regclass::text}),
@@ -102,7 +110,7 @@ sub decisions
 	return $node->safe_psql(
 		$dbname, q{
 		SELECT d.*, quota_has_feature(a, 'export'), quota_feature(a, 'theme')
-		FROM unnest('{ada,bob,eve,zoe,zed,kim,lee,new}'::text[]) a, quota_evaluate(a) d
+		FROM unnest('{ada,bob,eve,zoe,zed,kim,lee,sam,tim,new}'::text[]) a, quota_evaluate(a) d
 		ORDER BY a, d.feature, d.period});
 }
 
@@ -156,7 +164,20 @@ sub triggers_work
 	is( $node->safe_psql($dbname,
 			q{SELECT sum(used) FROM quota.usage WHERE (account, feature) = ('kim', 'run')}),
 		'3', "$dbname: mark charges");
-	$node->safe_psql($dbname, q{SELECT quota_detach('reports', 'report'), quota_detach('runs', 'run')});
+
+	# a gauge with a limit of 2, 1 used; a row whose charge is remembered
+	$node->safe_psql($dbname, q{INSERT INTO seats (owner, name) VALUES ('sam', 'cd')});
+	is(sqlstate($dbname, q{UPDATE seats SET name = 'abcd' WHERE name = 'ab'}),
+		'PT429', "$dbname: a gauge refuses");
+	$node->safe_psql($dbname, q{DELETE FROM seats WHERE name IN ('cd', 'x\000');
+		UPDATE low_tries SET ok = false WHERE id = 3});
+	is( $node->safe_psql($dbname,
+			q{SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.usage WHERE account IN ('sam', 'tim');
+			SELECT relation, row_key FROM quota.charged_rows;
+			SELECT count(*) FROM quota_reconcile('seats', 'seat') WHERE account = 'sam';
+			SELECT count(*) FROM quota_reconcile('"My tries"', 'run') WHERE account = 'tim'}),
+		qq{sam=1 tim=1\n"My tries"|["2026-01-01","1"]\n0\n0}, "$dbname: rows that change are charged and refunded");
+	$node->safe_psql($dbname, q{SELECT quota_detach(relation, feature) FROM quota.attachments});
 
 	# those that follow the application's accounts
 	$node->safe_psql($dbname, q{INSERT INTO customers VALUES (2, 'Two', 'pro', 'u2'); UPDATE customers SET label = 'Uno', id = 3 WHERE id = 1});
@@ -166,8 +187,7 @@ sub triggers_work
 		"2|Two|pro|u2|OWNER\n3|Uno|pro|u1|OWNER", "$dbname: accounts are followed");
 	$node->safe_psql($dbname, q{SELECT quota_unadopt('customers')});
 	is( $node->safe_psql($dbname,
-			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal
-			AND tgrelid IN ('reports'::regclass, 'runs'::regclass, 'customers'::regclass)}),
+			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE '%quota%'}),
 		'0', "$dbname: the triggers can be detached");
 }
 
@@ -183,7 +203,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'20', "$dbname: policies are there");
+		'21', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
@@ -223,7 +243,7 @@ sub ledger_works
 			SELECT quota_maintain(ledger_retention => '1 month')->'ledger_months_dropped'}),
 		"1\nquota.events_2026_01\n1\nquota.events_2025_06\n2", "$dbname: months are written, made and dropped");
 	is( $node->safe_psql($dbname,
-			q{DROP TABLE reports, runs; DROP EXTENSION quota;
+			q{DROP TABLE reports, runs, seats, "My tries"; DROP EXTENSION quota;
 			SELECT count(*) FROM pg_class WHERE relname LIKE 'events\_%'}),
 		'0', "$dbname: months go with the extension");
 }

@@ -1,0 +1,213 @@
+/*
+ * Counting the rows of attached tables again: for those that are there before
+ * quota_attach, and to show and repair counters that differ from their rows.
+ *
+ * The functions that look are STABLE, so that all of their queries see one
+ * snapshot: a charge and its row are in it both or neither.
+ */
+CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text)
+	RETURNS TABLE (account text, at timestamptz, n numeric, row_count bigint)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a text[] := (SELECT arguments FROM quota.attachments t WHERE t.relation = "table" AND t.feature = count_rows.feature);
+	is_gauge boolean := EXISTS (SELECT FROM quota.features f WHERE f.feature = count_rows.feature AND f.kind = 'gauge');
+	key_columns text;
+	charged text := 'NULL';
+	conditions text := 'true';
+BEGIN
+	IF row_security_active("table") THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = format('row-level security hides rows of table %s', "table"),
+			HINT = 'Count them as a role that sees all of them.';
+	END IF;
+	IF EXISTS (SELECT FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = count_rows.feature) THEN
+		SELECT string_agg(format('quota_row.%I', attname), ', ' ORDER BY array_position(i.indkey::int2[], attnum)) INTO key_columns
+		FROM pg_index i JOIN pg_attribute ON attrelid = i.indrelid AND attnum = ANY (i.indkey)
+		WHERE i.indrelid = "table" AND i.indisprimary;
+		charged := format('(SELECT c.charged_at FROM quota.charged_rows c WHERE c.relation = %s AND c.feature = %L AND c.row_key = quota.row_key(%s))',
+			"table"::oid, feature, key_columns);
+	END IF;
+	IF a[4] = 'mark' THEN
+		conditions := format('quota_row.%I IS DISTINCT FROM %L', a[5], a[6]);
+	END IF;
+	IF a[9] <> '' THEN
+		conditions := conditions || format(E' AND (%s\n)', a[9]);
+	END IF;
+	RETURN QUERY EXECUTE format(
+		E'SELECT quota.account_key(quota_row.%I::text), %s, sum(quota.row_units(%s)), count(*) FROM %s AS quota_row WHERE %s GROUP BY 1, 2',
+		a[2],
+		CASE
+			WHEN is_gauge THEN 'quota.now()'
+			ELSE format('COALESCE(%s, %s)', charged, CASE WHEN a[10] <> '' THEN format('quota_row.%I', a[10]) ELSE 'NULL::timestamptz' END)
+		END,
+		CASE WHEN a[3] <> '' THEN format('quota_row.%I', a[3]) WHEN a[8] <> '' THEN format(E'(%s\n)', a[8]) ELSE '1' END,
+		"table", conditions);
+END $$;
+COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
+	'units that the rows of an attached table come to, by account and time of charge; NULL: the time is not known';
+
+/*
+ * What counters would be if they had been charged for the rows and nothing else,
+ * in the windows in which an account, and its pool, is charged now or has been.
+ * Rows without a time are one line without an account, whose n is their number.
+ */
+CREATE OR REPLACE FUNCTION quota.recount(tables regclass[], feature text)
+	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, n bigint)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	WITH units AS MATERIALIZED (
+		SELECT r.account COLLATE "C" AS account, r.at, r.n, r.row_count
+		FROM unnest(tables) t, quota.count_rows(t, recount.feature) r
+	), counters AS (
+		SELECT u.account AS owner, c.account COLLATE "C" AS account, c.period
+		FROM (SELECT DISTINCT u.account FROM units u) u, quota.charged_counters(u.account, recount.feature) c
+		UNION
+		SELECT c.account, c.account, c.period FROM quota.counters c WHERE c.feature = recount.feature
+		UNION
+		SELECT a.account, c.account, c.period
+		FROM quota.accounts a JOIN quota.counters c ON c.account = a.pool
+		WHERE c.feature = recount.feature
+	)
+	SELECT c.account, c.period, w.period_start, sum(u.n)::bigint
+	FROM units u
+		JOIN counters c ON c.owner = u.account
+		LEFT JOIN quota.accounts a ON a.account = c.account
+		CROSS JOIN LATERAL (SELECT quota.window_start(c.period, u.at, a.timezone, a.cycle_anchor) AS period_start) w
+	WHERE isfinite(u.at)
+	GROUP BY 1, 2, 3
+	UNION ALL
+	SELECT NULL, NULL, NULL, sum(u.row_count)::bigint
+	FROM units u
+	WHERE isfinite(u.at) IS NOT TRUE
+	HAVING count(*) > 0;
+END $$;
+COMMENT ON FUNCTION quota.recount(regclass[], text) IS
+	'what counters come to by the rows of attached tables; of account NULL: how many rows have no known time';
+
+CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
+	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT COALESCE(r.account, c.account), COALESCE(r.period, c.period), COALESCE(r.period_start, c.period_start),
+		COALESCE(r.n, 0) + COALESCE(c.held, 0), COALESCE(c.used, 0)
+	FROM quota.recount(tables, drift.feature) r
+		FULL JOIN (
+			SELECT u.*, (
+				SELECT sum(h.amount)::bigint
+				FROM quota.holds h
+				WHERE (h.account, h.feature, h.period, h.period_start) = (u.account, u.feature, u.period, u.period_start)) AS held
+			FROM quota.counters u
+			WHERE u.feature = drift.feature) c
+			ON c.account = r.account COLLATE "C" AND c.period = r.period AND c.period_start = r.period_start
+	WHERE COALESCE(r.n, 0) + COALESCE(c.held, 0) <> COALESCE(c.used, 0);
+END $$;
+COMMENT ON FUNCTION quota.drift(regclass[], text) IS 'counters that differ from what the rows come to and reservations hold';
+
+CREATE OR REPLACE FUNCTION quota.notice_uncounted(n bigint)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF n > 0 THEN
+		RAISE NOTICE USING
+			MESSAGE = format('rows without a known time are not counted: %s', n),
+			HINT = 'Name the column that tells when a row was made as time_column of quota_attach.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.notice_uncounted(bigint) IS 'tells how many rows could not be put into a window';
+
+/*
+ * Counters are locked in the order of charges, and then written by a statement,
+ * which the audit log records.
+ */
+CREATE OR REPLACE FUNCTION quota.backfill("table" regclass, feature text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	counted quota.counters[];
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('rows of table %s cannot be counted at isolation level %s', "table", current_setting('transaction_isolation')),
+			DETAIL = 'The transaction does not see rows that were committed before it had locked the table.',
+			HINT = 'Attach at READ COMMITTED, or with backfill => false.';
+	END IF;
+	counted := ARRAY(
+		SELECT ROW(r.account, backfill.feature, r.period, r.period_start, r.n)::quota.counters
+		FROM quota.recount(ARRAY["table"], backfill.feature) r
+		WHERE r.n > 0
+		ORDER BY r.account COLLATE "C", r.period, r.period_start);
+	PERFORM quota.notice_uncounted(c.used) FROM unnest(counted) c WHERE c.account IS NULL;
+	PERFORM quota.lock_counter(c.account, c.feature, c.period, c.period_start) FROM unnest(counted) c WHERE c.account IS NOT NULL;
+	UPDATE quota.usage u
+	SET used = u.used + c.used
+	FROM unnest(counted) c
+	WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (c.account, c.feature, c.period, c.period_start, 0);
+END $$;
+COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
+	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_reconcile'
+AS $$
+DECLARE
+	tables regclass[];
+	differing quota.counters[];
+BEGIN
+	IF "table" IS NULL OR quota_reconcile.feature IS NULL OR repair IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'table, feature and repair must not be null';
+	END IF;
+	tables := ARRAY(SELECT t.relation FROM quota.attachments t WHERE t.feature = quota_reconcile.feature ORDER BY t.relation::oid);
+	IF "table" <> ALL (tables) THEN
+		RAISE undefined_object USING
+			MESSAGE = format('feature "%s" is not attached to table %s', quota_reconcile.feature, "table");
+	END IF;
+	IF NOT repair THEN
+		FOR account, period, period_start, counted, recorded IN
+			SELECT * FROM quota.drift(tables, quota_reconcile.feature) d ORDER BY d.account COLLATE "C", d.period, d.period_start
+		LOOP
+			IF account IS NULL THEN
+				PERFORM quota.notice_uncounted(counted);
+			ELSE
+				drift := recorded - counted;
+				RETURN NEXT;
+			END IF;
+		END LOOP;
+		RETURN;
+	END IF;
+
+	/* rows and their charges stay as they are until the counters have been written */
+	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', array_to_string(tables, ', '));
+	differing := ARRAY(
+		SELECT ROW(d.account, quota_reconcile.feature, d.period, d.period_start, d.counted)::quota.counters
+		FROM quota.drift(tables, quota_reconcile.feature) d
+		ORDER BY d.account COLLATE "C", d.period, d.period_start);
+	PERFORM quota.notice_uncounted(d.used) FROM unnest(differing) d WHERE d.account IS NULL;
+	PERFORM quota.lock_counter(d.account, d.feature, d.period, d.period_start) FROM unnest(differing) d WHERE d.account IS NOT NULL;
+	RETURN QUERY
+	WITH repaired AS (
+		UPDATE quota.usage u
+		SET used = d.used
+		FROM unnest(differing) d
+		WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (d.account, d.feature, d.period, d.period_start, 0)
+	)
+	SELECT d.account, d.period, d.period_start, d.used, c.used, c.used - d.used
+	FROM unnest(differing) d
+		JOIN quota.counters c USING (account, feature, period, period_start)
+	ORDER BY d.account, d.period, d.period_start;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
+	'count the rows of attached tables again, show the counters that differ, and repair them';

@@ -1,0 +1,105 @@
+/*
+ * What quota_attach wrote into the arguments of its triggers, and what a row
+ * comes to by it.
+ */
+#ifndef QUOTA_ATTACHMENT_H
+#define QUOTA_ATTACHMENT_H
+
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+
+/* the triggers' arguments, as quota_attach writes them */
+enum
+{
+	QUOTA_ARG_FEATURE,
+	QUOTA_ARG_ACCOUNT,
+	QUOTA_ARG_AMOUNT,
+	QUOTA_ARG_ON_BLOCK,
+	QUOTA_ARG_STATUS,
+	QUOTA_ARG_BLOCKED_STATUS,
+	QUOTA_ARG_MESSAGE,
+	QUOTA_ARG_AMOUNT_EXPRESSION,
+	QUOTA_ARG_COUNTED_WHEN,
+	QUOTA_ARG_TIME,
+	QUOTA_ARGS
+};
+
+/* an event, in a set of those that a trigger function is for */
+#define QUOTA_EVENT(event) (1 << TRIGGER_EVENT_##event)
+
+/* A column of the table, none where its number is 0. */
+typedef struct QuotaColumn
+{
+	AttrNumber number;
+	Oid type;      /* as declared */
+	Oid base_type; /* of a domain */
+	int32 typmod;
+	int16 typlen;
+	bool typbyval;
+} QuotaColumn;
+
+typedef struct QuotaAttachment
+{
+	Relation rel;
+	const char *feature;
+	bool gauge;
+	bool tracked; /* a counter with counted_when: rows are refunded, and so remember when they were charged */
+	bool mark;
+	QuotaColumn account;
+	QuotaColumn amount;
+	QuotaColumn status;
+	QuotaColumn message;
+	QuotaColumn time;
+	Datum blocked_status;
+	ExprState *amount_expression;
+	ExprState *counted_when;
+	Oid amount_type; /* of the expression */
+	ExprContext *econtext;
+	/* of a tracked one: */
+	Oid root; /* the table that was attached, of which this one may be a partition */
+	int nkeys;
+	QuotaColumn *keys; /* the primary key */
+} QuotaAttachment;
+
+/* The bytes that name an account in a column of its type. */
+typedef struct QuotaAccountBytes
+{
+	const char *data;
+	uint32 length;
+} QuotaAccountBytes;
+
+/* What a row comes to. Good until the next row of the same attachment and struct. */
+typedef struct QuotaRow
+{
+	TupleTableSlot *slot;
+	int64 n; /* 0: it is not counted */
+	QuotaAccountBytes account;
+	int64 scratch;
+} QuotaRow;
+
+extern TriggerData *quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, int events);
+extern void quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment);
+extern void quota_attachment_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
+extern void quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
+extern bool quota_attachment_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at);
+extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b);
+extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);
+extern Datum quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes);
+extern Datum quota_attachment_input(const QuotaColumn *column, const char *value);
+
+static inline uint32
+quota_account_bytes_hash(QuotaAccountBytes bytes)
+{
+	return hash_bytes((const unsigned char *) bytes.data, bytes.length);
+}
+
+static inline bool
+quota_account_bytes_equal(QuotaAccountBytes a, QuotaAccountBytes b)
+{
+	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
+}
+
+#endif

@@ -1,0 +1,398 @@
+/*
+ * Rows that a limit may leave out or mark: on_block skip and mark.
+ *
+ * Such a row has to be judged before it goes in, when nobody knows the rows to
+ * come. Between its BEFORE and AFTER STATEMENT triggers a statement has a frame,
+ * which remembers for each account what its rows would use; the first row that is
+ * let in locks the account's counters. These locks are taken in the order of the
+ * rows.
+ *
+ * Memory: a frame has a context below TopTransactionContext. A frame whose
+ * statement fails goes with its subtransaction or transaction.
+ */
+#include "postgres.h"
+
+#include "judge.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "attachment.h"
+#include "consume.h"
+#include "guc.h"
+
+/* What one statement does to one account. */
+typedef struct Entry
+{
+	QuotaAccountBytes bytes; /* of the account as text */
+	uint32 hash;
+	char status;
+	int64 n;             /* units of the rows let in */
+	QuotaCharge *charge; /* the locked counters; NULL until then */
+	uint64 read_at;      /* quota_consume_writes when they were read */
+} Entry;
+
+#define SH_PREFIX entries
+#define SH_ELEMENT_TYPE Entry
+#define SH_KEY_TYPE QuotaAccountBytes
+#define SH_KEY bytes
+#define SH_HASH_KEY(table, key) quota_account_bytes_hash(key)
+#define SH_EQUAL(table, a, b) quota_account_bytes_equal(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(table, entry) (entry)->hash
+#define SH_SCOPE static inline
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+/* A statement whose rows are judged one by one. */
+typedef struct Frame
+{
+	struct Frame *outer;
+	MemoryContext context;
+	SubTransactionId subid;
+	Oid table; /* that the statement names */
+	const char *feature;
+	entries_hash *accounts;
+	int64 skipped;
+} Frame;
+
+/* What judge_row knows of a statement and table, from its first row on. */
+typedef struct JudgeState
+{
+	QuotaAttachment attachment;
+	Frame *frame; /* NULL: an UPDATE moves rows here from another partition */
+} JudgeState;
+
+static Frame *frames = NULL;
+
+static void end_transaction(XactEvent event, void *arg);
+static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
+static JudgeState *begin_judging(TriggerData *trigdata, MemoryContext context);
+static Frame *find_frame(Relation rel, const char *feature);
+static void check_moved(Relation rel, const char *feature);
+static void cannot_charge(Relation rel) pg_attribute_noreturn();
+static void drop_frame(Frame *frame);
+static Entry *entry_of(Frame *frame, QuotaAccountBytes bytes);
+static bool judge_row(Frame *frame, Datum account, int64 n, char **message);
+static int64 pending_units(const Frame *frame, const Entry *entry);
+static void lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision *decision);
+static QuotaAccountBytes bytes_of_text(Datum account);
+static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
+
+void
+quota_judge_init(void)
+{
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
+}
+
+/* BEFORE INSERT STATEMENT trigger, for skip and mark: opens the statement's frame. */
+PG_FUNCTION_INFO_V1(quota_begin_rows);
+
+Datum
+quota_begin_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
+	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_SMALL_SIZES);
+	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
+
+	frame->context = context;
+	frame->subid = GetCurrentSubTransactionId();
+	frame->table = RelationGetRelid(trigdata->tg_relation);
+	frame->feature = MemoryContextStrdup(context, trigdata->tg_trigger->tgargs[QUOTA_ARG_FEATURE]);
+	frame->accounts = entries_create(context, 16, NULL);
+	frame->outer = frames;
+	frames = frame;
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * BEFORE INSERT ROW trigger, for skip and mark: leaves the row out or marks it
+ * where the limit has no room for it.
+ *
+ * Locks: the counters of each account that has a row let in, in the order of
+ * the rows.
+ */
+PG_FUNCTION_INFO_V1(quota_judge_row);
+
+Datum
+quota_judge_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
+	HeapTuple tuple = trigdata->tg_trigtuple;
+	JudgeState *state = fcinfo->flinfo->fn_extra;
+	QuotaRow row;
+	Datum account;
+	char *message;
+
+	if (state == NULL)
+		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
+	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
+	if (row.n == 0 || state->frame == NULL)
+		return PointerGetDatum(tuple);
+	account = quota_attachment_account(&state->attachment, row.account);
+	if (judge_row(state->frame, account, row.n, &message))
+		return PointerGetDatum(tuple);
+	if (state->attachment.mark)
+		return PointerGetDatum(mark_row(&state->attachment, tuple, message));
+	state->frame->skipped++;
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * At the end of a statement that inserted into a table, when what was let in has
+ * been charged: tell what was left out.
+ *
+ * Errors: object_not_in_prerequisite_state where nobody began.
+ */
+void
+quota_judge_end(Relation rel, const char *feature)
+{
+	Frame *frame = find_frame(rel, feature);
+
+	if (frame == NULL)
+		cannot_charge(rel);
+	if (frame->skipped > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
+							   "%lld rows were left out because of the limit of feature \"%s\"",
+							   (unsigned long) frame->skipped, (long long) frame->skipped, feature)));
+	drop_frame(frame);
+}
+
+/* Frames of statements that failed go with what failed. */
+static void
+end_transaction(XactEvent event, void *arg pg_attribute_unused())
+{
+	/* their memory goes with TopTransactionContext */
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		frames = NULL;
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subid,
+				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (frames != NULL && frames->subid >= subid)
+		drop_frame(frames);
+	quota_consume_wrote();
+}
+
+static JudgeState *
+begin_judging(TriggerData *trigdata, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	JudgeState *state = palloc(sizeof(JudgeState));
+
+	quota_attachment_read(trigdata, &state->attachment);
+	state->frame = find_frame(trigdata->tg_relation, state->attachment.feature);
+	if (state->frame == NULL)
+		/* rows that are moved were charged when they came */
+		check_moved(trigdata->tg_relation, state->attachment.feature);
+	MemoryContextSwitchTo(old);
+	return state;
+}
+
+/* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
+static Frame *
+find_frame(Relation rel, const char *feature)
+{
+	List *ancestors = NIL;
+
+	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
+	{
+		if (strcmp(frame->feature, feature) != 0)
+			continue;
+		if (frame->table == RelationGetRelid(rel))
+			return frame;
+		if (rel->rd_rel->relispartition)
+		{
+			if (ancestors == NIL)
+				ancestors = get_partition_ancestors(RelationGetRelid(rel));
+			if (list_member_oid(ancestors, frame->table))
+				return frame;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Make sure that a row without a frame is one that an UPDATE moves here. It is
+ * not if the partition, or what it is a partition of, judges rows but lacks the
+ * trigger that opens a frame: then a statement that inserts gets here as well.
+ */
+static void
+check_moved(Relation rel, const char *feature)
+{
+	List *tables = lcons_oid(RelationGetRelid(rel), get_partition_ancestors(RelationGetRelid(rel)));
+	char *judge = psprintf("zz_quota_judge_%s", feature);
+	char *begin = psprintf("quota_begin_%s", feature);
+	ListCell *cell;
+
+	foreach (cell, tables)
+		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), judge, true)) &&
+			!OidIsValid(get_trigger_oid(lfirst_oid(cell), begin, true)))
+			cannot_charge(rel);
+}
+
+static void
+cannot_charge(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows of table \"%s\" cannot be charged", RelationGetRelationName(rel)),
+			 errdetail("It lacks a trigger of quota, which the other tables of its partition tree have."),
+			 errhint("Call quota_attach again.")));
+}
+
+static void
+drop_frame(Frame *frame)
+{
+	Frame **link = &frames;
+
+	while (*link != frame)
+		link = &(*link)->outer;
+	*link = frame->outer;
+	MemoryContextDelete(frame->context);
+}
+
+/* The entry of an account, made where there is none. Moves the others. */
+static Entry *
+entry_of(Frame *frame, QuotaAccountBytes bytes)
+{
+	bool found;
+	Entry *entry = entries_insert(frame->accounts, bytes, &found);
+
+	if (!found)
+	{
+		entry->bytes.data = memcpy(MemoryContextAlloc(frame->context, Max(bytes.length, 1)), bytes.data, bytes.length);
+		entry->n = 0;
+		entry->charge = NULL;
+	}
+	return entry;
+}
+
+/* Whether a row of n units may go in; otherwise why not. */
+static bool
+judge_row(Frame *frame, Datum account, int64 n, char **message)
+{
+	QuotaAccountBytes bytes = bytes_of_text(account);
+	Entry *entry = entry_of(frame, bytes);
+	int64 pending = pending_units(frame, entry);
+	int64 sum = quota_decide_sum(pending, n);
+	QuotaDecision decision;
+
+	/* a statement inside of this one may have charged, or given back */
+	if (entry->charge != NULL && entry->read_at == quota_consume_writes())
+	{
+		QuotaCharge *charge = entry->charge;
+		QuotaAccount who = {.account = account, .now = charge->decision.now};
+
+		decision = quota_decision_make(&who, &charge->entitlement, charge->counters, sum);
+		quota_decision_enforce(&decision);
+	}
+	else
+		lock_counters(frame, entry, account, sum, &decision);
+	if (decision.verdict == QUOTA_BLOCK)
+	{
+		/* told as if the rows before had been charged already */
+		decision.used += pending;
+		decision.n = n;
+		*message = quota_decision_message(&decision);
+		quota_decision_log(&decision);
+		return false;
+	}
+	entry->n += n;
+	return true;
+}
+
+/* Units that rows of this statement, and of those around it, have been let in with, and not been charged for yet. */
+static int64
+pending_units(const Frame *frame, const Entry *entry)
+{
+	int64 sum = entry->n;
+
+	for (const Frame *other = frames; other != NULL; other = other->outer)
+		if (other != frame && strcmp(other->feature, frame->feature) == 0)
+		{
+			Entry *theirs = entries_lookup(other->accounts, entry->bytes);
+
+			if (theirs != NULL)
+				sum = quota_decide_sum(sum, theirs->n);
+		}
+	return sum;
+}
+
+/*
+ * Lock the counters of an account for the rest of the transaction, if there is
+ * room for n units, and keep them in the frame. An account that has no room is
+ * not locked: it may have some again later.
+ */
+static void
+lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision *decision)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaStore *store = quota_store_begin_write();
+	QuotaAccount loaded;
+	bool locked;
+
+	quota_consume_ask(charge, frame->feature, n);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		quota_consume_look(store, &loaded, charge, loaded.now);
+		*decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, n);
+		quota_decision_enforce(decision);
+		if (decision->verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
+			break;
+		locked = true;
+		for (int i = 0; i < charge->entitlement.count; i++)
+			locked &= quota_counter_lock(store, &charge->counters[i]);
+		if (!locked)
+			quota_store_refresh(store);
+	} while (!locked);
+	quota_store_end(store);
+	if (decision->verdict == QUOTA_BLOCK)
+		return;
+
+	if (entry->charge == NULL)
+		entry->charge = MemoryContextAlloc(frame->context, sizeof(QuotaCharge));
+	*entry->charge = *charge;
+	entry->charge->decision.now = loaded.now;
+	entry->read_at = quota_consume_writes();
+}
+
+static QuotaAccountBytes
+bytes_of_text(Datum account)
+{
+	text *string = DatumGetTextPP(account);
+
+	return (QuotaAccountBytes){VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
+}
+
+static HeapTuple
+mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message)
+{
+	int columns[2] = {attachment->status.number, attachment->message.number};
+	Datum values[2] = {attachment->blocked_status, (Datum) 0};
+	bool nulls[2] = {false, false};
+	int count = 1;
+
+	if (attachment->message.number != 0)
+	{
+		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
+		if (attachment->message.typmod >= (int32) VARHDRSZ)
+			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
+		values[count++] = quota_attachment_input(&attachment->message, message);
+	}
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
+}

@@ -1,0 +1,309 @@
+/*
+ * What one statement does to accounts: units are summed up row by row, in a hash
+ * table by account, and settled at the statement's end, each account once, in
+ * the order of accounts. That is linear in the rows; charges of single rows
+ * would make each update walk all the versions that the transaction has made.
+ *
+ * Locks: as charges, account after account. Memory: the context in which the
+ * tally was begun; an entry an account, and within it one for each set of windows
+ * that rows are refunded to. Nothing grows with the number of rows.
+ */
+#include "postgres.h"
+
+#include "tally.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "consume.h"
+#include "guc.h"
+
+/* Times that fall into the same windows of an account. */
+typedef struct Span
+{
+	TimestampTz at; /* one of them */
+	TimestampTz from;
+	TimestampTz to; /* the first after them */
+	int64 refund;   /* units of rows that were charged then */
+} Span;
+
+typedef struct Entry
+{
+	QuotaAccountBytes bytes;
+	uint32 hash;
+	char status;
+	int64 n; /* to be charged; below 0: to be given back */
+	Span *spans;
+	int nspans;
+	int last; /* the one that was looked for last */
+} Entry;
+
+#define SH_PREFIX entries
+#define SH_ELEMENT_TYPE Entry
+#define SH_KEY_TYPE QuotaAccountBytes
+#define SH_KEY bytes
+#define SH_HASH_KEY(table, key) quota_account_bytes_hash(key)
+#define SH_EQUAL(table, a, b) quota_account_bytes_equal(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(table, entry) (entry)->hash
+#define SH_SCOPE static inline
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+struct QuotaTally
+{
+	QuotaAttachment *attachment;
+	entries_hash *entries;
+	Entry *last;
+};
+
+/* An entry, and the names as text. */
+typedef struct Account
+{
+	Datum name;
+	Datum pool; /* 0: none */
+	Entry *entry;
+} Account;
+
+static Entry *entry_of(QuotaTally *tally, const QuotaRow *row);
+static Span *span_of(QuotaTally *tally, Entry *entry, TimestampTz at);
+static Span load_span(QuotaTally *tally, Entry *entry, TimestampTz at);
+static void settle(QuotaTally *tally, QuotaStore *store, const Account *account);
+static int compare_accounts(const void *a, const void *b);
+static int compare_texts(Datum a, Datum b);
+static int compare_spans(const void *a, const void *b);
+
+QuotaTally *
+quota_tally_begin(QuotaAttachment *attachment)
+{
+	QuotaTally *tally = palloc0(sizeof(QuotaTally));
+
+	tally->attachment = attachment;
+	tally->entries = entries_create(CurrentMemoryContext, 16, NULL);
+	return tally;
+}
+
+/* A row that is to be charged; with sign -1 one that gives back what it takes. */
+void
+quota_tally_add(QuotaTally *tally, const QuotaRow *row, int sign)
+{
+	Entry *entry;
+
+	if (row->n == 0)
+		return;
+	entry = entry_of(tally, row);
+	entry->n = quota_decide_sum(entry->n, sign * row->n);
+}
+
+/* A row that was charged at some time, and is to be refunded to the windows of then. */
+void
+quota_tally_refund(QuotaTally *tally, const QuotaRow *row, TimestampTz at)
+{
+	Span *span = span_of(tally, entry_of(tally, row), at);
+
+	span->refund = quota_decide_sum(span->refund, row->n);
+}
+
+/* Whether two times are in the same windows of a row's account. */
+bool
+quota_tally_same_windows(QuotaTally *tally, const QuotaRow *row, TimestampTz a, TimestampTz b)
+{
+	Span *span;
+
+	/* no look at the account for rows that are made now */
+	if (a == b)
+		return true;
+	span = span_of(tally, entry_of(tally, row), a);
+	return span->from <= b && b < span->to;
+}
+
+/*
+ * Give back and charge what has been added, or raise.
+ *
+ * Errors: PT429, PT402, PT403 for what the limits refuse, and those of
+ * quota_consume_charge.
+ */
+void
+quota_tally_settle(QuotaTally *tally)
+{
+	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, Max(tally->entries->members, 1) * sizeof(Account));
+	MemoryContext context;
+	MemoryContext old;
+	QuotaStore *store;
+	entries_iterator iterator;
+	Entry *entry;
+	uint64 count = 0;
+
+	if (tally->entries->members == 0)
+		return;
+	store = quota_store_begin_write();
+	entries_start_iterate(tally->entries, &iterator);
+	while ((entry = entries_iterate(tally->entries, &iterator)) != NULL)
+		if (entry->n != 0 || entry->nspans > 0)
+		{
+			Datum name = quota_attachment_account(tally->attachment, entry->bytes);
+
+			accounts[count++] = (Account){name, quota_account_pool(store, name), entry};
+		}
+	qsort(accounts, count, sizeof(Account), compare_accounts);
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	for (uint64 i = 0; i < count; i++)
+	{
+		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
+		if (i > 0 && quota_plan_pools_exist())
+			quota_store_refresh(store);
+		else if (i > 0)
+			quota_store_look_anew(store);
+		settle(tally, store, &accounts[i]);
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(old);
+	quota_store_end(store);
+	MemoryContextDelete(context);
+}
+
+/* The entry of a row's account, made where there is none. Good until the next is made. */
+static Entry *
+entry_of(QuotaTally *tally, const QuotaRow *row)
+{
+	QuotaAccountBytes bytes = row->account;
+	Entry *entry;
+	bool found;
+
+	/* rows of one account often stand together */
+	if (tally->last != NULL && quota_account_bytes_equal(tally->last->bytes, bytes))
+		return tally->last;
+	entry = entries_insert(tally->entries, bytes, &found);
+	if (!found)
+	{
+		entry->bytes.data = memcpy(MemoryContextAlloc(tally->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
+		entry->n = 0;
+		entry->spans = NULL;
+		entry->nspans = 0;
+		entry->last = 0;
+	}
+	return tally->last = entry;
+}
+
+/* The span of an account that holds a time. */
+static Span *
+span_of(QuotaTally *tally, Entry *entry, TimestampTz at)
+{
+	/* the last one first, then all */
+	for (int i = entry->last, left = entry->nspans; left > 0; left--, i = (i + 1) % entry->nspans)
+		if (entry->spans[i].from <= at && at < entry->spans[i].to)
+		{
+			entry->last = i;
+			return &entry->spans[i];
+		}
+	/* as many as the next power of two have been allocated */
+	if (entry->spans == NULL)
+		entry->spans = MemoryContextAlloc(tally->entries->ctx, sizeof(Span));
+	else if ((entry->nspans & (entry->nspans - 1)) == 0)
+		entry->spans = repalloc(entry->spans, 2 * entry->nspans * sizeof(Span));
+	entry->spans[entry->nspans] = load_span(tally, entry, at);
+	entry->last = entry->nspans++;
+	return &entry->spans[entry->last];
+}
+
+static Span
+load_span(QuotaTally *tally, Entry *entry, TimestampTz at)
+{
+	Span span = {.at = at, .from = DT_NOBEGIN, .to = DT_NOEND};
+	QuotaStore *store = quota_store_begin_read();
+	QuotaEntitlement entitlement;
+	QuotaAccount account;
+
+	quota_account_load(store, quota_attachment_account(tally->attachment, entry->bytes), &account);
+	quota_account_entitle(&account, tally->attachment->feature, at, &entitlement);
+	quota_store_end(store);
+	for (int i = 0; i < entitlement.count; i++)
+	{
+		span.from = Max(span.from, entitlement.windows[i].window.start);
+		span.to = Min(span.to, entitlement.windows[i].window.end);
+	}
+	return span;
+}
+
+/*
+ * First what is given back, since it may make room. A gauge has one window, of
+ * whatever time.
+ */
+static void
+settle(QuotaTally *tally, QuotaStore *store, const Account *account)
+{
+	Entry *entry = account->entry;
+	QuotaCharge charge;
+
+	qsort(entry->spans, entry->nspans, sizeof(Span), compare_spans);
+	for (int i = 0; i < entry->nspans; i++)
+		if (entry->spans[i].refund > 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			quota_consume_ask(&charge, tally->attachment->feature, entry->spans[i].refund);
+			charge.occasion.what = "trigger";
+			quota_consume_give_back(store, account->name, &charge, entry->spans[i].at);
+			/* what was written is written again, or read, only after a refresh */
+			quota_store_refresh(store);
+		}
+	if (entry->n > 0)
+	{
+		quota_consume_ask(&charge, tally->attachment->feature, entry->n);
+		charge.occasion.what = "trigger";
+		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_JUDGED);
+		if (charge.decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&charge.decision);
+	}
+	else if (entry->n < 0)
+	{
+		quota_consume_ask(&charge, tally->attachment->feature, -entry->n);
+		charge.occasion.what = "trigger";
+		quota_consume_give_back(store, account->name, &charge, quota_guc_now());
+	}
+}
+
+/*
+ * The order in which counters are locked: a pool comes before its members, and
+ * they before what is after the pool. Of the members those come first that only
+ * give back, since what they have used is room for the others.
+ */
+static int
+compare_accounts(const void *a, const void *b)
+{
+	const Account *left = a;
+	const Account *right = b;
+	int order = compare_texts(left->pool != 0 ? left->pool : left->name, right->pool != 0 ? right->pool : right->name);
+
+	if (order == 0)
+		order = (left->pool != 0) - (right->pool != 0);
+	if (order == 0)
+		order = (left->entry->n > 0) - (right->entry->n > 0);
+	return order != 0 ? order : compare_texts(left->name, right->name);
+}
+
+/* as text COLLATE "C" */
+static int
+compare_texts(Datum a, Datum b)
+{
+	text *left = DatumGetTextPP(a);
+	text *right = DatumGetTextPP(b);
+	Size left_length = VARSIZE_ANY_EXHDR(left);
+	Size right_length = VARSIZE_ANY_EXHDR(right);
+	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));
+
+	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
+}
+
+/* they do not overlap */
+static int
+compare_spans(const void *a, const void *b)
+{
+	TimestampTz left = ((const Span *) a)->from;
+	TimestampTz right = ((const Span *) b)->from;
+
+	return (left > right) - (left < right);
+}
