@@ -30,6 +30,27 @@ SELECT is((quota_consume(7, 'storage_mb', 20)).allowed, false, 'no 20 more');
 SELECT is((quota_refund(7, 'storage_mb', 50)).used, 40::bigint, 'a file is deleted');
 SELECT is((quota_consume(7, 'storage_mb', 20)).used, 60::bigint, 'now 20 more');
 
+/* It follows the table of files. */
+CREATE TABLE files (id int PRIMARY KEY, account bigint NOT NULL, size_mb int NOT NULL);
+SELECT quota_attach('files', 'storage_mb', 'account', 'size_mb') \g /dev/null
+CREATE FUNCTION stored() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.usage WHERE feature = 'storage_mb' AND account IN ('71', '72')
+$$;
+INSERT INTO files VALUES (1, 71, 60), (2, 71, 30), (3, 72, 10);
+SELECT is(stored(), '71=90 72=10', 'files: insert');
+SELECT throws_ok($$INSERT INTO files VALUES (4, 71, 11)$$, 'PT429', 'Storage_mb limit does not allow 11 more (90/100).', 'files: no 11 more');
+UPDATE files SET size_mb = 40 WHERE id = 2;
+SELECT is(stored(), '71=100 72=10', 'files: resize');
+UPDATE files SET account = 72 WHERE id = 1;
+SELECT is(stored(), '71=40 72=70', 'files: move to another account');
+SELECT throws_ok($$UPDATE files SET account = 72 WHERE id = 2$$, 'PT429', NULL, 'files: which must have room');
+DELETE FROM files WHERE id = 2;
+SELECT is(stored(), '71=0 72=70', 'files: delete');
+TRUNCATE files;
+SELECT is(stored(), '71=0 72=0', 'files: truncate');
+SELECT is_empty($$SELECT * FROM quota_reconcile('files', 'storage_mb') WHERE account IN ('71', '72')$$, 'files: nothing differs');
+DELETE FROM quota.usage WHERE account IN ('71', '72');
+
 /* Upgrade for 30 days, then free again. */
 INSERT INTO quota.accounts (account, name, plan, plan_ends_at) VALUES (7, 'Ada Compute', 'pro', quota.now() + interval '30 days'), (8, 'Bob & Ada', 'enterprise', NULL);
 SELECT is(quota_status(7, 'job'), '{

@@ -29,8 +29,8 @@ INSERT INTO accounts VALUES
 CREATE FUNCTION id(which int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(which::text, 12, '0'))::uuid$$;
 
 SELECT quota_apply(quota_preset('reports')) \g /dev/null
-SELECT quota_attach('report_generations', 'report', 'account_id') \g /dev/null
-SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark',
+SELECT quota_attach('report_generations', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$) \g /dev/null
+SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
 	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message') \g /dev/null
 SELECT quota_attach('schedule_runs', 'schedule_run', 'account_id', on_block => 'mark', status_column => 'status', blocked_status => 'skipped_limit') \g /dev/null
 INSERT INTO quota.accounts (account, name, account_type, plan) VALUES
@@ -195,12 +195,16 @@ SELECT is(brief(quota_evaluate(id(2), 'report')), 'ALLOW 0/300 ok', 'February: n
 SET LOCAL quota.now = '2026-03-01 00:00+00';
 SELECT is(brief(quota_evaluate(id(6), 'report')), 'ALLOW 0/50 ok', 'March: the override has ended');
 
+/* Work that fails costs nothing, however late that is known: it is given back to January. */
+UPDATE report_generations SET status = 'failed', error_message = 'no data' WHERE account_id = id(3) AND id % 100 = 0;
+SELECT is((SELECT used FROM quota.usage WHERE account = id(3)::text AND feature = 'report'), 1188::bigint, 'failed reports are refunded to their month');
+
 /* What the counters say is what the tables hold; the operator's list of this January. */
 SELECT results_eq($$
 	SELECT u.account, u.used FROM quota.usage u WHERE u.feature = 'report' AND u.period_start = '2026-01-01 00:00+00' ORDER BY u.account
 	$$, $$
 	SELECT account_id::text COLLATE "C", count(*) + CASE account_id WHEN id(2) THEN 2 WHEN id(6) THEN -1 WHEN id(1) THEN -55 ELSE 0 END
-	FROM (SELECT account_id FROM report_generations UNION ALL SELECT account_id FROM scheduled_reports WHERE status <> 'skipped_limit') r
+	FROM (SELECT account_id FROM report_generations WHERE status <> 'failed' UNION ALL SELECT account_id FROM scheduled_reports WHERE status <> 'skipped_limit') r
 	GROUP BY account_id ORDER BY 1
 	$$, 'counters and rows agree, but for two consumed and one refunded by hand, and February');
 SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_users USING (account) WHERE user_id = 'ann' ORDER BY 1$$,
