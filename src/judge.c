@@ -32,9 +32,10 @@ typedef struct Entry
 	QuotaAccountBytes bytes; /* of the account as text */
 	uint32 hash;
 	char status;
-	int64 n;             /* units of the rows let in */
-	QuotaCharge *charge; /* the locked counters; NULL until then */
-	uint64 read_at;      /* quota_consume_writes when they were read */
+	int64 n;                /* units of the rows let in, also of those of its members */
+	QuotaCharge *charge;    /* the locked counters; NULL until then */
+	QuotaAccountBytes pool; /* of the account's pool; nothing: it has none */
+	uint64 read_at;         /* quota_consume_writes when they were read */
 } Entry;
 
 #define SH_PREFIX entries
@@ -80,8 +81,10 @@ static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
 static Entry *entry_of(Frame *frame, QuotaAccountBytes bytes);
 static bool judge_row(Frame *frame, Datum account, int64 n, char **message);
-static int64 pending_units(const Frame *frame, const Entry *entry);
+static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool, const QuotaCharge *charge, int64 n);
+static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
 static void lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision *decision);
+static QuotaAccountBytes copy_bytes(Frame *frame, QuotaAccountBytes bytes);
 static QuotaAccountBytes bytes_of_text(Datum account);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
@@ -273,9 +276,10 @@ entry_of(Frame *frame, QuotaAccountBytes bytes)
 
 	if (!found)
 	{
-		entry->bytes.data = memcpy(MemoryContextAlloc(frame->context, Max(bytes.length, 1)), bytes.data, bytes.length);
+		entry->bytes = copy_bytes(frame, bytes);
 		entry->n = 0;
 		entry->charge = NULL;
+		entry->pool = (QuotaAccountBytes){0};
 	}
 	return entry;
 }
@@ -284,50 +288,65 @@ entry_of(Frame *frame, QuotaAccountBytes bytes)
 static bool
 judge_row(Frame *frame, Datum account, int64 n, char **message)
 {
-	QuotaAccountBytes bytes = bytes_of_text(account);
-	Entry *entry = entry_of(frame, bytes);
-	int64 pending = pending_units(frame, entry);
-	int64 sum = quota_decide_sum(pending, n);
+	Entry *entry = entry_of(frame, bytes_of_text(account));
+	QuotaAccountBytes pool;
 	QuotaDecision decision;
 
 	/* a statement inside of this one may have charged, or given back */
 	if (entry->charge != NULL && entry->read_at == quota_consume_writes())
 	{
-		QuotaCharge *charge = entry->charge;
-		QuotaAccount who = {.account = account, .now = charge->decision.now};
+		QuotaAccount who = {.account = account, .now = entry->charge->decision.now};
 
-		decision = quota_decision_make(&who, &charge->entitlement, charge->counters, sum);
-		quota_decision_enforce(&decision);
+		decision = decide(frame, &who, entry->pool, entry->charge, n);
 	}
 	else
-		lock_counters(frame, entry, account, sum, &decision);
+		lock_counters(frame, entry, account, n, &decision);
 	if (decision.verdict == QUOTA_BLOCK)
 	{
-		/* told as if the rows before had been charged already */
-		decision.used += pending;
-		decision.n = n;
 		*message = quota_decision_message(&decision);
 		quota_decision_log(&decision);
 		return false;
 	}
 	entry->n += n;
+	pool = entry->pool;
+	if (pool.length > 0)
+		entry_of(frame, pool)->n += n;
 	return true;
+}
+
+/* The decision on a row of n units, as if the rows before had been charged already. */
+static QuotaDecision
+decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool, const QuotaCharge *charge, int64 n)
+{
+	const QuotaEntitlement *entitlement = &charge->entitlement;
+	QuotaCounter counters[QUOTA_MAX_WINDOWS];
+	QuotaDecision decision;
+
+	for (int i = 0; i < entitlement->count; i++)
+	{
+		QuotaAccountBytes owner = entitlement->windows[i].pooled ? pool : bytes_of_text(account->account);
+
+		counters[i] = charge->counters[i];
+		counters[i].used = quota_decide_sum(counters[i].used, pending_units(frame, owner));
+	}
+	decision = quota_decision_make(account, entitlement, counters, n);
+	quota_decision_enforce(&decision);
+	return decision;
 }
 
 /* Units that rows of this statement, and of those around it, have been let in with, and not been charged for yet. */
 static int64
-pending_units(const Frame *frame, const Entry *entry)
+pending_units(const Frame *frame, QuotaAccountBytes owner)
 {
-	int64 sum = entry->n;
+	int64 sum = 0;
 
 	for (const Frame *other = frames; other != NULL; other = other->outer)
-		if (other != frame && strcmp(other->feature, frame->feature) == 0)
-		{
-			Entry *theirs = entries_lookup(other->accounts, entry->bytes);
+	{
+		Entry *entry = strcmp(other->feature, frame->feature) == 0 ? entries_lookup(other->accounts, owner) : NULL;
 
-			if (theirs != NULL)
-				sum = quota_decide_sum(sum, theirs->n);
-		}
+		if (entry != NULL)
+			sum = quota_decide_sum(sum, entry->n);
+	}
 	return sum;
 }
 
@@ -341,6 +360,7 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaStore *store = quota_store_begin_write();
+	QuotaAccountBytes pool = {0};
 	QuotaAccount loaded;
 	bool locked;
 
@@ -349,9 +369,10 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, account, &loaded);
+		if (loaded.pool != NULL)
+			pool = bytes_of_text(loaded.pool->account);
 		quota_consume_look(store, &loaded, charge, loaded.now);
-		*decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, n);
-		quota_decision_enforce(decision);
+		*decision = decide(frame, &loaded, pool, charge, n);
 		if (decision->verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
 		locked = true;
@@ -368,7 +389,14 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 		entry->charge = MemoryContextAlloc(frame->context, sizeof(QuotaCharge));
 	*entry->charge = *charge;
 	entry->charge->decision.now = loaded.now;
+	entry->pool = pool.length == 0 ? pool : copy_bytes(frame, pool);
 	entry->read_at = quota_consume_writes();
+}
+
+static QuotaAccountBytes
+copy_bytes(Frame *frame, QuotaAccountBytes bytes)
+{
+	return (QuotaAccountBytes){memcpy(MemoryContextAlloc(frame->context, Max(bytes.length, 1)), bytes.data, bytes.length), bytes.length};
 }
 
 static QuotaAccountBytes

@@ -105,5 +105,16 @@ SELECT is(used('team2', 'job'), 'day 11, month 11', 'rows of two members');
 SELECT is((error_of($$INSERT INTO jobs VALUES (12, 'm1'), (13, 'm2')$$))->>'message', 'Daily job limit reached (12/12).', 'the second of two is refused');
 SELECT is(used('team2', 'job'), 'day 11, month 11', 'and neither is charged');
 
+/* Rows that are judged one by one: those of other members count as well. */
+CREATE TABLE runs (id int PRIMARY KEY, account text, status text, why text);
+SELECT quota_attach('runs', 'job', 'account', on_block => 'mark', status_column => 'status', blocked_status => 'skipped', message_column => 'why') \g /dev/null
+SELECT quota_set_plan('team3', 'team'), quota_set_pool('m3', 'team3'), quota_set_pool('m4', 'team3'), quota_set_override('m4', 'job', 'month', 4) \g /dev/null
+INSERT INTO runs SELECT i, (ARRAY['m3', 'team3', 'm4'])[1 + i % 3] FROM generate_series(1, 20) i;
+SELECT is((SELECT string_agg(format('%s %s', account, n), ', ' ORDER BY account) FROM (SELECT account, count(*) AS n FROM runs WHERE status IS NULL GROUP BY account) r),
+	'm3 4, m4 4, team3 4', 'twelve a day are all that go in');
+SELECT is(used('team3', 'job') || '; ' || used('m4', 'job'), 'day 12, month 12; month 4', 'and all that is charged');
+SELECT is((SELECT why FROM runs WHERE id = 13), 'Daily job limit reached (12/12).', 'the others are told why');
+SELECT is((SELECT why FROM runs WHERE id = 14), 'Monthly job limit reached (4/4).', 'by the limit that lasts longest');
+
 SELECT * FROM finish();
 ROLLBACK;
