@@ -60,6 +60,30 @@ def copy_by_hand(bench):
     return figures
 
 
+@measurement('Rows that are followed', 'with the triggers', 'without')
+def copy_followed(bench):
+    """`COPY` of 100,000 rows into a table that is attached to a gauge by an expression, and into one
+    attached to a counter by `counted_when`, against the same without. The second has a primary
+    key on both sides, which `counted_when` needs."""
+    bench.load('bulk.sql')
+    bench.db.execute('SET synchronous_commit = off')
+    figures = []
+    for case, attached, plain in (('gauge', 'app.bulk_gauge', 'app.bulk_plain'),
+                                  ('counted_when', 'app.bulk_counted', 'app.bulk_keyed')):
+        for accounts in 1, 1_000, 100_000:
+            write_copy_file(bench, accounts, ROWS)
+            sides = [], []
+            for turn in range(-1, bench.options.pairs):
+                bench.settle()
+                for side, table in zip(sides, (attached, plain)):
+                    bench.db.execute(f'TRUNCATE {table}')
+                    side.append(timed_ms(bench.db, copy_from(accounts, ROWS, table)))
+                say(f'{case}, {plural(accounts, "account")}: {sides[0][-1]:.0f} / {sides[1][-1]:.0f} ms')
+            figures.append(Figure(f'{case}, {ROWS:,} rows, {plural(accounts, "account")}', 'ms',
+                                  *(side[1:] for side in sides), '<= 1.3' if accounts < ROWS else ''))
+    return figures
+
+
 def copy_from(accounts, rows, target):
     return f"COPY {target} (account_id, title, generated_at) FROM '{copy_file(accounts, rows)}'"
 

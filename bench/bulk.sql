@@ -10,6 +10,11 @@ CREATE TABLE app.bulk_plain (
 CREATE TABLE app.bulk_raise (LIKE app.bulk_plain INCLUDING ALL);
 CREATE TABLE app.bulk_skip (LIKE app.bulk_plain INCLUDING ALL);
 CREATE TABLE app.bulk_mark (LIKE app.bulk_plain INCLUDING ALL);
+CREATE TABLE app.bulk_gauge (LIKE app.bulk_plain INCLUDING ALL);
+CREATE TABLE app.bulk_counted (LIKE app.bulk_plain INCLUDING ALL, PRIMARY KEY (id));
+CREATE TABLE app.bulk_keyed (LIKE app.bulk_plain INCLUDING ALL, PRIMARY KEY (id));
+SELECT quota_attach('app.bulk_gauge', 'storage', 'account_id', 'octet_length(title)');
+SELECT quota_attach('app.bulk_counted', 'report', 'account_id', counted_when => 'status <> ''failed''');
 SELECT quota_attach('app.bulk_raise', 'report', 'account_id');
 SELECT quota_attach('app.bulk_skip', 'report', 'account_id', on_block => 'skip');
 SELECT quota_attach('app.bulk_mark', 'report', 'account_id', on_block => 'mark',

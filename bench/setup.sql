@@ -5,10 +5,12 @@ SELECT quota_apply('{
 	"features": {
 		"report": {"kind": "counter", "unit": "report"},
 		"export": {"kind": "counter", "unit": "export"},
+		"storage": {"kind": "gauge", "unit": "byte"},
 		"request": {"kind": "rate", "unit": "request"}},
 	"plans": {"pro": {"name": "Pro", "price": 10, "default": true, "limits": {
 		"report": {"month": {"limit": 1000000000}},
 		"export": {"month": {"limit": 100}},
+		"storage": {"lifetime": {"limit": 1000000000000}},
 		"request": {"second": {"limit": 1000000}}}}}}');
 
 -- Keys of eleven digits: text, but pgbench can make no other text without help
