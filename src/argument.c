@@ -109,16 +109,6 @@ quota_argument_metadata(FunctionCallInfo fcinfo, int number)
 	return PG_ARGISNULL(number) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(number));
 }
 
-/* An argument that must be NULL until what it stands for is built. */
-void
-quota_argument_not_yet(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (!PG_ARGISNULL(number))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s is not supported yet", name)));
-}
-
 /* Errors: null_value_not_allowed for a NULL. */
 void
 quota_argument_check_not_null(FunctionCallInfo fcinfo, int number, const char *name)

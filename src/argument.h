@@ -39,6 +39,5 @@ extern Datum quota_argument_key(FunctionCallInfo fcinfo, int number);
 extern Datum quota_argument_metadata(FunctionCallInfo fcinfo, int number);
 extern void quota_argument_check_amount(int64 n);
 extern void quota_argument_check_not_null(FunctionCallInfo fcinfo, int number, const char *name);
-extern void quota_argument_not_yet(FunctionCallInfo fcinfo, int number, const char *name);
 
 #endif

@@ -271,16 +271,20 @@ static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3), .function = psprintf("quota_%s", occasion.what)};
+	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
 	QuotaAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
-	occasion.key = request.key == 0 ? NULL : TextDatumGetCString(request.key);
+	if (request.key != 0)
+	{
+		request.function = psprintf("quota_%s", occasion.what);
+		request.feature = charge->feature;
+		request.n = charge->n;
+		occasion.key = TextDatumGetCString(request.key);
+	}
 	occasion.metadata = quota_argument_metadata(fcinfo, 4);
 	charge->occasion = occasion;
-	request.feature = charge->feature;
-	request.n = charge->n;
 	/* an answer is written, also where what it is about is not */
 	store = request.key != 0 ? quota_store_begin_write() : begin(charge, 1);
 	if (!quota_request_recall(store, &request, &answer))
