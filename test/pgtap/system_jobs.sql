@@ -2,8 +2,8 @@
  * The preset `jobs` played by a compute platform: jobs a month, storage as a
  * level, calls a day, settings, a subscription for 30 days, its operator.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-05-20 08:00+00';
 
@@ -99,5 +99,33 @@ SELECT results_eq($$SELECT account, name FROM quota_search('ada')$$, $$VALUES ('
 SELECT results_eq($$SELECT feature, period::text, used FROM quota_history(7)$$,
 	$$VALUES ('job' COLLATE "C", 'month', 500::bigint), ('storage_mb', 'lifetime', 60)$$, 'one account');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/*
+ * Two at once: files that fit one at a time and not together, and the last job
+ * of a month.
+ */
+\ir _helpers.sql
+\ir _race.sql
+SET quota.now = '2026-05-20 08:00+00';
+SELECT quota_apply(quota_preset('jobs')) \g /dev/null
+CREATE TABLE files (id int PRIMARY KEY, account bigint NOT NULL, size_mb int NOT NULL);
+SELECT quota_attach('files', 'storage_mb', 'account', 'size_mb') \g /dev/null
+CREATE FUNCTION upload(id int, account bigint, size_mb int) RETURNS text LANGUAGE sql AS $$SELECT format('INSERT INTO files VALUES (%s, %s, %s) RETURNING id::text', id, account, size_mb)$$;
+
+SELECT is(race(upload(1, 1, 60), 'COMMIT', upload(2, 1, 60)), '1, then PT429 Storage_mb limit does not allow 60 more (60/100).', 'two files that are too much together: one is stored');
+SELECT is(race(upload(3, 2, 60), 'ROLLBACK', upload(4, 2, 60)), '3, then 4', 'two files, of which the first fails');
+SELECT is(race(upload(5, 1, 20), 'COMMIT', upload(6, 1, 20)), '5, then 6', 'two files for which there is room');
+SELECT is(race('DELETE FROM files WHERE id = 4 RETURNING ''deleted''', 'COMMIT', upload(7, 2, 40)), 'deleted, then 7', 'one file goes while another comes');
+SELECT is(race('DELETE FROM files WHERE id = 1 RETURNING ''deleted''', 'COMMIT', upload(8, 1, 60)), 'deleted, then at once PT429 Storage_mb limit reached (100/100).',
+	'its room is there only when it has gone');
+SELECT is(race('UPDATE files SET account = 2 WHERE id = 5 RETURNING ''moved''', 'COMMIT', upload(9, 2, 60)), 'moved, then PT429 Storage_mb limit does not allow 60 more (60/100).',
+	'one that moves takes the room of one that comes');
+SELECT is(race('UPDATE files SET size_mb = 80 WHERE id = 7 RETURNING ''resized''', 'ROLLBACK', upload(10, 2, 40)), 'resized, then 10', 'one that does not grow after all leaves it');
+SELECT results_eq($$SELECT account, used, (SELECT sum(size_mb) FROM files f WHERE f.account::text = c.account) FROM quota.counters c WHERE feature = 'storage_mb' ORDER BY 1$$,
+	$$VALUES ('1' COLLATE "C", 20::bigint, 20::bigint), ('2', 100, 100)$$, 'counters and files agree');
+SELECT (quota_consume(3, 'job', 9)).allowed \g /dev/null
+SELECT is(race('SELECT brief(quota_consume(3, ''job''))', 'COMMIT', 'SELECT brief(quota_consume(3, ''job''))'),
+	'ALLOW_WITH_WARNING 10/10 near_limit, then BLOCK 10/10 limit_reached', 'two jobs: one is the tenth');
+
+SELECT * FROM finish();

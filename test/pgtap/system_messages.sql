@@ -3,8 +3,8 @@
  * that are counted, names in two languages, trials, the status document, and the
  * audit of each event.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-01-10 09:00+00';
 
@@ -136,5 +136,33 @@ SELECT is(chat_status('issa') - '{plan,plan_names}'::text[], '{"daily_limit": nu
 SELECT results_eq($$SELECT plan, accounts, monthly_revenue FROM quota_plan_stats()$$,
 	$$VALUES ('free', 2::bigint, 0::numeric), ('pro', 0, 0), ('max', 1, 22000), ('enterprise', 0, 0)$$, 'revenue');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/*
+ * Two at once: over the fifth message of a day, and over tokens of which there
+ * are enough for one answer.
+ */
+\ir _helpers.sql
+\ir _race.sql
+SET quota.now = '2026-01-10 09:00+00';
+SELECT quota_apply(quota_preset('messages')) \g /dev/null
+SELECT (quota_consume(u, 'message', 4)).allowed, quota_set_override(u, 'token', 'month', 10000) FROM unnest('{ama,kofi}'::text[]) u \g /dev/null
+CREATE FUNCTION send(user_id text) RETURNS text LANGUAGE sql AS $$SELECT format('SELECT brief(quota_consume(%L, ''message''))', user_id)$$;
+CREATE FUNCTION answer(user_id text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('SELECT format(''%%s %%s/%%s'', decision, used, usage_limit) FROM quota_reserve(%L, ''token'', 6000)', user_id)
+$$;
+
+SELECT is(race(send('ama'), 'COMMIT', send('ama')), 'ALLOW_WITH_WARNING 5/5 near_limit, then BLOCK 5/5 limit_reached', 'two messages: one is the fifth');
+SELECT is(race(send('kofi'), 'ROLLBACK', send('kofi')), 'ALLOW_WITH_WARNING 5/5 near_limit, then ALLOW_WITH_WARNING 5/5 near_limit',
+	'two messages, of which the first fails: the second is the fifth');
+SELECT is(race(answer('ama'), 'COMMIT', answer('ama')), 'ALLOW 6000/10000, then BLOCK 6000/10000', 'two answers: there is room for one until it is settled');
+SELECT is(race(format('SELECT brief(quota_commit(%s, 4000))', id), 'COMMIT', answer('ama')), 'ALLOW 4000/10000 ok, then at once BLOCK 6000/10000',
+	'the first is settled with less: there is no room until that is sure') FROM quota.reservations WHERE account = 'ama';
+SELECT is(race(answer('ama'), 'ROLLBACK', answer('ama')), 'ALLOW 10000/10000, then ALLOW 10000/10000', 'then there is');
+SELECT is(race(answer('kofi'), 'ROLLBACK', answer('kofi')), 'ALLOW 6000/10000, then ALLOW 6000/10000', 'two answers, of which the first fails');
+SELECT results_eq($$SELECT account, feature, period::text, used FROM quota.counters ORDER BY 1, 2, 3$$, $$VALUES
+	('ama' COLLATE "C", 'message' COLLATE "C", 'day', 5::bigint), ('ama', 'message', 'month', 5), ('ama', 'token', 'month', 10000),
+	('kofi', 'message', 'day', 5), ('kofi', 'message', 'month', 5), ('kofi', 'token', 'month', 6000)$$, 'both windows are charged once, tokens as they were held');
+SELECT results_eq($$SELECT account, amount FROM quota.reservations ORDER BY 1$$, $$VALUES ('ama' COLLATE "C", 6000::bigint), ('kofi', 6000)$$, 'who was refused or failed holds nothing');
+
+SELECT * FROM finish();

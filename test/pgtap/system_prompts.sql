@@ -2,8 +2,8 @@
  * The preset `prompts` played by an AI builder: a month's prompts, large
  * amounts that are only counted, gates, administrators, and its operator.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-03-10 12:00+00';
 
@@ -61,5 +61,29 @@ SET LOCAL quota.now = '2026-06-15 12:00+00';
 SELECT is((quota_maintain('2 months')->>'usage_deleted')::int, 8, 'counters older than two months are deleted');
 SELECT is((SELECT count(*) FROM quota_history('try')), 1::bigint, 'the others are not');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/*
+ * Two at once over the thirtieth prompt: the second waits, and gets what the
+ * first leaves.
+ */
+\ir _helpers.sql
+\ir _race.sql
+SET quota.now = '2026-03-10 12:00+00';
+SELECT quota_apply(quota_preset('prompts')) \g /dev/null
+CREATE TABLE prompts (id bigint GENERATED ALWAYS AS IDENTITY, workspace text NOT NULL);
+SELECT quota_attach('prompts', 'prompt', 'workspace') \g /dev/null
+INSERT INTO prompts (workspace) SELECT w FROM unnest('{committed,failed,keyed,called}'::text[]) w, generate_series(1, 29);
+CREATE FUNCTION prompt(workspace text) RETURNS text LANGUAGE sql AS $$SELECT format('INSERT INTO prompts (workspace) VALUES (%L) RETURNING workspace', workspace)$$;
+CREATE FUNCTION call(workspace text, key text) RETURNS text LANGUAGE sql AS $$SELECT format('SELECT brief(quota_consume(%L, ''prompt'', key => %L))', workspace, key)$$;
+
+SELECT is(race(prompt('committed'), 'COMMIT', prompt('committed')), 'committed, then PT429 Monthly prompt limit reached (30/30).', 'two prompts: one is the thirtieth');
+SELECT is(race(prompt('failed'), 'ROLLBACK', prompt('failed')), 'failed, then failed', 'two prompts, of which the first fails: the second is the thirtieth');
+SELECT is(race(call('called', NULL), 'COMMIT', call('called', NULL)), 'ALLOW_WITH_WARNING 30/30 near_limit, then BLOCK 30/30 limit_reached', 'two calls');
+SELECT is(race(call('keyed', 'p-30'), 'COMMIT', call('keyed', 'p-30')), 'ALLOW_WITH_WARNING 30/30 near_limit, then ALLOW_WITH_WARNING 30/30 near_limit',
+	'one call, sent twice with its key: both get the one answer');
+SELECT results_eq($$SELECT w, brief(quota_evaluate(w, 'prompt')), (SELECT count(*) FROM prompts WHERE workspace = w) FROM unnest('{committed,failed,called,keyed}'::text[]) w$$, $$VALUES
+	('committed', 'BLOCK 30/30 limit_reached', 30::bigint), ('failed', 'BLOCK 30/30 limit_reached', 30), ('called', 'BLOCK 30/30 limit_reached', 29),
+	('keyed', 'BLOCK 30/30 limit_reached', 29)$$, 'each has used thirty');
+
+SELECT * FROM finish();

@@ -2,8 +2,8 @@
  * The preset `reports` played by a real-estate reporting product: reports on
  * demand and by schedule, sales' overrides, an affiliate, several plans.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-01-15 09:30+00';
 
@@ -251,5 +251,43 @@ INSERT INTO running_accounts VALUES (id(3000), 'Late Realty', 'REGULAR', 'team',
 SELECT is((quota_evaluate(id(3000), 'report')).usage_limit, 1000::bigint, 'adoption: accounts made later are followed');
 SELECT is((SELECT count(*) FROM quota_accounts_of(id(500001)::text)), 5::bigint, 'adoption: and their creators');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/*
+ * Two at once over the last unit: the second waits, and gets what the first
+ * leaves. Each account has one report left of the 55 that free allows.
+ */
+\ir _helpers.sql
+\ir _race.sql
+SET quota.now = '2026-01-15 09:30+00';
+SELECT quota_apply(quota_preset('reports')) \g /dev/null
+CREATE TABLE report_generations (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id uuid NOT NULL, status text NOT NULL DEFAULT 'processing', error_message text);
+CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
+SELECT quota_attach('report_generations', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$) \g /dev/null
+SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message') \g /dev/null
+CREATE FUNCTION id(which int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(which::text, 12, '0'))::uuid$$;
+CREATE FUNCTION demand(which int) RETURNS text LANGUAGE sql AS $$SELECT format('INSERT INTO report_generations (account_id) VALUES (id(%s)) RETURNING status', which)$$;
+CREATE FUNCTION schedule(which int) RETURNS text LANGUAGE sql AS $$
+	SELECT format('INSERT INTO scheduled_reports (account_id) VALUES (id(%s)) RETURNING concat_ws('' '', status, error_message)', which)
+$$;
+CREATE FUNCTION fail(which int) RETURNS text LANGUAGE sql AS $$
+	SELECT format('UPDATE report_generations SET status = ''failed'' WHERE id = (SELECT min(id) FROM report_generations WHERE account_id = id(%s)) RETURNING status', which)
+$$;
+INSERT INTO report_generations (account_id) SELECT id(which) FROM generate_series(1, 7) which, generate_series(1, 54);
+
+SELECT is(race(demand(1), 'COMMIT', demand(1)), 'processing, then PT429 Monthly report limit reached (55/50).', 'two reports on demand: one of them is the 55th');
+SELECT is(race(demand(2), 'ROLLBACK', demand(2)), 'processing, then processing', 'two reports on demand, of which the first fails: the second is the 55th');
+SELECT is(race(demand(3), 'COMMIT', schedule(3)), 'processing, then skipped_limit Monthly report limit reached (55/50).', 'one on demand, one by schedule: that is skipped');
+SELECT is(race(demand(4), 'ROLLBACK', schedule(4)), 'processing, then processing', 'one on demand that fails, one by schedule: that is the 55th');
+SELECT is(race(schedule(5), 'COMMIT', schedule(5)), 'processing, then skipped_limit Monthly report limit reached (55/50).', 'two by schedule: one is skipped');
+SELECT is(race(fail(6), 'COMMIT', demand(6)), 'failed, then processing', 'one fails while another comes: they are counted one after the other');
+SELECT is(race(fail(7), 'ROLLBACK', demand(7)), 'failed, then processing', 'one does not fail after all');
+SELECT is(race(fail(1), 'ROLLBACK', demand(1)), 'failed, then at once PT429 Monthly report limit reached (55/50).', 'what may yet fail is counted until it has');
+SELECT results_eq($$SELECT brief(quota_evaluate(id(which), 'report')), (SELECT count(*) FROM report_generations WHERE account_id = id(which) AND status = 'processing'),
+		(SELECT string_agg(status, ' ') FROM scheduled_reports WHERE account_id = id(which)) FROM generate_series(1, 7) which$$, $$VALUES
+	('BLOCK 55/50 limit_reached', 55::bigint, NULL), ('BLOCK 55/50 limit_reached', 55, NULL), ('BLOCK 55/50 limit_reached', 55, 'skipped_limit'),
+	('BLOCK 55/50 limit_reached', 54, 'processing'), ('BLOCK 55/50 limit_reached', 54, 'processing skipped_limit'), ('ALLOW_WITH_WARNING 54/50 soft_limit', 54, NULL),
+	('BLOCK 55/50 limit_reached', 55, NULL)$$, 'each has as many as are of use, and none has 56');
+
+SELECT * FROM finish();

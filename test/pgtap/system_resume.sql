@@ -2,8 +2,8 @@
  * The preset `resume` played by a resume writer: four features a month on
  * three plans, and the denial that its API sends on.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-01-20 18:00+00';
 
@@ -103,5 +103,24 @@ SELECT is((quota_consume('4', 'ats_scan')).used, 1::bigint, 'a user by text');
 SELECT is((quota_consume(4, 'ats_scan')).used, 2::bigint, 'is the one by number');
 SELECT throws_ok($$INSERT INTO ats_scans (user_id) VALUES (4)$$, 'PT429', NULL, 'is the one in the table');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/*
+ * Two at once over the second scan: the second waits, and gets what the first
+ * leaves.
+ */
+\ir _helpers.sql
+\ir _race.sql
+SET quota.now = '2026-01-20 18:00+00';
+SELECT quota_apply(quota_preset('resume')) \g /dev/null
+SELECT (quota_consume(u, 'ats_scan')).allowed FROM generate_series(1, 3) u \g /dev/null
+CREATE FUNCTION scan(user_id int) RETURNS text LANGUAGE sql AS $$SELECT format('SELECT brief(quota_enforce(%s, ''ats_scan''))', user_id)$$;
+
+SELECT is(race(scan(1), 'COMMIT', scan(1)), 'ALLOW 2/2 ok, then PT429 Monthly ats_scan limit reached (2/2).', 'two scans: one is the second');
+SELECT is(race(scan(2), 'ROLLBACK', scan(2)), 'ALLOW 2/2 ok, then ALLOW 2/2 ok', 'two scans, of which the first fails: the other is the second');
+SELECT is(race(scan(3), 'COMMIT', 'SELECT string_agg(feature || '' '' || allowed, '', '' ORDER BY feature) FROM quota_consume_many(3, ''{"jd_parse": 1, "ats_scan": 1}'')'),
+	'ALLOW 2/2 ok, then ats_scan false, jd_parse true', 'a package that needs the second scan: all of it or nothing');
+SELECT results_eq($$SELECT account, feature, used FROM quota.counters WHERE used > 0 ORDER BY 1, 2$$, $$VALUES
+	('1' COLLATE "C", 'ats_scan' COLLATE "C", 2::bigint), ('2', 'ats_scan', 2), ('3', 'ats_scan', 2)$$, 'each has had two scans, and nothing else');
+
+SELECT * FROM finish();
