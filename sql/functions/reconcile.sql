@@ -89,25 +89,28 @@ END $$;
 COMMENT ON FUNCTION quota.recount(regclass[], text) IS
 	'what counters come to by the rows of attached tables; of account NULL: how many rows have no known time';
 
+/*
+ * What is reserved is used until it expires, as quota.counters has it: no row of
+ * the tables says so yet.
+ */
 CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
-	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint)
+	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, held bigint, recorded bigint)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
-	SELECT COALESCE(r.account, c.account), COALESCE(r.period, c.period), COALESCE(r.period_start, c.period_start),
-		COALESCE(r.n, 0) + COALESCE(c.held, 0), COALESCE(c.used, 0)
-	FROM quota.recount(tables, drift.feature) r
-		FULL JOIN (
-			SELECT u.*, (
-				SELECT sum(h.amount)::bigint
+	SELECT k.account, k.period, k.period_start, COALESCE(k.n, 0), COALESCE(k.units, 0), COALESCE(k.used, 0)
+	FROM (
+			(SELECT r.account COLLATE "C" AS account, r.period, r.period_start, r.n FROM quota.recount(tables, drift.feature) r) r
+			FULL JOIN (
+				SELECT h.account, h.period, h.period_start, sum(h.amount)::bigint AS units
 				FROM quota.holds h
-				WHERE (h.account, h.feature, h.period, h.period_start) = (u.account, u.feature, u.period, u.period_start)) AS held
-			FROM quota.counters u
-			WHERE u.feature = drift.feature) c
-			ON c.account = r.account COLLATE "C" AND c.period = r.period AND c.period_start = r.period_start
-	WHERE COALESCE(r.n, 0) + COALESCE(c.held, 0) <> COALESCE(c.used, 0);
+				WHERE h.feature = drift.feature AND h.expires_at > quota.now()
+				GROUP BY h.account, h.period, h.period_start) h USING (account, period, period_start)
+			FULL JOIN (SELECT * FROM quota.counters u WHERE u.feature = drift.feature) c USING (account, period, period_start)
+		) k
+	WHERE COALESCE(k.n, 0) + COALESCE(k.units, 0) <> COALESCE(k.used, 0);
 END $$;
 COMMENT ON FUNCTION quota.drift(regclass[], text) IS 'counters that differ from what the rows come to and reservations hold';
 
@@ -177,7 +180,8 @@ BEGIN
 	END IF;
 	IF NOT repair THEN
 		FOR account, period, period_start, counted, recorded IN
-			SELECT * FROM quota.drift(tables, quota_reconcile.feature) d ORDER BY d.account COLLATE "C", d.period, d.period_start
+			SELECT d.account, d.period, d.period_start, d.counted + d.held, d.recorded
+			FROM quota.drift(tables, quota_reconcile.feature) d ORDER BY d.account COLLATE "C", d.period, d.period_start
 		LOOP
 			IF account IS NULL THEN
 				PERFORM quota.notice_uncounted(counted);
@@ -196,18 +200,23 @@ BEGIN
 		FROM quota.drift(tables, quota_reconcile.feature) d
 		ORDER BY d.account COLLATE "C", d.period, d.period_start);
 	PERFORM quota.notice_uncounted(d.used) FROM unnest(differing) d WHERE d.account IS NULL;
-	PERFORM quota.lock_counter(d.account, d.feature, d.period, d.period_start) FROM unnest(differing) d WHERE d.account IS NOT NULL;
+	/* which locks them; what is reserved may have changed until then, and stays */
+	PERFORM quota.return_expired(d.account, d.feature, d.period, d.period_start) FROM unnest(differing) d WHERE d.account IS NOT NULL;
 	RETURN QUERY
 	WITH repaired AS (
 		UPDATE quota.usage u
-		SET used = d.used
+		SET (used, holds) = (
+			SELECT d.used + COALESCE(sum(h.amount), 0), count(*)
+			FROM quota.holds h
+			WHERE (h.account, h.feature, h.period, h.period_start) = (u.account, u.feature, u.period, u.period_start))
 		FROM unnest(differing) d
 		WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (d.account, d.feature, d.period, d.period_start, 0)
+		RETURNING u.account, u.feature, u.period, u.period_start, u.used
 	)
-	SELECT d.account, d.period, d.period_start, d.used, c.used, c.used - d.used
-	FROM unnest(differing) d
+	SELECT r.account, r.period, r.period_start, r.used, c.used, c.used - r.used
+	FROM repaired r
 		JOIN quota.counters c USING (account, feature, period, period_start)
-	ORDER BY d.account, d.period, d.period_start;
+	ORDER BY r.account, r.period, r.period_start;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
 	'count the rows of attached tables again, show the counters that differ, and repair them';

@@ -8,10 +8,11 @@ SELECT no_plan();
 SET LOCAL client_min_messages = warning;
 SET LOCAL quota.now = '2026-03-10 12:00+00';
 
-INSERT INTO quota.plans (plan, is_default) VALUES ('free', true), ('none', false);
+INSERT INTO quota.plans (plan, is_default) VALUES ('free', true), ('none', false), ('month', false);
 INSERT INTO quota.features (feature, kind) VALUES ('report', 'counter'), ('mb', 'gauge'), ('visit', 'counter');
 INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES
-	('free', 'report', 'day', 2), ('free', 'report', 'month', 3), ('free', 'mb', 'lifetime', 10), ('free', 'visit', 'cycle', 5);
+	('free', 'report', 'day', 2), ('free', 'report', 'month', 3), ('free', 'mb', 'lifetime', 10), ('free', 'visit', 'cycle', 5),
+	('month', 'report', 'month', 3), ('month', 'mb', 'lifetime', 10);
 INSERT INTO quota.accounts (account, plan, timezone) VALUES ('tokyo', NULL, 'Asia/Tokyo'), ('none', 'none', NULL);
 
 CREATE FUNCTION counters(feature text) RETURNS text LANGUAGE sql AS $$
@@ -149,6 +150,42 @@ UPDATE quota.usage SET used = used + 1 WHERE feature = 'mb';
 SELECT results_eq($$SELECT account, counted, drift FROM quota_reconcile('pooled', 'mb', true)$$, $$VALUES ('m1', 6::bigint, 1::bigint), ('whole', 10, 1)$$, 'pool: both are repaired');
 DELETE FROM pooled;
 SELECT is(counters('mb'), '', 'pool: all is given back');
+
+/* Reservations: what they hold is no drift, and a repair leaves it to them. */
+DELETE FROM quota.usage;
+DELETE FROM r;
+SELECT quota_set_plan('h', 'month') \g /dev/null
+SELECT quota_detach('pooled', 'mb') \g /dev/null
+SELECT quota_attach('pooled', 'mb', 'account', 'mb') \g /dev/null
+INSERT INTO pooled VALUES (1, 'h', 3);
+INSERT INTO r (id, account) VALUES (1, 'h');
+SELECT id AS kept FROM quota_reserve('h', 'mb', 2, '1 hour') \gset
+SELECT id AS late FROM quota_reserve('h', 'mb', 4, '1 minute') \gset
+SELECT id AS counted FROM quota_reserve('h', 'report', 2, '1 hour') \gset
+CREATE TEMP VIEW held AS SELECT c.feature COLLATE "default" AS feature, c.used, u.used AS stored, u.holds FROM quota.counters c JOIN quota.usage u USING (account, feature) ORDER BY 1;
+SELECT is_empty($$SELECT * FROM quota_reconcile('pooled', 'mb') UNION ALL SELECT * FROM quota_reconcile('r', 'report')$$, 'reserved: nothing differs');
+UPDATE quota.usage SET used = used + 7;
+SELECT results_eq($$SELECT counted, recorded, drift FROM quota_reconcile('pooled', 'mb')$$, $$VALUES (9::bigint, 16::bigint, 7::bigint)$$, 'reserved: the drift beside it');
+SELECT results_eq($$SELECT counted, recorded, drift FROM quota_reconcile('pooled', 'mb', true) UNION ALL SELECT counted, recorded, drift FROM quota_reconcile('r', 'report', true)$$,
+	$$VALUES (9::bigint, 16::bigint, 7::bigint), (3, 10, 7)$$, 'reserved: it is repaired');
+SELECT results_eq('TABLE held', $$VALUES ('mb', 9::bigint, 9::bigint, 2), ('report', 3, 3, 1)$$, 'reserved: what is held stays');
+SET LOCAL quota.now = '2026-03-10 12:01+00';
+SELECT is_empty($$SELECT * FROM quota_reconcile('pooled', 'mb')$$, 'reserved: what has expired is no drift either');
+UPDATE quota.usage SET used = used + 1 WHERE feature = 'mb';
+SELECT results_eq($$SELECT counted, recorded, drift FROM quota_reconcile('pooled', 'mb', true)$$, $$VALUES (5::bigint, 6::bigint, 1::bigint)$$, 'reserved: nor is it counted');
+SELECT results_eq('TABLE held', $$VALUES ('mb', 5::bigint, 5::bigint, 1), ('report', 3, 3, 1)$$, 'reserved: a repair writes it down');
+DELETE FROM quota.usage;
+SELECT results_eq($$SELECT counted, recorded FROM quota_reconcile('pooled', 'mb', true) UNION ALL SELECT counted, recorded FROM quota_reconcile('r', 'report', true)$$,
+	$$VALUES (5::bigint, 0::bigint), (3, 0)$$, 'reserved: counters that are lost come back with it');
+SELECT results_eq('TABLE held', $$VALUES ('mb', 5::bigint, 5::bigint, 1), ('report', 3, 3, 1)$$, 'reserved: as something that is held');
+SELECT is((quota_commit(:kept, 1)).used, 4::bigint, 'reserved: and can be settled');
+SELECT is((quota_release(:counted)).used, 1::bigint, 'reserved: of the counter as well');
+SELECT throws_ok(format('SELECT quota_commit(%s)', :late), '55000', NULL, 'reserved: unless it has expired');
+SELECT results_eq($$SELECT counted, recorded, drift FROM quota_reconcile('pooled', 'mb')$$, $$VALUES (3::bigint, 4::bigint, 1::bigint)$$, 'reserved: what was settled needs its row');
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+DELETE FROM quota.usage;
+DELETE FROM pooled;
+DELETE FROM r;
 
 /* What is refused, and for whom. */
 SELECT throws_ok($$SELECT * FROM quota_reconcile(NULL, 'report')$$, '22004', 'table, feature and repair must not be null', 'NULL');
