@@ -130,7 +130,12 @@ COMMENT ON FUNCTION quota.adopt_statement(text, boolean, boolean) IS
 /*
  * An account must not get a fresh allowance by changing its key. A gauge that an
  * attached table counts has followed the table's rows before, where these follow
- * the key by ON UPDATE CASCADE: what is left is 0.
+ * the key by ON UPDATE CASCADE: what is left is 0. What is reserved of it goes
+ * with the counter, and can be settled. Where a key of a call has been used
+ * under both, the answer of the new one stands.
+ *
+ * Locks: reservations, then counters, as settling does; those that came while it
+ * waited for a counter after it.
  */
 CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	RETURNS void
@@ -142,11 +147,22 @@ BEGIN
 	UPDATE quota.accounts SET sponsor = new_key WHERE sponsor = old_key;
 	UPDATE quota.accounts SET pool = new_key WHERE pool = old_key;
 	UPDATE quota.limit_overrides SET account = new_key WHERE account = old_key;
+	WITH gone AS (
+		DELETE FROM quota.keys WHERE account = old_key
+		RETURNING *
+	)
+	INSERT INTO quota.keys (account, key, function, feature, n, reservation, decision, at)
+	SELECT new_key, key, function, feature, n, reservation, decision, at
+	FROM gone
+	ON CONFLICT (account, key) DO NOTHING;
 
+	PERFORM FROM quota.reservations WHERE account = old_key ORDER BY id FOR UPDATE;
 	PERFORM quota.lock_counter(c.account, c.feature, c.period, c.period_start)
 	FROM (
 		SELECT u.* FROM quota.counters u WHERE u.account = old_key
 		ORDER BY u.feature, u.period, u.period_start) c;
+	UPDATE quota.reservations SET account = new_key WHERE account = old_key;
+	UPDATE quota.holds SET account = new_key WHERE account = old_key;
 	WITH gone AS (
 		DELETE FROM quota.usage WHERE account = old_key
 		RETURNING *
@@ -161,7 +177,7 @@ BEGIN
 			(u.used + excluded.used, u.holds + excluded.holds, GREATEST(u.alerted, excluded.alerted));
 END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
-	'gives an account another key, with its members, overrides, counters, and those that it sponsors or is the pool of';
+	'gives an account another key, with its members, overrides, counters, reservations, keys of calls, and those that it sponsors or is the pool of';
 
 /*
  * SECURITY DEFINER, since whoever may write the application's table need hold no

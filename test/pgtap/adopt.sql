@@ -105,6 +105,44 @@ SELECT results_eq($$SELECT users, (SELECT sponsor COLLATE "default" FROM quota.a
 	(SELECT usage_limit FROM quota.limit_overrides WHERE account = '40') FROM taken WHERE account = '40'$$,
 	$$VALUES ('05 ADMIN, 06 OWNER', '40', '40', 50::bigint)$$, 'a new key: members, sponsored and pooled accounts and overrides follow');
 
+/* What is reserved and what has been answered goes with it; alerts are history. */
+SELECT quota_set_override(7, 'report', 'day', 100), quota_set_override(7, 'report', 'month', 10) \g /dev/null
+SELECT id AS open FROM quota_reserve(7, 'report', 3, key => 'once') \gset
+SELECT id AS given_back FROM quota_reserve(7, 'report', 2) \gset
+SELECT id AS forgotten FROM quota_reserve(7, 'report', 2, '1 minute') \gset
+SELECT quota_consume(7, 'report', 1, key => 'both'), quota_consume(70, 'report', 2, key => 'both') \g /dev/null
+UPDATE teams SET id = 70 WHERE id = 7;
+CREATE FUNCTION used_by(account bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(period || '=' || used, ' ' ORDER BY period) FROM quota_evaluate(account) WHERE feature = 'report'
+$$;
+SELECT results_eq($$SELECT used_by(7), used_by(70)$$, $$VALUES ('day=0 month=0', 'day=10 month=10')$$, 'a new key: what is reserved is used under it');
+SELECT results_eq($$SELECT (SELECT count(*) FROM quota.reservations WHERE account = '7') + (SELECT count(*) FROM quota.holds WHERE account = '7')
+	+ (SELECT count(*) FROM quota.keys WHERE account = '7')$$, $$VALUES (0::bigint)$$, 'a new key: nothing is left under the old one');
+SELECT results_eq($$SELECT id, used FROM quota_reserve(70, 'report', 3, key => 'once')$$, format('VALUES (%s::bigint, 3::bigint)', :open),
+	'a new key: a call that is sent again gets the answer that it got under the old one');
+SELECT is((quota_consume(70, 'report', 2, key => 'both')).used, 2::bigint, 'a new key: of two answers that of the new one stands');
+SELECT throws_ok($$SELECT quota_consume(70, 'report', 1, key => 'both')$$, '22023', NULL, 'a new key: the other is forgotten');
+SELECT is((quota_commit(:open, 1)).used, 8::bigint, 'a new key: a reservation can be committed');
+SELECT is((quota_release(:given_back)).used, 6::bigint, 'a new key: or released');
+SET LOCAL quota.now = '2026-03-10 12:01+00';
+SELECT is(used_by(70), 'day=4 month=4', 'a new key: or it expires');
+SELECT is((quota_consume(70, 'report', 6)).used, 10::bigint, 'a new key: which makes room');
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+SELECT results_eq($$SELECT account COLLATE "default", count(*) FROM quota.alerts WHERE account IN ('7', '70') GROUP BY 1 ORDER BY 1$$,
+	$$VALUES ('7', 1::bigint), ('70', 1)$$, 'a new key: alerts stay where they were');
+
+/* The pool that members have reserved of. */
+SELECT quota_set_pool(8, 80), quota_set_override(8, 'report', 'month', 10) \g /dev/null
+INSERT INTO teams (id) VALUES (80);
+SELECT id AS pooled FROM quota_reserve(8, 'report', 4) \gset
+UPDATE teams SET id = 81 WHERE id = 80;
+SELECT results_eq($$SELECT account COLLATE "default", period::text, amount FROM quota.holds ORDER BY 1, 2$$,
+	$$VALUES ('8', 'month', 4::bigint), ('81', 'day', 4), ('81', 'month', 4)$$, 'a new key of a pool: what a member holds of it');
+UPDATE teams SET id = 88 WHERE id = 8;
+SELECT quota_commit(:pooled, 3) \g /dev/null
+SELECT results_eq($$SELECT account COLLATE "default", period::text, used FROM quota.counters WHERE account IN ('81', '88') ORDER BY 1, 2$$,
+	$$VALUES ('81', 'day', 3::bigint), ('81', 'month', 3), ('88', 'month', 3)$$, 'new keys of both: it is settled on both');
+
 /* Rows that go. */
 SET LOCAL ROLE quota_test_adopt;
 DELETE FROM teams WHERE id IN (40, 5);
@@ -116,6 +154,14 @@ SELECT is((SELECT before->>'plan' FROM quota.audit_log WHERE account = '5' AND t
 	'DELETE: the log knows what was there');
 INSERT INTO teams (id) VALUES (40);
 SELECT is((quota_evaluate(40, 'report')).allowed, false, 'DELETE and INSERT bring no fresh allowance');
+SELECT id AS under_way FROM quota_reserve(9, 'report', 2) \gset
+SELECT id AS lost FROM quota_reserve(9, 'report', 2, '1 minute') \gset
+DELETE FROM teams WHERE id = 9;
+SELECT is(used_by(9), 'day=4 month=4', 'DELETE: what is reserved stays');
+SELECT is((quota_commit(:under_way, 1)).used, 3::bigint, 'DELETE: work that is under way can be settled');
+SET LOCAL quota.now = '2026-03-10 12:01+00';
+SELECT is(used_by(9), 'day=1 month=1', 'DELETE: what nobody settles expires');
+SET LOCAL quota.now = '2026-03-10 12:00+00';
 INSERT INTO quota.accounts (account) VALUES ('elsewhere');
 GRANT TRUNCATE ON seats TO quota_test_adopt;
 SET LOCAL ROLE quota_test_adopt;
