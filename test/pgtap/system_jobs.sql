@@ -48,6 +48,20 @@ DELETE FROM files WHERE id = 2;
 SELECT is(stored(), '71=0 72=70', 'files: delete');
 TRUNCATE files;
 SELECT is(stored(), '71=0 72=0', 'files: truncate');
+INSERT INTO files VALUES (1, 71, 50), (2, 71, 50);
+UPDATE files SET (account, size_mb) = (SELECT 72, 60) WHERE id = 1;
+SELECT is(stored(), '71=50 72=60', 'files: one that moves and grows');
+INSERT INTO files VALUES (2, 71, 30), (3, 72, 40) ON CONFLICT (id) DO UPDATE SET size_mb = excluded.size_mb;
+SELECT is(stored(), '71=30 72=100', 'files: one that is replaced, one that is new');
+MERGE INTO files f USING (VALUES (1, 0), (2, 100), (3, 40)) v (id, size_mb) ON f.id = v.id
+	WHEN MATCHED AND v.size_mb = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET size_mb = v.size_mb;
+SELECT is(stored(), '71=100 72=40', 'files: a list of what there is');
+SAVEPOINT undo;
+DELETE FROM files;
+SELECT is(stored(), '71=0 72=0', 'files: all are deleted');
+ROLLBACK TO undo;
+SELECT is(stored(), '71=100 72=40', 'files: and are not after all');
+TRUNCATE files;
 SELECT is_empty($$SELECT * FROM quota_reconcile('files', 'storage_mb') WHERE account IN ('71', '72')$$, 'files: nothing differs');
 DELETE FROM quota.usage WHERE account IN ('71', '72');
 
@@ -62,6 +76,8 @@ SELECT is(quota_status(7, 'job'), '{
 	"info": {"ratio": 0.02, "message": "Within limit: 10/500 jobs (2%)", "can_proceed": true, "overage_count": 0}}'::jsonb, 'pro: its status');
 SELECT is((quota_consume(7, 'job', 490)).used, 500::bigint, 'pro: 490 more');
 SELECT is(quota_feature(7, 'api_access'), 'true', 'pro: the API');
+SELECT results_eq($$SELECT a, quota_feature(a, 'api_access'), quota_feature(a, 'priority_support') FROM unnest('{7,8,9}'::bigint[]) a$$,
+	$$VALUES (7::bigint, 'true'::jsonb, 'false'::jsonb), (8, 'true', 'true'), (9, 'false', 'false')$$, 'settings of each plan');
 SELECT is((quota_consume(8, 'storage_mb', 1000000)).allowed, true, 'enterprise: a terabyte');
 SET LOCAL quota.now = '2026-06-19 07:59+00';
 SELECT is((quota_evaluate(7, 'job')).plan, 'pro', 'until the 30 days are over');
@@ -83,9 +99,11 @@ SELECT is(brief(quota_consume(7, 'request')), 'BLOCK 300/60 rate_limited', 'free
 SELECT is((quota_consume(7, 'request')).retry_after, interval '4 minutes 1 second', 'until it has run out');
 
 /* Suspend and activate. */
-UPDATE quota.accounts SET status = 'suspended' WHERE account = '8';
+SELECT quota_suspend(8, 'chargeback') \g /dev/null
 SELECT is((quota_consume(8, 'job')).reason, 'suspended', 'suspended');
-UPDATE quota.accounts SET status = 'active' WHERE account = '8';
+SELECT throws_ok($$INSERT INTO files VALUES (1, 8, 1)$$, 'PT403', 'Account is suspended.', 'suspended: no files');
+SELECT results_eq('SELECT accounts, suspended FROM quota_stats()', $$VALUES (2::bigint, 1::bigint)$$, 'suspended: in the statistics');
+SELECT quota_activate(8) \g /dev/null
 SELECT is((quota_consume(8, 'job')).reason, 'unlimited', 'active again');
 
 /* The operator. */

@@ -111,6 +111,27 @@ SELECT is(quota_has_feature('awa', 'pdf_generation'), false, 'gates are closed')
 SELECT is((quota_maintain()->>'plans_changed')::int, 1, 'the job writes it down');
 SELECT is((SELECT status FROM quota.accounts WHERE account = 'awa'), 'active', 'the trial is no more');
 
+/* A subscription: its state, start and end, and its trial's. */
+CREATE TEMP VIEW subscription AS
+	SELECT a.status, p.plan, cycle_anchor AS started_at, plan_ends_at AS ends_at, trial_ends_at
+	FROM quota.accounts a JOIN quota.account_plans p USING (account) WHERE account = 'moussa';
+SELECT quota_start_trial('moussa', 'pro', '14 days') \g /dev/null
+SELECT results_eq('TABLE subscription', $$VALUES ('trialing', 'pro' COLLATE "C", NULL::timestamptz, '2026-02-03 00:00+00'::timestamptz, '2026-02-03 00:00+00'::timestamptz)$$, 'a trial');
+SET LOCAL quota.now = '2026-02-03 00:00+00';
+SELECT is((SELECT plan FROM subscription), 'free', 'which is over by itself');
+SELECT quota_set_plan('moussa', 'max', '1 month') \g /dev/null
+UPDATE quota.accounts SET cycle_anchor = quota.now() WHERE account = 'moussa';
+SELECT results_eq('TABLE subscription', $$VALUES ('active', 'max' COLLATE "C", '2026-02-03 00:00+00'::timestamptz, '2026-03-03 00:00+00'::timestamptz, '2026-02-03 00:00+00'::timestamptz)$$, 'he subscribes');
+SELECT quota_suspend('moussa') \g /dev/null
+SELECT is((SELECT status FROM subscription), 'suspended', 'is suspended');
+SELECT is(chat_status('moussa')->'can_send', 'false', 'and cannot send');
+SELECT quota_activate('moussa') \g /dev/null
+SELECT is(chat_status('moussa')->'can_send', 'true', 'or can again');
+SET LOCAL quota.now = '2026-03-03 00:00+00';
+SELECT is((SELECT plan FROM subscription), 'free', 'the month is over');
+DELETE FROM quota.accounts WHERE account = 'moussa';
+SET LOCAL quota.now = '2026-01-20 00:00+00';
+
 /* The audit of each event: kind, plan, amounts, client address and user agent, by user and by kind. */
 SET LOCAL ROLE quota_test_chat;
 SET LOCAL "quota.user" = 'awa@example.org';

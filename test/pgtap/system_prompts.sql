@@ -48,18 +48,40 @@ SELECT is((SELECT count(*) FROM generate_series(1, 40) i WHERE (quota_consume('a
 SELECT is((quota_evaluate('admin', 'prompt')).used, 40::bigint, 'is counted');
 SELECT is(error_of($$SELECT quota_require_feature('admin', 'multi_user')$$), NULL, 'and passes every gate');
 
+/* A prompt that is sent twice, because its answer got lost, is charged once. */
+SELECT is(brief(quota_consume('team', 'prompt', 1, 'p-1')), 'ALLOW 1000001/- unlimited', 'a prompt with a key');
+SELECT is(brief(quota_consume('team', 'prompt', 1, 'p-1')), 'ALLOW 1000001/- unlimited', 'sent again');
+SELECT is((quota_evaluate('team', 'prompt')).used, 1000001::bigint, 'is charged once');
+SELECT is((quota_refund('team', 'prompt')).used, 1000000::bigint, 'and given back when it fails');
+
 /* The operator. */
 SELECT results_eq($$SELECT feature, used, accounts, over_limit FROM quota_totals()$$, $$VALUES
 	('bytes_out', 12000000000000000::numeric, 3::bigint, 0::bigint), ('e2e_run', 1, 1, 0), ('prompt', 1010071, 4, 2)$$, 'totals of each metric this month');
 SELECT is((SELECT active_accounts FROM quota_stats()), 4::bigint, 'active accounts');
 SELECT results_eq($$SELECT plan, accounts, paying FROM quota_plan_stats()$$, $$VALUES ('trial', 2::bigint, 1::bigint), ('solo', 1, 1), ('teams', 1, 1)$$, 'accounts by plan');
+UPDATE quota.plans SET price = 20, billing_interval = 'month' WHERE plan = 'solo';
+UPDATE quota.plans SET price = 600, billing_interval = 'year' WHERE plan = 'teams';
+SELECT results_eq($$SELECT plan, monthly_revenue FROM quota_plan_stats()$$, $$VALUES ('trial', NULL), ('solo', 20.00), ('teams', 50.00)$$, 'revenue by plan');
 SELECT results_eq($$SELECT account, used FROM quota_top('prompt', 2)$$, $$VALUES ('team' COLLATE "C", 1000000::bigint), ('solo', 10001)$$, 'top accounts');
 SET LOCAL quota.now = '2026-04-02 12:00+00';
 SELECT is(brief(quota_consume('try', 'prompt', 5)), 'ALLOW 5/30 ok', 'April');
 SELECT results_eq($$SELECT to_char(period_start, 'YYYY-MM'), used FROM quota_history('try', 'prompt')$$, $$VALUES ('2026-04', 5::bigint), ('2026-03', 30)$$, 'history by month');
+SELECT quota_set_plan('try', 'solo') \g /dev/null
+SELECT is(brief(quota_evaluate('try', 'prompt')), 'ALLOW 5/10000 ok', 'a plan is changed');
+SELECT quota_set_plan('try', 'trial') \g /dev/null
+SELECT is(brief(quota_evaluate('try', 'prompt')), 'ALLOW 5/30 ok', 'and changed back');
+SELECT quota_reset('try') \g /dev/null
+SELECT is(brief(quota_evaluate('try', 'prompt')), 'ALLOW 0/30 ok', 'an account''s period is set back');
+SELECT results_eq($$SELECT to_char(period_start, 'YYYY-MM'), used FROM quota_history('try', 'prompt')$$, $$VALUES ('2026-03', 30::bigint)$$, 'the current one');
+SELECT is(brief(quota_consume('try', 'prompt', 4)), 'ALLOW 4/30 ok', 'and goes on from 0');
 SET LOCAL quota.now = '2026-06-15 12:00+00';
 SELECT is((quota_maintain('2 months')->>'usage_deleted')::int, 8, 'counters older than two months are deleted');
 SELECT is((SELECT count(*) FROM quota_history('try')), 1::bigint, 'the others are not');
+SELECT results_eq($$SELECT concat_ws(' ', act, account, table_name, before->>'plan', after->>'plan', CASE table_name WHEN 'usage' THEN COALESCE(jsonb_path_query_first(before, '$[*] ? (@.feature == "prompt").used')::text, before->>'rows') END) COLLATE "default"
+	FROM quota.audit_log WHERE act LIKE 'quota\_%' AND act <> 'quota_apply' ORDER BY id$$, $$VALUES
+	('quota_set_plan try accounts solo'), ('quota_set_plan try accounts solo trial'), ('quota_reset try usage 5'), ('quota_maintain usage 8')$$, 'each of these acts is in the audit log');
+SELECT results_eq($$SELECT concat_ws(' ', act, account, after->>'bypass') COLLATE "default" FROM quota.audit_log WHERE table_name = 'accounts' AND act NOT LIKE 'quota\_%' ORDER BY id$$,
+	$$VALUES ('insert solo false'), ('insert team false'), ('insert admin true')$$, 'and who was made an administrator');
 
 ROLLBACK;
 

@@ -132,6 +132,10 @@ SELECT results_eq($$SELECT brief(d), (d).overage FROM (SELECT quota_evaluate(id(
 INSERT INTO report_generations (account_id) SELECT id(4) FROM generate_series(1, 6000);
 SELECT results_eq($$SELECT brief(d), (d).allowed FROM (SELECT quota_evaluate(id(4), 'report') AS d) d$$,
 	$$VALUES ('ALLOW_WITH_WARNING 6000/5000 overage', true)$$, 'affiliate at 6000: allowed');
+SELECT is(quota_status(id(4))->'plan', '{"name": "Affiliate", "limit": 5000, "allow_overage": true, "overage_price_cents": 0}'::jsonb, 'affiliate: overage costs nothing');
+SELECT results_eq($$SELECT (quota_status(id(which))->'plan') - 'limit' FROM unnest('{3,5}'::int[]) which$$, $$VALUES
+	('{"name": "Team", "allow_overage": true, "overage_price_cents": 100}'::jsonb), ('{"name": "Sponsored Free", "allow_overage": false, "overage_price_cents": 0}')$$,
+	'team: 1.00 a report; sponsored_free: none');
 SELECT is(make(id(5), 100), 82, 'sponsored_free: 75 and a tenth of it');
 SELECT is((quota_evaluate(id(5), 'report')).message, 'Monthly report limit reached (82/75).', 'sponsored_free: refused');
 
@@ -169,6 +173,9 @@ SELECT results_eq($$SELECT status, error_message, count(*) FROM scheduled_report
 INSERT INTO quota.accounts (account, status) VALUES (id(1)::text, 'suspended');
 INSERT INTO scheduled_reports (account_id) VALUES (id(1));
 SELECT is((SELECT error_message FROM scheduled_reports ORDER BY id DESC LIMIT 1), 'Account is suspended.', 'by schedule: a suspended account');
+INSERT INTO schedule_runs (account_id) VALUES (id(1));
+SELECT is((SELECT status FROM schedule_runs ORDER BY id DESC LIMIT 1), 'skipped_limit', 'its schedule run likewise');
+SELECT is((quota_evaluate(id(1), 'schedule_run')).used, 100::bigint, 'which is not counted');
 SELECT throws_ok($$INSERT INTO report_generations (account_id) VALUES (id(1))$$, 'PT403', 'Account is suspended.', 'on demand: a suspended account');
 
 /* Upgrade in the middle of a month, and back. */
@@ -198,6 +205,14 @@ SELECT is(brief(quota_evaluate(id(6), 'report')), 'ALLOW 0/50 ok', 'March: the o
 /* Work that fails costs nothing, however late that is known: it is given back to January. */
 UPDATE report_generations SET status = 'failed', error_message = 'no data' WHERE account_id = id(3) AND id % 100 = 0;
 SELECT is((SELECT used FROM quota.usage WHERE account = id(3)::text AND feature = 'report'), 1188::bigint, 'failed reports are refunded to their month');
+UPDATE report_generations SET status = 'processing', error_message = NULL WHERE account_id = id(3) AND status = 'failed';
+SELECT results_eq($$SELECT to_char(period_start, 'YYYY-MM'), used FROM quota_history(id(3), 'report')$$,
+	$$VALUES ('2026-03', 12::bigint), ('2026-01', 1188)$$, 'those that are tried again are charged again, in March');
+UPDATE report_generations SET status = 'completed' WHERE account_id = id(3) AND id % 200 = 0;
+SELECT is((quota_evaluate(id(3), 'report')).used, 12::bigint, 'what completes costs nothing more');
+UPDATE report_generations SET status = 'failed' WHERE account_id = id(3) AND id % 100 = 0;
+SELECT results_eq($$SELECT to_char(period_start, 'YYYY-MM'), used FROM quota_history(id(3), 'report') WHERE used > 0$$,
+	$$VALUES ('2026-01', 1188::bigint)$$, 'and what fails again is refunded to March');
 
 /* What the counters say is what the tables hold; the operator's list of this January. */
 SELECT results_eq($$
@@ -250,6 +265,29 @@ SELECT is((quota_evaluate(id(1010), 'report')).usage_limit, 300::bigint, 'adopti
 INSERT INTO running_accounts VALUES (id(3000), 'Late Realty', 'REGULAR', 'team', id(500001));
 SELECT is((quota_evaluate(id(3000), 'report')).usage_limit, 1000::bigint, 'adoption: accounts made later are followed');
 SELECT is((SELECT count(*) FROM quota_accounts_of(id(500001)::text)), 5::bigint, 'adoption: and their creators');
+
+/* Its reports: up to 79 an account, a fifth of them of February, a tenth of no use. */
+CREATE TABLE running_reports (LIKE report_generations INCLUDING ALL);
+INSERT INTO running_reports (account_id, status, generated_at)
+SELECT id(1000 + i), CASE WHEN n % 10 = 0 THEN 'failed' WHEN n % 2 = 0 THEN 'processing' ELSE 'completed' END,
+	CASE WHEN n % 5 = 0 THEN timestamptz '2026-02-20 12:00+00' ELSE '2026-03-01 00:00+00' END
+FROM generate_series(1, 1000) i, generate_series(1, i % 80) n;
+SELECT quota_attach('running_reports', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at') \g /dev/null
+CREATE TEMP VIEW adopted AS
+	SELECT c.account, c.period_start, c.used FROM quota.counters c JOIN running_accounts r ON r.id::text = c.account WHERE c.feature = 'report' ORDER BY 1, 2;
+CREATE TEMP TABLE counted AS
+	SELECT account_id::text COLLATE "C" AS account, date_trunc('month', generated_at, 'UTC') AS period_start, count(*) AS used
+	FROM running_reports WHERE status <> 'failed' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT results_eq('TABLE adopted', 'TABLE counted', 'adoption: what is there already is counted, each report in its month');
+SELECT results_eq($$SELECT brief(quota_evaluate(id(1079), 'report')), (SELECT string_agg(to_char(period_start, 'YYYY-MM ') || used, ', ') FROM quota_history(id(1079), 'report'))$$,
+	$$VALUES ('BLOCK 64/50 limit_reached', '2026-03 64, 2026-02 8')$$, 'adoption: also of an account that is over its limit');
+SELECT throws_ok($$INSERT INTO running_reports (account_id) VALUES (id(1079))$$, 'PT429', 'Monthly report limit reached (64/50).', 'adoption: which is refused from now on');
+SELECT lives_ok($$INSERT INTO running_reports (account_id, generated_at) VALUES (id(1020), quota.now())$$, 'adoption: another is not');
+SELECT is((quota_evaluate(id(1020), 'report')).used, 17::bigint, 'adoption: and goes on from sixteen');
+SELECT quota_attach('running_reports', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at') \g /dev/null
+SELECT is(quota_adopt('running_accounts', 'id', 'name', 'plan', 'account_type', 'created_by'), '{"added": 0, "changed": 0, "owners": 0}', 'adoption: all of it once more');
+UPDATE running_reports SET status = 'failed' WHERE id = (SELECT max(id) FROM running_reports);
+SELECT results_eq('TABLE adopted', 'TABLE counted', 'adoption: counts nothing twice');
 
 ROLLBACK;
 

@@ -34,8 +34,14 @@ SELECT is(quota_usage(1), '{"plan": "free", "month_key": "2026-01", "features": 
 	"jd_parse": {"limit": 5, "used": 0, "remaining": 5, "unlimited": false}}}'::jsonb, 'free: as one document');
 SELECT is(quota_usage(3)->'features'->'ats_scan', '{"limit": null, "used": 0, "remaining": null, "unlimited": true}'::jsonb, 'elite: unlimited in it');
 
-/* The third scan. */
+/* The third scan. The document tells of it at each step. */
+CREATE FUNCTION shown(user_id bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT u->>'plan' || ': ' || string_agg(format('%s %s+%s=%s', key, value->>'used', COALESCE(value->>'remaining', '-'), COALESCE(value->>'limit', '-')), ', ' ORDER BY key)
+	FROM quota_usage(user_id) u, jsonb_each(u->'features') GROUP BY u
+$$;
+SELECT is(shown(1), 'free: ats_scan 0+2=2, cover_letter 0+3=3, jd_parse 0+5=5, resume_tailor 0+3=3', 'usage: nothing yet');
 SELECT lives_ok($$INSERT INTO ats_scans (user_id, score) VALUES (1, 71)$$, 'the first scan');
+SELECT is(shown(1), 'free: ats_scan 1+1=2, cover_letter 0+3=3, jd_parse 0+5=5, resume_tailor 0+3=3', 'usage: one');
 SELECT is(brief(quota_evaluate(1, 'ats_scan')), 'ALLOW 1/2 ok', 'leaves one');
 SELECT lives_ok($$INSERT INTO ats_scans (user_id, score) VALUES (1, 74)$$, 'the second scan');
 SELECT is(error_of($$INSERT INTO ats_scans (user_id, score) VALUES (1, 80)$$), jsonb_build_object('state', 'PT429',
@@ -47,7 +53,7 @@ SELECT ok((error_of($$SELECT quota_enforce(1, 'ats_scan')$$)->>'detail')::jsonb
 SELECT results_eq($$SELECT brief(d), (d).allowed, (d).retry_after FROM (SELECT quota_consume(1, 'ats_scan') AS d) d$$,
 	$$VALUES ('BLOCK 2/2 limit_reached', false, interval '11 days 6 hours')$$, 'the same by quota_consume');
 SELECT is((SELECT count(*) FROM ats_scans), 2::bigint, 'two scans are there');
-SELECT is(quota_usage(1)->'features'->'ats_scan', '{"limit": 2, "used": 2, "remaining": 0, "unlimited": false}'::jsonb, 'and in the document');
+SELECT is(shown(1), 'free: ats_scan 2+0=2, cover_letter 0+3=3, jd_parse 0+5=5, resume_tailor 0+3=3', 'usage: two, and nothing for what was refused');
 
 /* The other features, each by itself; a limit is used up to the last. */
 CREATE FUNCTION consumed(account bigint, feature text) RETURNS bigint LANGUAGE sql AS $$
@@ -66,6 +72,7 @@ SELECT throws_ok($$INSERT INTO documents (user_id, tailored, letters) VALUES (1,
 SELECT results_eq($$SELECT feature, used FROM quota_evaluate(1)$$,
 	$$VALUES ('ats_scan', 2::bigint), ('cover_letter', 1), ('jd_parse', 5), ('resume_tailor', 2)$$, 'neither is charged');
 SELECT lives_ok($$INSERT INTO documents (user_id, letters) VALUES (1, 2)$$, 'two letters alone');
+SELECT is(shown(1), 'free: ats_scan 2+0=2, cover_letter 3+0=3, jd_parse 5+0=5, resume_tailor 2+1=3', 'usage: of all four');
 SELECT results_eq($$SELECT feature, allowed FROM quota_consume_many(2, '{"resume_tailor": 25, "cover_letter": 31}')$$,
 	$$VALUES ('cover_letter', false), ('resume_tailor', true)$$, 'a package that is too large');
 SELECT results_eq($$SELECT feature, allowed, used FROM quota_consume_many(2, '{"resume_tailor": 25, "cover_letter": 30}')$$,
@@ -75,13 +82,17 @@ SELECT results_eq($$SELECT feature, allowed, used FROM quota_consume_many(2, '{"
 INSERT INTO quota.accounts (account, plan) VALUES ('1', 'pro');
 SELECT results_eq($$SELECT feature, usage_limit, used, remaining FROM quota_evaluate(1)$$,
 	$$VALUES ('ats_scan', 20::bigint, 2::bigint, 18::bigint), ('cover_letter', 30, 3, 27), ('jd_parse', 60, 5, 55), ('resume_tailor', 25, 2, 23)$$, 'upgraded to pro');
+SELECT is(shown(1), 'pro: ats_scan 2+18=20, cover_letter 3+27=30, jd_parse 5+55=60, resume_tailor 2+23=25', 'usage: pro');
 SELECT lives_ok($$INSERT INTO ats_scans (user_id) SELECT 1 FROM generate_series(1, 18)$$, 'eighteen scans more');
 SELECT throws_ok($$INSERT INTO ats_scans (user_id) VALUES (1)$$, 'PT429', 'Monthly ats_scan limit reached (20/20).', 'and no nineteenth');
 UPDATE quota.accounts SET plan = 'elite' WHERE account = '1';
 SELECT lives_ok($$INSERT INTO ats_scans (user_id) SELECT 1 FROM generate_series(1, 1000)$$, 'elite: a thousand');
 
+SELECT is(shown(1), 'elite: ats_scan 1020+-=-, cover_letter 3+-=-, jd_parse 5+-=-, resume_tailor 2+-=-', 'usage: elite');
+
 /* The subscription is deleted: back to free. */
 UPDATE quota.accounts SET status = 'canceled' WHERE account = '1';
+SELECT is(shown(1), 'free: ats_scan 1020+0=2, cover_letter 3+0=3, jd_parse 5+0=5, resume_tailor 2+1=3', 'usage: free again');
 SELECT results_eq($$SELECT brief(d), (d).plan, (d).overage, (d).ratio FROM (SELECT quota_evaluate(1, 'ats_scan') AS d) d$$,
 	$$VALUES ('BLOCK 1020/2 limit_reached', 'free', 1018::bigint, 510::float8)$$, 'canceled: free again, far over its limit');
 /* A payment that failed keeps the plan until it ends. */
