@@ -1,4 +1,4 @@
--- A compute platform on quota: jobs, calls, minutes, settings, upgrades.
+-- A compute platform on quota: jobs, storage, calls, minutes, settings, upgrades.
 --
 --	createdb jobs && psql -d jobs -f examples/jobs.sql
 --
@@ -20,12 +20,19 @@ CREATE TABLE jobs (
 	customer_id bigint NOT NULL REFERENCES customers,
 	minutes integer
 );
+CREATE TABLE files (
+	path text PRIMARY KEY,
+	customer_id bigint NOT NULL REFERENCES customers,
+	size_mb integer NOT NULL
+);
 INSERT INTO customers VALUES (1, 'Acme Rendering'), (2, 'Zenith Labs');
 SELECT quota_adopt('customers', 'id', 'name');
 SELECT quota_attach('jobs', 'job', 'customer_id');
+SELECT quota_attach('files', 'storage_mb', 'customer_id', 'size_mb');
 
 SELECT 'CREATE ROLE jobs_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobs_app') \gexec
 GRANT SELECT, INSERT, UPDATE ON jobs TO jobs_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON files TO jobs_app;
 SELECT quota_allow('jobs_app', 'app');
 
 -- 2. The API. A call is charged before it does anything; a denial is a row, not an
@@ -35,6 +42,10 @@ SET ROLE jobs_app;
 SELECT allowed, used, remaining FROM quota_consume(1, 'api_call');
 SELECT allowed, used, remaining FROM quota_consume(1, 'api_call', 99);
 SELECT allowed, retry_after, message FROM quota_consume(1, 'api_call');
+
+-- How fast they may come is a rate: sixty a minute, which writes nothing.
+SELECT allowed, used, remaining FROM quota_consume(1, 'request', 60);
+SELECT allowed, retry_after, message FROM quota_consume(1, 'request');
 
 -- A job is a row, and what it took is recorded when it ends.
 INSERT INTO jobs (customer_id) SELECT 1 FROM generate_series(1, 10);
@@ -48,6 +59,16 @@ INSERT INTO jobs (customer_id) VALUES (1);
 \echo :SQLSTATE
 \set ON_ERROR_STOP on
 
+-- Storage follows the files, whatever happens to them: 100 MB on the free plan.
+INSERT INTO files VALUES ('scene.blend', 1, 70), ('frames.zip', 1, 20);
+\set ON_ERROR_STOP off
+UPDATE files SET size_mb = 90 WHERE path = 'scene.blend';
+\echo :SQLSTATE
+\set ON_ERROR_STOP on
+UPDATE files SET size_mb = 40 WHERE path = 'scene.blend';
+DELETE FROM files WHERE path = 'frames.zip';
+SELECT used, remaining FROM quota_evaluate(1, 'storage_mb');
+
 -- A setting of the plan.
 SELECT quota_feature(1, 'api_access') AS api_access, quota_feature(1, 'priority_support') AS priority_support;
 RESET ROLE;
@@ -56,6 +77,8 @@ RESET ROLE;
 
 SELECT feature, period, used, limit_now, limit_then FROM quota_preview(1, 'pro');
 SELECT quota_set_plan(1, 'pro', duration => '30 days');
+-- Five times as fast, at once.
+SELECT allowed, used, usage_limit FROM quota_consume(1, 'request', 240);
 INSERT INTO jobs (customer_id) VALUES (1);
 SELECT plan, used, usage_limit FROM quota_evaluate(1, 'job');
 SET quota.now = '2026-02-15 12:00+00';

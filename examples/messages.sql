@@ -45,19 +45,25 @@ BEGIN ATOMIC
 END;
 GRANT EXECUTE ON FUNCTION chat_status TO messages_app;
 
--- 3. A day of a free user. The message and its charge commit together; when the
---    model fails, ROLLBACK gives the message back.
+-- 3. A day of a free user. The message and its charge commit together, and ROLLBACK
+--    gives the message back. Its tokens are held before the model is asked, in a
+--    transaction of its own, and settled when the answer is there.
 
 SET ROLE messages_app;
 INSERT INTO messages (user_id, body) SELECT 'awa', 'Question ' || i FROM generate_series(1, 4) i;
 BEGIN;
 INSERT INTO messages (user_id, body) VALUES ('awa', 'Lost');
 ROLLBACK;
+SELECT id AS reservation, allowed, used FROM quota_reserve('awa', 'token', 4000, ttl => '2 minutes') \gset
+-- ... the model answers; what it cost is known only now.
 BEGIN;
 INSERT INTO messages (user_id, body, tokens) VALUES ('awa', 'Question 5', 1834);
--- The cost in tokens is known only now.
-SELECT used FROM quota_record('awa', 'token', 1834);
+SELECT used FROM quota_commit(:reservation, 1834);
 COMMIT;
+-- Another time it fails: what was held is given back. Had the server crashed as
+-- well, it would return by itself when the two minutes are over.
+SELECT id AS reservation, allowed, used FROM quota_reserve('awa', 'token', 4000, ttl => '2 minutes') \gset
+SELECT used FROM quota_release(:reservation);
 SELECT jsonb_pretty(chat_status('awa', 'fr'));
 
 -- The sixth: the day is used up, though the month has room. The application reads

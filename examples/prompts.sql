@@ -32,6 +32,13 @@ INSERT INTO prompts (workspace, body) SELECT 'ada', 'Build me page ' || i FROM g
 SELECT used FROM quota_record('ada', 'bytes_out', 7500000000);
 SELECT decision, message FROM quota_evaluate('ada', 'prompt');
 
+-- A test run whose answer got lost is sent again, with its key: charged once.
+SELECT allowed, used FROM quota_consume('ada', 'e2e_run', key => 'run-4711');
+SELECT allowed, used FROM quota_consume('ada', 'e2e_run', key => 'run-4711');
+
+-- Snapshots are a rate: none on trial.
+SELECT allowed, usage_limit, message FROM quota_consume('ada', 'snapshot');
+
 -- A gate, asked ...
 SELECT quota_has_feature('ada', 'git_export') AS show_the_button;
 -- ... and enforced. The hint names the plan that has it; PT402 is HTTP 402.
@@ -49,6 +56,9 @@ RESET ROLE;
 
 SELECT quota_set_plan('ada', 'solo');
 SELECT quota_has_feature('ada', 'git_export') AS show_the_button;
+-- One snapshot a minute.
+SELECT allowed, retry_after FROM quota_consume('ada', 'snapshot');
+SELECT allowed, retry_after FROM quota_consume('ada', 'snapshot');
 INSERT INTO quota.accounts (account, bypass) VALUES ('staff', true);
 INSERT INTO prompts (workspace, body) SELECT 'staff', 'Try ' || i FROM generate_series(1, 31) i;
 

@@ -28,7 +28,8 @@ CREATE TABLE report_generations (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	account_id uuid NOT NULL REFERENCES accounts,
 	status text NOT NULL DEFAULT 'processing',
-	error_message text
+	error_message text,
+	generated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
 
@@ -37,19 +38,28 @@ INSERT INTO accounts (id, name, plan, created_by) VALUES
 	('00000000-0000-4000-8000-000000000002', 'Dale Realty', 'pro', 'dan');
 INSERT INTO accounts (id, name, account_type, plan, created_by) VALUES
 	('00000000-0000-4000-8000-000000000003', 'Title Inc', 'INDUSTRY_AFFILIATE', 'affiliate', 'tess');
+INSERT INTO report_generations (account_id, status, generated_at) VALUES
+	('00000000-0000-4000-8000-000000000002', 'completed', '2025-12-30 10:00+00'),
+	('00000000-0000-4000-8000-000000000002', 'completed', '2026-01-07 10:00+00'),
+	('00000000-0000-4000-8000-000000000002', 'failed', '2026-01-07 10:05+00'),
+	('00000000-0000-4000-8000-000000000002', 'completed', '2026-01-07 10:10+00');
 
 -- 3. quota takes the accounts over, with their plans and owners, and follows the
---    table from now on. Then the limits: one call a table.
+--    table from now on. Then the limits: one call a table. Reports count while they
+--    are of use; those that are there already count in the month they were made in.
 
 SELECT quota_adopt('accounts', 'id', 'name', 'plan', 'account_type', 'created_by');
-SELECT quota_attach('report_generations', 'report', 'account_id');
+SELECT quota_attach('report_generations', 'report', 'account_id',
+	counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at');
 SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark',
+	counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at',
 	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message');
+SELECT account, period_start, used FROM quota.counters ORDER BY period_start;
 
 -- 4. The role that the application logs in as.
 
 SELECT 'CREATE ROLE reports_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reports_app') \gexec
-GRANT SELECT, INSERT ON report_generations, scheduled_reports TO reports_app;
+GRANT SELECT, INSERT, UPDATE ON report_generations, scheduled_reports TO reports_app;
 SELECT quota_allow('reports_app', 'app');
 
 -- 5. A month of Hill Realty, whose plan has 50 reports and blocks above 55. The
@@ -69,6 +79,11 @@ INSERT INTO report_generations (account_id) VALUES (:hill);
 -- ... and by schedule a row that says why; the expensive work never starts.
 INSERT INTO scheduled_reports (account_id) VALUES (:hill) RETURNING status, error_message;
 
+-- A report that fails is given back, and makes room for another.
+UPDATE report_generations SET status = 'failed', error_message = 'no data'
+WHERE id = (SELECT max(id) FROM report_generations WHERE account_id = :hill);
+INSERT INTO scheduled_reports (account_id) VALUES (:hill) RETURNING status, error_message;
+
 -- What the account page shows.
 SELECT jsonb_pretty(quota_status(:hill::uuid, 'report'));
 RESET ROLE;
@@ -81,3 +96,6 @@ SELECT quota_sponsor(:title::uuid, :hill::uuid, 'sponsored_free');
 SELECT name, plan, usage->'report' AS report FROM quota_sponsored(:title::uuid);
 SELECT name, used, usage_limit FROM quota_near_limit(0.5);
 SELECT act, account, reason FROM quota.audit_log ORDER BY id DESC LIMIT 2;
+
+-- The limits live where the truth lives: no counter differs from its rows.
+SELECT * FROM quota_reconcile('report_generations', 'report');

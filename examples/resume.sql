@@ -39,6 +39,10 @@ EXECUTE scan('user_2ab', 80);
 \echo :SQLSTATE
 \set ON_ERROR_STOP on
 
+-- A phone sends its request twice: with a key it is one letter, and the same answer.
+SELECT allowed, used, remaining FROM quota_consume('user_2ab', 'cover_letter', key => 'letter-1');
+SELECT allowed, used, remaining FROM quota_consume('user_2ab', 'cover_letter', key => 'letter-1');
+
 -- Work of several kinds is charged together or not at all.
 SELECT feature, allowed, used, remaining
 FROM quota_consume_many('user_2ab', '{"jd_parse": 1, "resume_tailor": 1, "cover_letter": 1}');
