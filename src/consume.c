@@ -463,18 +463,8 @@ take_back(QuotaStore *store, QuotaCharge *charges, int count)
 	quota_store_refresh(store);
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
-		{
-			QuotaCounter *counter = &charges[i].counters[j];
-			const QuotaCounterChange *change = &charges[i].changes[j];
-			QuotaCounterChange back = {
-				.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
-
-			if (!charges[i].changed[j])
-				continue;
-			counter->alerted = change->alerted;
-			if (!quota_counter_add(store, counter, &back))
-				elog(ERROR, "counter changed under its lock");
-		}
+			if (charges[i].changed[j])
+				quota_counter_take_back(store, &charges[i].counters[j], &charges[i].changes[j]);
 }
 
 /* {"feature": n, ...}: jsonb has each key once. */

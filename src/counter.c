@@ -147,6 +147,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	counter->expired = 0;
 	counter->alerted = 0;
 	counter->slots = 1;
+	counter->slot = 0;
 	counter->version = NULL;
 	counter->survey = NULL;
 	if (store->usage.rel == NULL)
@@ -210,6 +211,33 @@ quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterCh
 	if (counter->slots == 1)
 		return add_to_row(store, counter, change);
 	return add_to_slot(store, counter, change);
+}
+
+/*
+ * Take back what was added to a counter. The store has been refreshed since.
+ *
+ * Where somebody has deleted slot 0 by hand meanwhile, what was added is taken
+ * out of the slot that it is in, which is left behind: it would count again with
+ * further slots.
+ */
+void
+quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
+{
+	QuotaCounterChange back = {
+		.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
+	QuotaKey key;
+	QuotaKey columns;
+	Slot slot;
+
+	counter->alerted = change->alerted;
+	if (quota_counter_add(store, counter, &back))
+		return;
+	counter_key(store, &counter->key, &key);
+	slot_key(&key, counter->slot, &columns);
+	look_at_slot(store, &columns, &slot);
+	quota_probe_done(&store->usage);
+	if (!slot.own || write_slot(store, &slot, counter->slot, &back, 1) != TM_Ok)
+		elog(ERROR, "counter changed under its lock");
 }
 
 /*
@@ -381,6 +409,7 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 		return survey->slots == 0 ? quota_store_changed() : false;
 	counter->used = survey->used + change->used;
 	counter->slots = slots;
+	counter->slot = Max(number, 0);
 	if (slots > survey->slots)
 		insert_slots(store, counter, survey->slots, slots);
 	return true;

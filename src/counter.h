@@ -25,6 +25,7 @@ typedef struct QuotaCounter
 	int16 alerted; /* the highest threshold that has been told of */
 	int conflicts; /* how often others have changed it while this charge was at it */
 	int16 slots;
+	int16 slot;                    /* the one that was charged */
 	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
 	struct Survey *survey;         /* of all slots, where there are several */
 	uint64 hash;                   /* of the key of slot 0 */
@@ -46,6 +47,7 @@ typedef struct QuotaCounterChange
 
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);
 extern bool quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
+extern void quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_counter_lock(QuotaStore *store, QuotaCounter *counter);
 extern bool quota_counter_has_slot(const QuotaCounter *counter);
 
