@@ -360,7 +360,7 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaStore *store = quota_store_begin_write();
-	QuotaAccountBytes pool = {0};
+	QuotaAccountBytes pool;
 	QuotaAccount loaded;
 	bool locked;
 
@@ -369,8 +369,7 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, account, &loaded);
-		if (loaded.pool != NULL)
-			pool = bytes_of_text(loaded.pool->account);
+		pool = loaded.pool != NULL ? bytes_of_text(loaded.pool->account) : (QuotaAccountBytes){0};
 		quota_consume_look(store, &loaded, charge, loaded.now);
 		*decision = decide(frame, &loaded, pool, charge, n);
 		if (decision->verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
