@@ -270,29 +270,29 @@ quota_consume_wrote(void)
 static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
 {
-	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaCharge charge;
 	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
 	QuotaAnswer answer = {0};
 	QuotaStore *store;
 
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (request.key != 0)
 	{
 		request.function = psprintf("quota_%s", occasion.what);
-		request.feature = charge->feature;
-		request.n = charge->n;
+		request.feature = charge.feature;
+		request.n = charge.n;
 		occasion.key = TextDatumGetCString(request.key);
 	}
 	occasion.metadata = quota_argument_metadata(fcinfo, 4);
-	charge->occasion = occasion;
+	charge.occasion = occasion;
 	/* an answer is written, also where what it is about is not */
-	store = request.key != 0 ? quota_store_begin_write() : begin(charge, 1);
+	store = request.key != 0 ? quota_store_begin_write() : begin(&charge, 1);
 	if (!quota_request_recall(store, &request, &answer))
 	{
-		quota_consume_charge(store, account, charge, 1, mode);
-		if (raises && charge->decision.verdict == QUOTA_BLOCK)
-			quota_decision_raise(&charge->decision);
-		answer.decision = quota_decision_datum(&charge->decision);
+		quota_consume_charge(store, account, &charge, 1, mode);
+		if (raises && charge.decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&charge.decision);
+		answer.decision = quota_decision_datum(&charge.decision);
 		quota_request_remember(store, &request, &answer);
 	}
 	quota_store_end(store);

@@ -31,18 +31,18 @@ static int compare_names(const ListCell *a, const ListCell *b);
 /* quota_evaluate(account, feature, n): the verdict for n more units */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 {
-	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaCharge charge;
 	QuotaStore *store;
 	QuotaAccount loaded;
 
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
 	quota_account_load(store, account, &loaded);
-	quota_consume_look(store, &loaded, charge, loaded.now);
+	quota_consume_look(store, &loaded, &charge, loaded.now);
 	quota_store_end(store);
-	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->counters, charge->n);
-	quota_decision_enforce(&charge->decision);
-	return quota_decision_datum(&charge->decision);
+	charge.decision = quota_decision_make(&loaded, &charge.entitlement, charge.counters, charge.n);
+	quota_decision_enforce(&charge.decision);
+	return quota_decision_datum(&charge.decision);
 }
 
 /* quota_evaluate(account): a row a feature that can be counted, and window */
