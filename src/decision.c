@@ -16,33 +16,20 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "errors.h"
 #include "guc.h"
 #include "rate.h"
+#include "record.h"
 
-/* the columns of the SQL type quota_decision */
-enum
-{
-	COLUMN_ACCOUNT,
-	COLUMN_FEATURE,
-	COLUMN_PLAN,
-	COLUMN_PERIOD,
-	COLUMN_DECISION,
-	COLUMN_ALLOWED,
-	COLUMN_USED,
-	COLUMN_USAGE_LIMIT,
-	COLUMN_REMAINING,
-	COLUMN_RATIO,
-	COLUMN_OVERAGE,
-	COLUMN_PERIOD_START,
-	COLUMN_PERIOD_END,
-	COLUMN_RETRY_AFTER,
-	COLUMN_REASON,
-	COLUMN_MESSAGE,
-	COLUMNS
-};
+/* account, feature, plan, period, decision, allowed, used, usage_limit, remaining, ratio, overage, period_start, period_end, retry_after, reason, message */
+static const int16 lengths[] = {-1, -1, -1, 4, 4, 1, 8, 8, 8, 8, 8, 8, 8, 16, -1, -1};
+static QuotaRecordType decision_type = {.lengths = lengths, .columns = lengthof(lengths)};
+
+/* a name or two, and some words and numbers */
+#define MAX_MESSAGE (QUOTA_MAX_PLAN + QUOTA_MAX_FEATURE + 128)
+/* bytes that the columns take but for the account */
+#define COLUMNS_SIZE (QUOTA_MAX_FEATURE + QUOTA_MAX_PLAN + 128 + MAX_MESSAGE)
 
 static const char *const reason_names[QUOTA_REASONS] = {
 	"ok", "near_limit", "overage", "soft_limit", "limit_reached", "rate_limited",
@@ -61,10 +48,12 @@ static bool is_rate(const QuotaDecision *decision);
 static bool has_end(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
-static char *limit_message(const QuotaDecision *decision);
-static char *share(const char *beginning, const QuotaDecision *decision);
-static char *figures(const QuotaDecision *decision);
-static void append_unit(const QuotaEntitlement *entitlement, char *end);
+static void put_string(QuotaRecord *record, const char *string);
+static void put_times(QuotaRecord *record, const QuotaDecision *decision);
+static char *write_message(char *to, const QuotaDecision *decision);
+static char *write_limit(char *to, const QuotaDecision *decision);
+static char *write_share(char *to, const QuotaDecision *decision);
+static char *write_figures(char *to, const QuotaDecision *decision);
 static int percent(const QuotaDecision *decision);
 static char *detail(const QuotaDecision *decision);
 static void append_retry_after(StringInfo json, const QuotaDecision *decision);
@@ -164,55 +153,47 @@ quota_decision_enforce(QuotaDecision *decision)
 	}
 }
 
-/* The decision as a value of the SQL type quota_decision. */
+/* The decision as a value of the SQL type quota_decision: its columns in their order. */
 Datum
 quota_decision_datum(const QuotaDecision *decision)
 {
-	TupleDesc desc = lookup_rowtype_tupdesc(quota_store_decision_type(), -1);
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	const QuotaWindowLimit *window = window_of(decision);
 	QuotaLimit limit = limit_of(decision);
 	int64 used = used_of(decision);
-	Datum values[COLUMNS];
-	bool nulls[COLUMNS] = {false};
-	HeapTuple tuple;
+	const text *account = DatumGetTextPP(decision->account);
+	char message[MAX_MESSAGE];
+	QuotaRecord record;
 
-	values[COLUMN_ACCOUNT] = decision->account;
-	values[COLUMN_FEATURE] = CStringGetTextDatum(entitlement->feature.feature);
-	values[COLUMN_PLAN] = CStringGetTextDatum(entitlement->plan);
-	nulls[COLUMN_PLAN] = entitlement->plan[0] == '\0';
-	values[COLUMN_DECISION] = ObjectIdGetDatum(quota_store_verdict_oid(decision->verdict));
-	values[COLUMN_ALLOWED] = BoolGetDatum(decision->verdict != QUOTA_BLOCK);
-	values[COLUMN_USED] = Int64GetDatum(used);
-	values[COLUMN_USAGE_LIMIT] = Int64GetDatum(limit.per_window);
-	values[COLUMN_REMAINING] = Int64GetDatum(quota_decide_remaining(&limit, used));
-	values[COLUMN_RATIO] = Float8GetDatum(limit.unlimited ? 0 : quota_decide_ratio(&limit, used));
-	nulls[COLUMN_USAGE_LIMIT] = nulls[COLUMN_REMAINING] = nulls[COLUMN_RATIO] = limit.unlimited;
-	values[COLUMN_OVERAGE] = Int64GetDatum(is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
-
-	nulls[COLUMN_PERIOD] = window == NULL;
+	quota_record_begin(&record, &decision_type, quota_store_decision_type(), COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
+	quota_record_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
+	put_string(&record, entitlement->feature.feature);
+	if (entitlement->plan[0] != '\0')
+		put_string(&record, entitlement->plan);
+	else
+		quota_record_null(&record);
 	if (window != NULL)
-		values[COLUMN_PERIOD] = ObjectIdGetDatum(quota_store_period_oid(window->period));
-	nulls[COLUMN_PERIOD_START] = nulls[COLUMN_PERIOD_END] = !has_end(decision);
-	nulls[COLUMN_RETRY_AFTER] = !waiting_helps(decision);
-	if (has_end(decision))
+		quota_record_oid(&record, quota_store_period_oid(window->period));
+	else
+		quota_record_null(&record);
+	quota_record_oid(&record, quota_store_verdict_oid(decision->verdict));
+	quota_record_bool(&record, decision->verdict != QUOTA_BLOCK);
+	quota_record_int8(&record, used);
+	if (limit.unlimited)
+		for (int i = 0; i < 3; i++)
+			quota_record_null(&record);
+	else
 	{
-		values[COLUMN_PERIOD_START] = TimestampTzGetDatum(window->window.start);
-		values[COLUMN_PERIOD_END] = TimestampTzGetDatum(window->window.end);
+		quota_record_int8(&record, limit.per_window);
+		quota_record_int8(&record, quota_decide_remaining(&limit, used));
+		quota_record_float8(&record, quota_decide_ratio(&limit, used));
 	}
-	if (!nulls[COLUMN_RETRY_AFTER])
-		values[COLUMN_RETRY_AFTER] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(decision->lasts_until),
-														 TimestampTzGetDatum(decision->now));
-	values[COLUMN_REASON] = CStringGetTextDatum(reason_names[decision->reason]);
-	values[COLUMN_MESSAGE] = CStringGetTextDatum(quota_decision_message(decision));
-
-	if (desc->natts != COLUMNS)
-		elog(ERROR, "type quota_decision has %d columns, not %d", desc->natts, COLUMNS);
-	tuple = heap_form_tuple(desc, values, nulls);
-	ReleaseTupleDesc(desc);
-	return HeapTupleGetDatum(tuple);
+	quota_record_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
+	put_times(&record, decision);
+	put_string(&record, reason_names[decision->reason]);
+	quota_record_text(&record, message, write_message(message, decision) - message);
+	return quota_record_end(&record);
 }
-
 /* The decision as a row of a set. */
 void
 quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
@@ -227,37 +208,10 @@ quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
 char *
 quota_decision_message(const QuotaDecision *decision)
 {
-	const QuotaEntitlement *entitlement = decision->entitlement;
+	char message[MAX_MESSAGE];
 
-	switch (decision->reason)
-	{
-		case QUOTA_REASON_NEAR_LIMIT:
-			return share("Approaching limit: ", decision);
-		case QUOTA_REASON_OVERAGE:
-		case QUOTA_REASON_SOFT_LIMIT:
-			return share(overage_of(decision) > 0 ? "Over limit: " : "Approaching limit: ", decision);
-		case QUOTA_REASON_LIMIT_REACHED:
-		case QUOTA_REASON_RATE_LIMITED:
-			return limit_message(decision);
-		case QUOTA_REASON_NOT_IN_PLAN:
-			return entitlement->plan[0] == '\0'
-					   ? psprintf("No plan includes %s for this account.", entitlement->feature.feature)
-					   : psprintf("Plan \"%s\" does not include %s.", entitlement->plan, entitlement->feature.feature);
-		case QUOTA_REASON_SUSPENDED:
-			return pstrdup("Account is suspended.");
-		case QUOTA_REASON_UNLIMITED:
-			return psprintf("Unlimited: %s", figures(decision));
-		case QUOTA_REASON_BYPASS:
-			return psprintf("Not limited: %s", figures(decision));
-		case QUOTA_REASON_SHADOW:
-			return psprintf("Would be refused: %s", figures(decision));
-		case QUOTA_REASON_OK:
-			break;
-	}
-	if (limit_of(decision).unlimited)
-		return psprintf("Unlimited: %s", figures(decision));
-	/* past the limit only where quota.enforcement is off */
-	return share(overage_of(decision) > 0 ? "Over limit: " : "Within limit: ", decision);
+	write_message(message, decision);
+	return pstrdup(message);
 }
 
 /* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
@@ -449,71 +403,120 @@ waiting_helps(const QuotaDecision *decision)
 		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision).block_at;
 }
 
-static char *
-limit_message(const QuotaDecision *decision)
+static void
+put_string(QuotaRecord *record, const char *string)
 {
-	const char *adjective = period_adjectives[decision->window->period];
-	const char *feature = decision->entitlement->feature.feature;
-	QuotaLimit limit = limit_of(decision);
-	StringInfoData message;
-
-	initStringInfo(&message);
-	appendStringInfo(&message, "%s%s limit", adjective, feature);
-	message.data[0] = pg_toupper((unsigned char) message.data[0]);
-	if (decision->n > 1 && decision->used < limit.block_at)
-		appendStringInfo(&message, " does not allow %lld more", (long long) decision->n);
-	else
-		appendStringInfoString(&message, " reached");
-	appendStringInfo(&message, " (%lld/%lld).", (long long) decision->used, (long long) limit.usage_limit);
-	return message.data;
+	quota_record_text(record, string, strlen(string));
 }
 
-/* `Within limit: 245/300 reports (82%)`. Without printf: every charge has a message. */
-static char *
-share(const char *beginning, const QuotaDecision *decision)
+/* period_start, period_end, retry_after */
+static void
+put_times(QuotaRecord *record, const QuotaDecision *decision)
 {
-	const char *told = figures(decision);
-	char *text = palloc(strlen(beginning) + strlen(told) + MAXINT8LEN + 6);
-	char *end = stpcpy(stpcpy(stpcpy(text, beginning), told), " (");
+	if (has_end(decision))
+	{
+		quota_record_int8(record, decision->window->window.start);
+		quota_record_int8(record, decision->window->window.end);
+	}
+	else
+	{
+		quota_record_null(record);
+		quota_record_null(record);
+	}
+	if (waiting_helps(decision))
+		quota_record_interval(record, DatumGetIntervalP(DirectFunctionCall2(timestamp_mi,
+																			 TimestampTzGetDatum(decision->lasts_until),
+																			 TimestampTzGetDatum(decision->now))));
+	else
+		quota_record_null(record);
+}
 
-	end += pg_ltoa(percent(decision), end);
-	strcpy(end, "%)");
-	return text;
+/*
+ * Write the message, of less than MAX_MESSAGE bytes; its end. Without printf:
+ * every charge has a message.
+ */
+static char *
+write_message(char *to, const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_LIMIT_REACHED:
+		case QUOTA_REASON_RATE_LIMITED:
+			return write_limit(to, decision);
+		case QUOTA_REASON_NOT_IN_PLAN:
+			if (entitlement->plan[0] == '\0')
+				return stpcpy(stpcpy(stpcpy(to, "No plan includes "), entitlement->feature.feature), " for this account.");
+			to = stpcpy(stpcpy(stpcpy(to, "Plan \""), entitlement->plan), "\" does not include ");
+			return stpcpy(stpcpy(to, entitlement->feature.feature), ".");
+		case QUOTA_REASON_SUSPENDED:
+			return stpcpy(to, "Account is suspended.");
+		case QUOTA_REASON_UNLIMITED:
+			return write_figures(stpcpy(to, "Unlimited: "), decision);
+		case QUOTA_REASON_BYPASS:
+			return write_figures(stpcpy(to, "Not limited: "), decision);
+		case QUOTA_REASON_SHADOW:
+			return write_figures(stpcpy(to, "Would be refused: "), decision);
+		case QUOTA_REASON_NEAR_LIMIT:
+			return write_share(stpcpy(to, "Approaching limit: "), decision);
+		case QUOTA_REASON_OVERAGE:
+		case QUOTA_REASON_SOFT_LIMIT:
+			return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Approaching limit: "), decision);
+		case QUOTA_REASON_OK:
+			break;
+	}
+	if (limit_of(decision).unlimited)
+		return write_figures(stpcpy(to, "Unlimited: "), decision);
+	/* past the limit only where quota.enforcement is off */
+	return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Within limit: "), decision);
+}
+
+/* `Monthly report limit reached (60/50).` */
+static char *
+write_limit(char *to, const QuotaDecision *decision)
+{
+	char *end = stpcpy(stpcpy(to, period_adjectives[decision->window->period]), decision->entitlement->feature.feature);
+	QuotaLimit limit = limit_of(decision);
+
+	*to = pg_toupper((unsigned char) *to);
+	if (decision->n > 1 && decision->used < limit.block_at)
+	{
+		end = stpcpy(end, " limit does not allow ");
+		end += pg_lltoa(decision->n, end);
+		end = stpcpy(end, " more (");
+	}
+	else
+		end = stpcpy(end, " limit reached (");
+	end += pg_lltoa(decision->used, end);
+	*end++ = '/';
+	end += pg_lltoa(limit.usage_limit, end);
+	return stpcpy(end, ").");
+}
+
+/* `245/300 reports (82%)` */
+static char *
+write_share(char *to, const QuotaDecision *decision)
+{
+	to = stpcpy(write_figures(to, decision), " (");
+	to += pg_ltoa(percent(decision), to);
+	return stpcpy(to, "%)");
 }
 
 /* `245/300 reports`, `47 reports` where there is no limit */
 static char *
-figures(const QuotaDecision *decision)
+write_figures(char *to, const QuotaDecision *decision)
 {
 	QuotaLimit limit = limit_of(decision);
-	char *text = palloc(2 * MAXINT8LEN + QUOTA_MAX_UNIT + 4);
-	char *end = text + pg_lltoa(decision->used, text);
 
+	to += pg_lltoa(decision->used, to);
 	if (!limit.unlimited)
 	{
-		*end++ = '/';
-		end += pg_lltoa(limit.usage_limit, end);
+		*to++ = '/';
+		to += pg_lltoa(limit.usage_limit, to);
 	}
-	*end++ = ' ';
-	append_unit(decision->entitlement, end);
-	return text;
-}
-
-/* The unit in the plural, as far as English is regular: words get an s, symbols such as MB do not. */
-static void
-append_unit(const QuotaEntitlement *entitlement, char *end)
-{
-	const char *unit = entitlement->feature.unit;
-	Size length = strlen(unit);
-
-	if (length == 0)
-		strcpy(end, entitlement->feature.feature);
-	else
-	{
-		strcpy(end, unit);
-		if (length >= 3 && unit[length - 1] != 's' && strspn(unit, "abcdefghijklmnopqrstuvwxyz ") == length)
-			strcpy(end + length, "s");
-	}
+	*to++ = ' ';
+	return stpcpy(to, decision->entitlement->feature.units);
 }
 
 static int

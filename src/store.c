@@ -154,6 +154,7 @@ static bool read_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 static QuotaStore *begin(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
+static void make_plural(QuotaFeatureRow *row);
 static void deform(HeapTuple tuple, Relation rel, Datum **values, bool **nulls);
 static void copy_text(char *to, Size size, Datum from, bool isnull);
 static int name_number(const char *const *names, Datum name);
@@ -259,13 +260,26 @@ quota_store_feature(const char *feature, QuotaFeatureRow *row)
 
 		deform(tuple, rel, &values, &nulls);
 		copy_text(row->feature, sizeof(row->feature), values[FEATURES_FEATURE - 1], false);
-		copy_text(row->unit, sizeof(row->unit), values[FEATURES_UNIT - 1], nulls[FEATURES_UNIT - 1]);
+		copy_text(row->units, QUOTA_MAX_UNIT + 1, values[FEATURES_UNIT - 1], nulls[FEATURES_UNIT - 1]);
+		make_plural(row);
 		row->kind = name_number(kind_names, values[FEATURES_KIND - 1]);
 		row->ledger = DatumGetBool(values[FEATURES_LEDGER - 1]);
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	return found;
+}
+
+/* The plural as far as English is regular: words get an s, symbols such as MB do not. Without a unit the feature is one. */
+static void
+make_plural(QuotaFeatureRow *row)
+{
+	Size length = strlen(row->units);
+
+	if (length == 0)
+		strcpy(row->units, row->feature);
+	else if (length >= 3 && row->units[length - 1] != 's' && strspn(row->units, "abcdefghijklmnopqrstuvwxyz ") == length)
+		strcpy(row->units + length, "s");
 }
 
 /* The factor on a plan's rates; 0, which is no datum of numeric: there is no such plan. */
