@@ -1,7 +1,7 @@
 /*
  * What an account is entitled to: the plan in effect, its overrides, its
- * windows. Reads through `store` and `plan`; no locks; allocates in the
- * caller's context.
+ * windows. Reads through `store` and `plan`, or finds it remembered by `standing`;
+ * no locks; allocates in the caller's context.
  */
 #include "postgres.h"
 
@@ -14,10 +14,13 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "standing.h"
 
-static void load_one(QuotaStore *store, Datum account, QuotaAccount *loaded, QuotaAccountRow *row);
-static const char *own_plan(const QuotaAccountRow *row, TimestampTz now);
-static void load_overrides(QuotaStore *store, QuotaAccount *account);
+static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
+static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
+static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaStanding *standing);
+static void apply(QuotaAccount *loaded, const QuotaStanding *standing, const char *plan);
+static bool load_overrides(QuotaStore *store, QuotaAccount *account);
 static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
 static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
 static void add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement);
@@ -34,14 +37,14 @@ static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod pe
 void
 quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
-	QuotaAccountRow row;
+	char *pool;
 
 	quota_plan_begin();
-	load_one(store, account, loaded, &row);
-	if (row.pool == NULL)
+	pool = load_one(store, account, loaded);
+	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));
-	load_one(store, CStringGetTextDatum(row.pool), loaded->pool, &row);
+	load_one(store, CStringGetTextDatum(pool), loaded->pool);
 	loaded->suspended |= loaded->pool->suspended;
 	loaded->bypass |= loaded->pool->bypass;
 	if (!loaded->own_plan)
@@ -158,52 +161,85 @@ quota_check_account(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
-/* Load what an account's own row says. */
-static void
-load_one(QuotaStore *store, Datum account, QuotaAccount *loaded, QuotaAccountRow *row)
+/* Load an account but for its pool, which is returned; NULL: it has none. */
+static char *
+load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
-	const char *plan = NULL;
+	uint64 generation = quota_store_generation();
+	QuotaStanding standing;
 
-	memset(loaded, 0, sizeof(QuotaAccount));
 	loaded->account = account;
 	loaded->now = quota_guc_now();
-	if (quota_store_account(store, account, row))
+	loaded->pool = NULL;
+	loaded->tz = quota_guc_timezone();
+	loaded->noverrides = 0;
+	if (generation == 0 || !quota_standing_find(account, generation, loaded->now, &standing))
+		return read_one(store, generation, loaded);
+	apply(loaded, &standing, standing.plan);
+	return NULL;
+}
+
+/* The same by its rows. If few words say all of it, it is remembered. */
+static char *
+read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
+{
+	QuotaAccountRow row = {0};
+	QuotaStanding standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
+	const char *plan = "";
+	bool overridden;
+
+	if (quota_store_account(store, loaded->account, &row))
+		plan = standing_of(&row, loaded->now, &standing);
+	apply(loaded, &standing, plan);
+	if (row.timezone != NULL)
+		loaded->tz = quota_account_timezone(row.timezone);
+	overridden = load_overrides(store, loaded);
+	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(standing.plan))
 	{
-		plan = own_plan(row, loaded->now);
-		loaded->suspended = row->status == QUOTA_SUSPENDED;
-		loaded->bypass = row->bypass;
-		loaded->has_anchor = row->has_anchor;
-		loaded->cycle_anchor = row->cycle_anchor;
-		loaded->tz = row->timezone == NULL ? quota_guc_timezone() : quota_account_timezone(row->timezone);
+		strcpy(standing.plan, plan);
+		quota_standing_keep(loaded->account, generation, &standing, quota_store_oldest(store));
 	}
-	else
-	{
-		row->pool = NULL;
-		loaded->tz = quota_guc_timezone();
-	}
-	loaded->own_plan = plan != NULL;
-	if (plan == NULL)
-		plan = quota_plan_default();
-	if (plan != NULL)
-		strlcpy(loaded->plan, plan, sizeof(loaded->plan));
-	if (quota_plan_overrides_exist())
-		load_overrides(store, loaded);
+	return row.pool;
 }
 
 /*
- * The plan that a row amounts to: a trial or plan past its end falls back to
- * next_plan; a canceled account has none. NULL: the pool's, or the default plan.
+ * What a row amounts to, and its plan: a trial or plan past its end falls back to
+ * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
  */
 static const char *
-own_plan(const QuotaAccountRow *row, TimestampTz now)
+standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaStanding *standing)
 {
-	bool trial_over = row->status == QUOTA_TRIALING && now >= row->trial_ends_at;
-	const char *plan = trial_over || now >= row->plan_ends_at ? row->next_plan : row->plan;
+	TimestampTz ends_at = row->status == QUOTA_TRIALING ? Min(row->trial_ends_at, row->plan_ends_at) : row->plan_ends_at;
+	bool over = now >= ends_at;
 
-	return row->status == QUOTA_CANCELED || plan[0] == '\0' ? NULL : plan;
+	standing->suspended = row->status == QUOTA_SUSPENDED;
+	standing->bypass = row->bypass;
+	standing->has_anchor = row->has_anchor;
+	standing->cycle_anchor = row->cycle_anchor;
+	if (over)
+		standing->from = ends_at;
+	else
+		standing->until = ends_at;
+	if (row->status == QUOTA_CANCELED)
+		return "";
+	return over ? row->next_plan : row->plan;
 }
 
 static void
+apply(QuotaAccount *loaded, const QuotaStanding *standing, const char *plan)
+{
+	loaded->suspended = standing->suspended;
+	loaded->bypass = standing->bypass;
+	loaded->has_anchor = standing->has_anchor;
+	loaded->cycle_anchor = standing->cycle_anchor;
+	loaded->own_plan = plan[0] != '\0';
+	if (!loaded->own_plan)
+		plan = quota_plan_default();
+	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
+}
+
+/* The overrides in force; whether there are any, also others. */
+static bool
 load_overrides(QuotaStore *store, QuotaAccount *account)
 {
 	int count;
@@ -215,6 +251,7 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 			rows[in_force++] = rows[i];
 	account->noverrides = in_force;
 	account->overrides = rows;
+	return count > 0;
 }
 
 /* What the account's plan says of a feature; NULL: nothing. */

@@ -22,11 +22,10 @@ static uint64 cached_version = 0;
 static HTAB *features;
 static QuotaFeatureRow *last_feature; /* found last: a call asks for one several times */
 static HTAB *plans;
+static QuotaPlan *last_plan; /* the same of plans */
 static bool default_known;
 static bool default_exists;
 static char default_plan[QUOTA_MAX_PLAN + 1];
-static uint64 overrides_version = 0;
-static bool overrides_exist;
 static uint64 pools_version = 0;
 static bool pools_exist;
 
@@ -53,6 +52,7 @@ quota_plan_begin(void)
 	/* the tables lived in the context: NULL until there are new ones */
 	features = plans = NULL;
 	last_feature = NULL;
+	last_plan = NULL;
 	cached_version = 0;
 	default_known = false;
 	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
@@ -95,8 +95,11 @@ const QuotaPlan *
 quota_plan_get(const char *plan)
 {
 	bool found;
-	QuotaPlan *entry = hash_search(plans, plan, HASH_ENTER, &found);
+	QuotaPlan *entry;
 
+	if (last_plan != NULL && strcmp(last_plan->plan, plan) == 0)
+		return last_plan;
+	entry = hash_search(plans, plan, HASH_ENTER, &found);
 	if (!found)
 		entry->loaded = false;
 	if (!entry->loaded)
@@ -106,17 +109,15 @@ quota_plan_get(const char *plan)
 		load_plan(entry);
 		MemoryContextSwitchTo(old);
 	}
-	return entry;
+	return last_plan = entry;
 }
 
 /* What a plan says of a feature; NULL: nothing. */
 const QuotaOffer *
 quota_plan_offer(const QuotaPlan *plan, const char *feature)
 {
-	QuotaOffer key;
-
-	strlcpy(key.feature, feature, sizeof(key.feature));
-	return plan->count == 0 ? NULL : bsearch(&key, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
+	/* an offer begins with its feature */
+	return plan->count == 0 ? NULL : bsearch(feature, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 }
 
 /* A row of a limit made ready to be judged, as its feature's kind is. */
@@ -130,21 +131,6 @@ quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
 		return quota_decide_rate(usage_limit, row->has_burst ? &row->burst : NULL,
 								 row->on_limit, row->warn_ratio, row->block_ratio, cap);
 	return quota_decide_limit(usage_limit, row->on_limit, row->warn_ratio, row->block_ratio, cap);
-}
-
-/* Whether any account at all has an override. */
-bool
-quota_plan_overrides_exist(void)
-{
-	uint64 version = quota_store_override_version();
-
-	if (overrides_version != version)
-	{
-		overrides_version = 0;
-		overrides_exist = quota_store_has_overrides();
-		overrides_version = version;
-	}
-	return overrides_exist;
 }
 
 /* Whether any account at all draws on another one's counters. */

@@ -38,13 +38,15 @@
 
 typedef struct Bucket
 {
-	uint64 key[2];
+	uint64 key; /* the second half */
 	QuotaLevel level;
 	TimestampTz empty_at; /* -infinity: nobody's */
 } Bucket;
 
+/* What is looked at first is one line of the processor's cache. */
 typedef struct Set
 {
+	uint64 keys[WAYS]; /* the first halves */
 	Bucket buckets[WAYS];
 } Set;
 
@@ -55,7 +57,11 @@ typedef struct Table
 		LWLock lock;
 		char pad[LWLOCK_PADDED_SIZE];
 	} locks[LOCKS];
-	pg_atomic_uint64 evictions;
+	union
+	{
+		pg_atomic_uint64 number;
+		char pad[PG_CACHE_LINE_SIZE];
+	} evictions;
 	Set sets[SETS];
 } Table;
 
@@ -225,7 +231,7 @@ quota_rate_stats(PG_FUNCTION_ARGS)
 	}
 	values[0] = Int64GetDatum(in_use);
 	values[1] = Int64GetDatum((int64) SETS * WAYS);
-	values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&table->evictions));
+	values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&table->evictions.number));
 	values[3] = Int64GetDatum((int64) sizeof(Table));
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
@@ -234,15 +240,11 @@ static void
 make_key(const QuotaCounterKey *key, uint64 *hash)
 {
 	text *account = DatumGetTextPP(key->account);
-	int length = strlen(key->feature);
+	uint64 feature = hash_bytes_extended((const unsigned char *) key->feature, strlen(key->feature), key->period);
 
 	for (int i = 0; i < 2; i++)
-	{
-		uint64 owner = hash_bytes_extended((unsigned char *) VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account),
-										   (uint64) MyDatabaseId << 1 | i);
-
-		hash[i] = hash_bytes_extended((const unsigned char *) key->feature, length, owner + key->period);
-	}
+		hash[i] = hash_combine64(feature, hash_bytes_extended((unsigned char *) VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account),
+															  (uint64) MyDatabaseId << 1 | i));
 }
 
 static Table *
@@ -250,7 +252,7 @@ attach(void)
 {
 	if (likely(table != NULL))
 		return table;
-	table = quota_shared_rates(sizeof(Table), fill);
+	table = quota_shared_segment(QUOTA_SEGMENT_RATES, sizeof(Table), fill);
 	if (table == NULL)
 		/* never a yes for want of memory */
 		ereport(ERROR,
@@ -267,10 +269,13 @@ fill(void *memory, int tranche)
 
 	for (int i = 0; i < LOCKS; i++)
 		LWLockInitialize(&made->locks[i].lock, tranche);
-	pg_atomic_init_u64(&made->evictions, 0);
+	pg_atomic_init_u64(&made->evictions.number, 0);
 	for (int i = 0; i < SETS; i++)
+	{
+		memset(made->sets[i].keys, 0, sizeof(made->sets[i].keys));
 		for (int way = 0; way < WAYS; way++)
 			forget(&made->sets[i].buckets[way]);
+	}
 }
 
 /* Take the locks of all buckets, lowest first; the set of their numbers. */
@@ -321,7 +326,7 @@ find(const uint64 *key)
 	Set *set = &table->sets[key[0] % SETS];
 
 	for (int i = 0; i < WAYS; i++)
-		if (set->buckets[i].key[0] == key[0] && set->buckets[i].key[1] == key[1])
+		if (set->keys[i] == key[0] && set->buckets[i].key == key[1])
 			return &set->buckets[i];
 	return NULL;
 }
@@ -332,17 +337,18 @@ find_or_make(const uint64 *key, TimestampTz now)
 {
 	Bucket *bucket = find(key);
 	Set *set = &table->sets[key[0] % SETS];
+	int way = 0;
 
 	if (bucket != NULL)
 		return bucket;
-	bucket = &set->buckets[0];
 	for (int i = 1; i < WAYS; i++)
-		if (set->buckets[i].empty_at < bucket->empty_at)
-			bucket = &set->buckets[i];
+		if (set->buckets[i].empty_at < set->buckets[way].empty_at)
+			way = i;
+	bucket = &set->buckets[way];
 	if (bucket->empty_at > now)
-		pg_atomic_fetch_add_u64(&table->evictions, 1);
-	bucket->key[0] = key[0];
-	bucket->key[1] = key[1];
+		pg_atomic_fetch_add_u64(&table->evictions.number, 1);
+	set->keys[way] = key[0];
+	bucket->key = key[1];
 	return bucket;
 }
 

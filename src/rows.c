@@ -124,7 +124,7 @@ quota_rows_take_reservation(QuotaStore *store, int64 id, QuotaReservationRow *ro
 	ScanKeyInit(&key, RESERVATIONS_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	do
 	{
-		SysScanDesc scan = quota_store_scan(rel, store->now, 1, &key);
+		SysScanDesc scan = quota_store_scan(rel, quota_store_now(store), 1, &key);
 		HeapTuple tuple = systable_getnext(scan);
 		ItemPointerData tid;
 
@@ -193,7 +193,7 @@ quota_rows_holds_of_reservation(QuotaStore *store, int64 reservation, int *count
 	ScanKeyData key;
 
 	ScanKeyInit(&key, HOLDS_RESERVATION, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(reservation));
-	return read_holds(rel, systable_beginscan(rel, quota_store_oids()->tables[HOLDS_OF_RESERVATION], true, store->now, 1, &key), count);
+	return read_holds(rel, systable_beginscan(rel, quota_store_oids()->tables[HOLDS_OF_RESERVATION], true, quota_store_now(store), 1, &key), count);
 }
 
 /*

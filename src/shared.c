@@ -1,7 +1,7 @@
 /*
  * Shared memory: where rows were last seen, the locks of contended counters, and
- * room for rates. It needs no preloading: the first backend that asks makes it,
- * the others find it by name.
+ * segments for other modules. It needs no preloading: the first backend that asks
+ * makes it, the others find it by name.
  *
  * Places. A table of words remembers for the hash of a row's key the tuple id of
  * one of its versions. It is a hint: two rows may share a word's tag, versions
@@ -13,7 +13,7 @@
  * slots looks at all of them and writes one. One at a time is held, and nothing
  * is waited for meanwhile.
  *
- * Rates. A segment that src/rate.c fills, made when the first rate is asked for.
+ * Segments. Each is made, and filled by its owner, when it is asked for first.
  */
 #include "postgres.h"
 
@@ -38,9 +38,11 @@ typedef struct Set
 typedef struct Shared
 {
 	int tranche;
-	int rate_tranche;
-	dsm_handle places;
-	dsm_handle rates;
+	struct
+	{
+		dsm_handle handle;
+		int tranche;
+	} segments[QUOTA_SEGMENTS];
 	union
 	{
 		QuotaSharedLock lock;
@@ -48,12 +50,15 @@ typedef struct Shared
 	} locks[LOCKS];
 } Shared;
 
+/* of the LWLocks in them, as pg_stat_activity has them */
+static const char *const tranche_names[QUOTA_SEGMENTS] = {"quota_place", "quota_standing", "quota_rate"};
+
 static Shared *shared = NULL;
-static Set *sets = NULL; /* NULL: no memory to be had, nothing is remembered */
 
 static void attach(void);
 static void create(void);
 static Set *set_of(uint64 hash);
+static void clear(void *memory, int tranche);
 
 /* Where the row of this hash was last seen; false: not known. */
 bool
@@ -109,44 +114,56 @@ quota_shared_lock(uint64 hash)
 }
 
 /*
- * The memory of rates, mapped to this backend; NULL: none is to be had now.
- * To be called once in a backend, which keeps what it gets.
+ * The memory of a segment, mapped to this backend; NULL: none is to be had now.
+ * Not to be called again once it has been had: the caller keeps it.
  *
  * size: bytes. fill: fills the memory where nobody has yet, with locks of the
  * tranche.
  */
 void *
-quota_shared_rates(Size size, void (*fill)(void *memory, int tranche))
+quota_shared_segment(QuotaSegment segment, Size size, void (*fill)(void *memory, int tranche))
 {
-	dsm_segment *segment;
+	dsm_segment *mapped;
 
 	attach();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	if (shared->rates != DSM_HANDLE_INVALID)
-		segment = dsm_attach(shared->rates);
+	if (shared->segments[segment].handle != DSM_HANDLE_INVALID)
+		mapped = dsm_attach(shared->segments[segment].handle);
 	else
 	{
-		segment = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
-		if (segment != NULL)
+		mapped = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+		if (mapped != NULL)
 		{
-			fill(dsm_segment_address(segment), shared->rate_tranche);
-			dsm_pin_segment(segment);
-			shared->rates = dsm_segment_handle(segment);
+			fill(dsm_segment_address(mapped), shared->segments[segment].tranche);
+			dsm_pin_segment(mapped);
+			shared->segments[segment].handle = dsm_segment_handle(mapped);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
-	LWLockRegisterTranche(shared->rate_tranche, "quota_rate");
-	if (segment == NULL)
+	if (mapped == NULL)
 		return NULL;
-	dsm_pin_mapping(segment);
-	return dsm_segment_address(segment);
+	LWLockRegisterTranche(shared->segments[segment].tranche, tranche_names[segment]);
+	dsm_pin_mapping(mapped);
+	return dsm_segment_address(mapped);
 }
 
+/* NULL: there was no memory to be had, nothing is remembered. */
 static Set *
 set_of(uint64 hash)
 {
-	attach();
+	static Set *sets = NULL;
+	static bool asked = false;
+
+	if (unlikely(!asked))
+		sets = quota_shared_segment(QUOTA_SEGMENT_PLACES, SETS * sizeof(Set), clear);
+	asked = true;
 	return sets == NULL ? NULL : &sets[(hash >> 8) % SETS];
+}
+
+static void
+clear(void *memory, int tranche pg_attribute_unused())
+{
+	memset(memory, 0, SETS * sizeof(Set));
 }
 
 static void
@@ -161,40 +178,21 @@ attach(void)
 	if (!found)
 		create();
 	LWLockRelease(AddinShmemInitLock);
-
 	LWLockRegisterTranche(shared->tranche, "quota_counter");
-	if (sets == NULL && shared->places != DSM_HANDLE_INVALID)
-	{
-		dsm_segment *segment = dsm_attach(shared->places);
-
-		if (segment != NULL)
-		{
-			dsm_pin_mapping(segment);
-			sets = dsm_segment_address(segment);
-		}
-	}
 }
 
 static void
 create(void)
 {
-	dsm_segment *segment;
-
 	shared->tranche = LWLockNewTrancheId();
-	shared->rate_tranche = LWLockNewTrancheId();
-	shared->places = shared->rates = DSM_HANDLE_INVALID;
+	for (int i = 0; i < QUOTA_SEGMENTS; i++)
+	{
+		shared->segments[i].handle = DSM_HANDLE_INVALID;
+		shared->segments[i].tranche = LWLockNewTrancheId();
+	}
 	for (int i = 0; i < LOCKS; i++)
 	{
 		LWLockInitialize(&shared->locks[i].lock.lock, shared->tranche);
 		pg_atomic_init_u64(&shared->locks[i].lock.changes, 0);
 	}
-
-	segment = dsm_create(SETS * sizeof(Set), DSM_CREATE_NULL_IF_MAXSEGMENTS);
-	if (segment == NULL)
-		return;
-	dsm_pin_segment(segment);
-	dsm_pin_mapping(segment);
-	sets = dsm_segment_address(segment);
-	memset(sets, 0, SETS * sizeof(Set));
-	shared->places = dsm_segment_handle(segment);
 }

@@ -1,6 +1,6 @@
 /*
  * Shared memory: where rows were last seen, the locks of contended counters, and
- * room for rates.
+ * segments for other modules.
  */
 #ifndef QUOTA_SHARED_H
 #define QUOTA_SHARED_H
@@ -16,9 +16,18 @@ typedef struct QuotaSharedLock
 	pg_atomic_uint64 changes;
 } QuotaSharedLock;
 
+typedef enum QuotaSegment
+{
+	QUOTA_SEGMENT_PLACES,
+	QUOTA_SEGMENT_STANDINGS,
+	QUOTA_SEGMENT_RATES
+} QuotaSegment;
+
+#define QUOTA_SEGMENTS (QUOTA_SEGMENT_RATES + 1)
+
 extern bool quota_shared_find(uint64 hash, ItemPointer tid);
 extern void quota_shared_remember(uint64 hash, const ItemPointerData *tid);
 extern QuotaSharedLock *quota_shared_lock(uint64 hash);
-extern void *quota_shared_rates(Size size, void (*fill)(void *memory, int tranche));
+extern void *quota_shared_segment(QuotaSegment segment, Size size, void (*fill)(void *memory, int tranche));
 
 #endif

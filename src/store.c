@@ -1,6 +1,5 @@
 /*
  * Access to the tables of schema quota. With counter.c, which has the rows of
- * Access to the tables of schema quota. With counter.c, which has the rows of
  * quota.usage, rows.c, which has those of keys and reservations, ledger.c, which
  * has the tables that are only added to, and probe.c, the only module that knows
  * of heap, index, OIDs and column numbers.
@@ -28,13 +27,18 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -48,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "ledger.h"
+#include "standing.h"
 
 enum
 {
@@ -124,33 +129,22 @@ static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NUL
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
-/* The account that was looked at last: a statement often asks for one again and again. */
-static struct
-{
-	uint64 state; /* of the snapshot that saw it; 0: none is kept */
-	Size length;
-	char account[QUOTA_MAX_ACCOUNT];
-	bool found;
-	QuotaAccountRow row;
-} last_account;
-
 static QuotaOids oids;
 static bool oids_valid = false;
 static uint64 invalidations = 0;
 static uint64 catalog_version = 1;
-static uint64 override_version = 1;
 static uint64 pool_version = 1;
+static uint64 generation;
+static bool generation_known = false;
 
 static void relation_changed(Datum arg, Oid relid);
 static void resolve(QuotaOids *found);
-static bool has_row(Table table, Oid index);
 static void open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock);
 static void make_visible(QuotaStore *store);
 static Oid primary_key(Relation rel);
 static void text_key(ScanKey key, AttrNumber column, const char *value);
-static bool is_last_account(const QuotaStore *store, Datum account);
-static void keep_account(const QuotaStore *store, Datum account, bool found, const QuotaAccountRow *row);
-static bool read_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
+static uint64 look_up_generation(void);
+static bool hash_trigger(Oid relid, const char *name, uint64 *hash);
 static QuotaStore *begin(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
@@ -168,20 +162,14 @@ quota_store_init(void)
 }
 
 /*
- * Numbers that change when somebody's change of the catalogue, of the overrides,
- * or of who is in a pool, has committed. What was read under one number holds until the
+ * Numbers that change when somebody's change of the catalogue, or of who is in a
+ * pool, has committed. What was read under one number holds until the
  * number is another.
  */
 uint64
 quota_store_catalog_version(void)
 {
 	return catalog_version;
-}
-
-uint64
-quota_store_override_version(void)
-{
-	return override_version;
 }
 
 uint64
@@ -208,6 +196,35 @@ quota_catalog_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("quota.catalog_changed must be an AFTER trigger")));
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigdata->tg_relation));
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * AFTER row and TRUNCATE trigger of the tables that say what an account is
+ * entitled to, whose first column is its key: what is remembered of it goes.
+ */
+PG_FUNCTION_INFO_V1(quota_standing_changed);
+
+Datum
+quota_standing_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc desc;
+	bool isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("quota.standing_changed must be an AFTER trigger")));
+	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+	{
+		quota_standing_forget_all();
+		return PointerGetDatum(NULL);
+	}
+	desc = RelationGetDescr(trigdata->tg_relation);
+	quota_standing_forget(fastgetattr(trigdata->tg_trigtuple, ACCOUNTS_ACCOUNT, desc, &isnull));
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		quota_standing_forget(fastgetattr(trigdata->tg_newtuple, ACCOUNTS_ACCOUNT, desc, &isnull));
 	return PointerGetDatum(NULL);
 }
 
@@ -381,17 +398,17 @@ quota_store_plan_values(const char *plan, int *count)
 	return rows;
 }
 
-/* Whether any account has an override, or a pool: where none has, nobody need look. */
-bool
-quota_store_has_overrides(void)
-{
-	return has_row(LIMIT_OVERRIDES, InvalidOid);
-}
-
+/* Whether any account draws on another one's counters. */
 bool
 quota_store_has_pools(void)
 {
-	return has_row(ACCOUNTS, quota_store_oids()->pool_members);
+	Relation rel = quota_store_table(ACCOUNTS, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, quota_store_oids()->pool_members, true, NULL, 0, NULL);
+	bool found = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return found;
 }
 
 /*
@@ -432,8 +449,9 @@ quota_store_open_usage(QuotaStore *store)
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
 	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
+	drop_snapshots(store);
 	store->write = true;
-	quota_store_new_snapshots(store);
+	take_snapshots(store);
 }
 
 /* Look at what has committed since, and at what this transaction wrote. */
@@ -482,47 +500,6 @@ quota_store_end(QuotaStore *store)
 bool
 quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
-	bool found;
-
-	if (is_last_account(store, account))
-	{
-		*row = last_account.row;
-		return last_account.found;
-	}
-	found = read_account(store, account, row);
-	keep_account(store, account, found, row);
-	return found;
-}
-
-static bool
-is_last_account(const QuotaStore *store, Datum account)
-{
-	text *key = DatumGetTextPP(account);
-
-	return store->state != 0 && last_account.state == store->state &&
-		   last_account.length == VARSIZE_ANY_EXHDR(key) &&
-		   memcmp(last_account.account, VARDATA_ANY(key), last_account.length) == 0;
-}
-
-static void
-keep_account(const QuotaStore *store, Datum account, bool found, const QuotaAccountRow *row)
-{
-	text *key = DatumGetTextPP(account);
-
-	/* what a row points to is the caller's */
-	if (store->state == 0 || (found && (row->timezone != NULL || row->pool != NULL)))
-		return;
-	last_account.length = VARSIZE_ANY_EXHDR(key);
-	memcpy(last_account.account, VARDATA_ANY(key), last_account.length);
-	last_account.found = found;
-	if (found)
-		last_account.row = *row;
-	last_account.state = store->state;
-}
-
-static bool
-read_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
-{
 	QuotaKey key;
 	Datum *values;
 	bool *nulls;
@@ -531,7 +508,7 @@ read_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 		open_probe(store, &store->accounts, ACCOUNTS, AccessShareLock);
 	quota_probe_key(&key, &store->accounts);
 	quota_probe_key_text(&key, account);
-	if (!quota_probe_row(&store->accounts, &key, store->now))
+	if (!quota_probe_row(&store->accounts, &key, quota_store_now(store)))
 		return false;
 	slot_getsomeattrs(store->accounts.slot, ACCOUNTS_BYPASS);
 	values = store->accounts.slot->tts_values;
@@ -563,7 +540,7 @@ quota_store_overrides(QuotaStore *store, Datum account, int *count)
 
 	*count = 0;
 	ScanKeyInit(&key, LIMIT_OVERRIDES_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	scan = quota_store_scan(rel, store->now, 1, &key);
+	scan = quota_store_scan(rel, quota_store_now(store), 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		QuotaLimitRow *row;
@@ -626,57 +603,121 @@ begin(bool write, LOCKMODE usage_lock)
 	return store;
 }
 
+/* A charge goes by one snapshot, unless that is an old one; who only looks takes those that it needs. */
 static void
 take_snapshots(QuotaStore *store)
 {
-	if (store->write && !IsolationUsesXactSnapshot())
+	store->now = NULL;
+	if (!store->write)
 	{
-		store->as_of = RegisterSnapshot(GetTransactionSnapshot());
+		/* stays the active one meanwhile */
+		store->as_of = GetActiveSnapshot();
+		return;
+	}
+	store->as_of = RegisterSnapshot(GetTransactionSnapshot());
+	if (!IsolationUsesXactSnapshot())
 		store->now = store->as_of;
-		store->state = 0;
-	}
-	else
-	{
-		Snapshot now;
-
-		store->as_of = RegisterSnapshot(store->write ? GetTransactionSnapshot() : GetActiveSnapshot());
-		now = GetCatalogSnapshot(quota_store_oids()->tables[USAGE]);
-		store->now = RegisterSnapshot(now);
-
-		/*
-		 * As PostgreSQL itself decides whether to take a snapshot again: what is
-		 * seen changes only when a transaction that wrote has ended, or by own
-		 * writes.
-		 */
-		store->state = TransactionIdIsValid(GetTopTransactionIdIfAny()) || IsolationIsSerializable() ? 0 : now->snapXactCompletionCount;
-	}
 }
 
 static void
 drop_snapshots(QuotaStore *store)
 {
-	if (store->now != store->as_of)
+	if (store->now != NULL && store->now != store->as_of)
 		UnregisterSnapshot(store->now);
-	UnregisterSnapshot(store->as_of);
+	if (store->write)
+		UnregisterSnapshot(store->as_of);
+}
+
+/* The snapshot of what accounts are entitled to. */
+Snapshot
+quota_store_now(QuotaStore *store)
+{
+	if (store->now == NULL)
+		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_store_oids()->tables[ACCOUNTS]));
+	return store->now;
+}
+
+/*
+ * The oldest transaction that may not have ended for that snapshot, by its full
+ * number, which is that of the next one less the difference.
+ */
+uint64
+quota_store_oldest(QuotaStore *store)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+
+	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_now(store)->xmin);
+}
+
+/*
+ * Under what accounts may be remembered (src/standing.h): a number that is
+ * another once they can have changed without the triggers that tell of it. 0:
+ * they may not be, as nothing tells of changes, or as the rows have to be looked at.
+ */
+uint64
+quota_store_generation(void)
+{
+	/* SERIALIZABLE has to know what was read */
+	if (RecoveryInProgress() || IsolationIsSerializable())
+		return 0;
+	while (!generation_known)
+	{
+		uint64 before = invalidations;
+
+		generation = look_up_generation();
+		/* as with OIDs: if anything changed while looking, look again */
+		generation_known = before == invalidations;
+	}
+	return generation;
+}
+
+static uint64
+look_up_generation(void)
+{
+	static const Table followed[] = {ACCOUNTS, LIMIT_OVERRIDES};
+	uint64 hash = MyDatabaseId;
+
+	for (size_t i = 0; i < lengthof(followed); i++)
+	{
+		Relation rel = quota_store_table(followed[i], AccessShareLock);
+		Oid relid = RelationGetRelid(rel);
+
+		hash = hash_combine64(hash, hash_combine64(relid, rel->rd_rel->relfilenode));
+		table_close(rel, NoLock);
+		if (!hash_trigger(relid, "standing_changed", &hash) || !hash_trigger(relid, "standing_emptied", &hash))
+			return 0;
+	}
+	/* 0 has a meaning */
+	return Max(hash, 1);
+}
+
+/* Add a trigger as it is to a hash; false: it is not there, or not enabled always. */
+static bool
+hash_trigger(Oid relid, const char *name, uint64 *hash)
+{
+	Relation rel = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool enabled;
+
+	ScanKeyInit(&keys[0], Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[1], Anum_pg_trigger_tgname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 2, keys);
+	tuple = systable_getnext(scan);
+	enabled = HeapTupleIsValid(tuple) && ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled == TRIGGER_FIRES_ALWAYS;
+	if (enabled)
+		/* each change of it makes another version */
+		*hash = hash_combine64(*hash, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return enabled;
 }
 
 Relation
 quota_store_table(Table table, LOCKMODE lock)
 {
 	return table_open(quota_store_oids()->tables[table], lock);
-}
-
-/* Whether a table has a row; or an index an entry, where one is named. */
-static bool
-has_row(Table table, Oid index)
-{
-	Relation rel = quota_store_table(table, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 0, NULL);
-	bool found = HeapTupleIsValid(systable_getnext(scan));
-
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	return found;
 }
 
 static void
@@ -801,10 +842,10 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 	if (!known && relid != InvalidOid)
 		return;
 	oids_valid = false;
-	if (relid == InvalidOid || relid == oids.tables[LIMIT_OVERRIDES])
-		override_version++;
 	if (relid == InvalidOid || relid == oids.tables[ACCOUNTS])
 		pool_version++;
+	if (relid == InvalidOid || relid == oids.tables[ACCOUNTS] || relid == oids.tables[LIMIT_OVERRIDES])
+		generation_known = false;
 	if (relid == InvalidOid || is_catalogue(relid))
 		catalog_version++;
 }
@@ -832,7 +873,6 @@ quota_store_oids(void)
 		{
 			/* a new extension of the same name, or the first look */
 			catalog_version++;
-			override_version++;
 			pool_version++;
 			oids = found;
 		}

@@ -86,15 +86,14 @@ typedef struct QuotaStore QuotaStore;
 
 extern void quota_store_init(void);
 extern uint64 quota_store_catalog_version(void);
-extern uint64 quota_store_override_version(void);
 extern uint64 quota_store_pool_version(void);
+extern uint64 quota_store_generation(void);
 
 extern bool quota_store_default_plan(char *plan);
 extern bool quota_store_feature(const char *feature, QuotaFeatureRow *row);
 extern Datum quota_store_rate_multiplier(const char *plan);
 extern QuotaLimitRow *quota_store_plan_limits(const char *plan, int *count);
 extern QuotaValueRow *quota_store_plan_values(const char *plan, int *count);
-extern bool quota_store_has_overrides(void);
 extern bool quota_store_has_pools(void);
 
 extern QuotaStore *quota_store_begin_read(void);
@@ -102,6 +101,7 @@ extern QuotaStore *quota_store_begin_write(void);
 extern QuotaStore *quota_store_begin_rates(void);
 extern void quota_store_end(QuotaStore *store);
 extern bool quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
+extern uint64 quota_store_oldest(QuotaStore *store);
 extern QuotaLimitRow *quota_store_overrides(QuotaStore *store, Datum account, int *count);
 extern void quota_store_refresh(QuotaStore *store);
 extern void quota_store_look_anew(QuotaStore *store);

@@ -91,8 +91,7 @@ struct QuotaStore
 	MemoryContext context;
 	bool write;     /* quota.usage, as soon as it is open */
 	bool written;   /* since the last CommandCounterIncrement */
-	Snapshot now;   /* of what accounts are entitled to */
-	uint64 state;   /* a number that is another if `now` sees anything else; 0: not known */
+	Snapshot now;   /* of what accounts are entitled to; NULL until quota_store_now */
 	Snapshot as_of; /* of use */
 	QuotaProbe accounts;
 	QuotaProbe usage;
@@ -105,6 +104,7 @@ struct QuotaStore
 extern const QuotaOids *quota_store_oids(void);
 extern void quota_store_open_usage(QuotaStore *store);
 extern void quota_store_new_snapshots(QuotaStore *store);
+extern Snapshot quota_store_now(QuotaStore *store);
 extern Relation quota_store_table(Table table, LOCKMODE lock);
 extern SysScanDesc quota_store_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
 extern QuotaPeriod quota_store_period(Oid period);

@@ -66,13 +66,28 @@ CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plan_features
 ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_emptied;
 
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.limit_overrides
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.limit_overrides
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_changed;
-ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER catalog_emptied;
-
 CREATE TRIGGER pool_changed AFTER INSERT OR UPDATE OF pool ON quota.accounts
 	FOR EACH ROW WHEN (NEW.pool IS NOT NULL) EXECUTE FUNCTION quota.catalog_changed();
 ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER pool_changed;
+
+/*
+ * What is remembered of an account in shared memory goes when a row that says
+ * what it is entitled to changes.
+ */
+CREATE FUNCTION quota.standing_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_standing_changed';
+COMMENT ON FUNCTION quota.standing_changed() IS 'forgets what is remembered of an account';
+
+CREATE TRIGGER standing_changed AFTER INSERT OR UPDATE OR DELETE ON quota.accounts
+	FOR EACH ROW EXECUTE FUNCTION quota.standing_changed();
+CREATE TRIGGER standing_emptied AFTER TRUNCATE ON quota.accounts
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.standing_changed();
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_changed;
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_emptied;
+
+CREATE TRIGGER standing_changed AFTER INSERT OR UPDATE OR DELETE ON quota.limit_overrides
+	FOR EACH ROW EXECUTE FUNCTION quota.standing_changed();
+CREATE TRIGGER standing_emptied AFTER TRUNCATE ON quota.limit_overrides
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.standing_changed();
+ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER standing_changed;
+ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER standing_emptied;

@@ -276,10 +276,18 @@ SELECT set_eq($$
 	FROM pg_trigger t WHERE tgfoid = 'quota.catalog_changed'::regproc
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'A'::"char" AS c, true AS d
-	FROM unnest('{plans,features,plan_limits,plan_features,limit_overrides}'::text[]) t,
+	FROM unnest('{plans,features,plan_limits,plan_features}'::text[]) t,
 		unnest('{catalog_changed,catalog_emptied}'::text[]) n
 	UNION ALL SELECT 'quota.accounts', 'pool_changed', 'A', false
 	$$, 'changes of what is cached are told ALWAYS');
+SELECT set_eq($$
+	SELECT tgrelid::regclass::text, tgname::text, tgenabled, regexp_replace(pg_get_triggerdef(t.oid), '.* (AFTER .*) ON .* FOR EACH (ROW|STATEMENT) .*', '\1 \2') AS d
+	FROM pg_trigger t WHERE tgfoid = 'quota.standing_changed'::regproc
+	$$, $$
+	SELECT 'quota.' || t AS a, n AS b, 'A'::"char" AS c, d
+	FROM unnest('{accounts,limit_overrides}'::text[]) t,
+		(VALUES ('standing_changed', 'AFTER INSERT OR DELETE OR UPDATE ROW'), ('standing_emptied', 'AFTER TRUNCATE STATEMENT')) v (n, d)
+	$$, 'and so are changes of what accounts amount to');
 SELECT is((SELECT amname::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = 'quota.usage'::regclass), 'heap',
 	'usage is a heap');
 SELECT ok('fillfactor=70' = ANY (reloptions), 'pages of usage keep room for HOT')

@@ -101,6 +101,21 @@ is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ida',
 is($node->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('joe', 'report', 600)}),
 	't|600', 'prepared and rolled back: not counted');
 
+# What accounts amount to is remembered in memory; a prepared transaction that changes it outlives a crash.
+$node->safe_psql('postgres', q{
+	INSERT INTO quota.plans (plan) VALUES ('pro');
+	INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('pro', 'report', 'lifetime', 9)});
+$node->safe_psql('postgres',
+	qq{BEGIN; SELECT quota_set_plan('$_', 'pro'); PREPARE TRANSACTION '$_'}) foreach ('keep', 'drop');
+crash();
+my $plans = q{SELECT (quota_evaluate('keep', 'report')).plan, (quota_evaluate('drop', 'report')).plan};
+is($node->safe_psql('postgres', "$plans; $plans"), "free|free\nfree|free", 'prepared: nobody sees the change');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'keep'});
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'drop'});
+is($node->safe_psql('postgres', "$plans; $plans"), "pro|free\npro|free", 'prepared and committed: it holds');
+crash();
+is($node->safe_psql('postgres', "$plans; $plans"), "pro|free\npro|free", 'after a crash: it holds');
+
 # Rates are memory: a crash forgets them, and so does a restart.
 my $rate = q{SELECT allowed, used FROM quota_consume('ada', 'call', 3)};
 is($node->safe_psql('postgres', $rate), 't|3', 'rate: taken');

@@ -14,6 +14,7 @@ $primary->append_conf('postgresql.conf', slurp_file($ENV{QUOTA_CONF}))
   if $ENV{QUOTA_CONF};
 # replay compares every page that a charge wrote
 $primary->append_conf('postgresql.conf', "wal_consistency_checking = 'heap, heap2, btree'");
+$primary->append_conf('postgresql.conf', 'max_prepared_transactions = 10');
 $primary->start;
 
 $primary->safe_psql(
@@ -127,9 +128,24 @@ is($standby->safe_psql('postgres', $sums),
 	$primary->safe_psql('postgres', $sums), 'standby: usage is that of the primary');
 is($standby->safe_psql('postgres', $sums), '401|2204|1|10', 'standby: and exact');
 
+# What an account amounts to may be asked for again and again; each change arrives.
+my $plan = q{SELECT (quota_evaluate('fay', 'report')).plan};
+foreach my $change ('pro', 'free', 'pro')
+{
+	is($standby->safe_psql('postgres', "$plan; $plan"), $change eq 'pro' ? "free\nfree" : "pro\npro", 'standby: the plan');
+	$primary->safe_psql('postgres', "SELECT quota_set_plan('fay', '$change')");
+	$primary->wait_for_catchup($standby);
+	is($standby->safe_psql('postgres', "$plan; $plan"), "$change\n$change", 'standby: the plan changed');
+}
+$primary->safe_psql('postgres', q{BEGIN; SELECT quota_set_plan('fay', 'free'); PREPARE TRANSACTION 'p'});
+$primary->wait_for_catchup($standby);
+
 # After a failover the counters go on.
 $primary->stop;
 $standby->promote;
+is($standby->safe_psql('postgres', "$plan; $plan"), "pro\npro", 'promoted: the plan');
+$standby->safe_psql('postgres', q{COMMIT PREPARED 'p'});
+is($standby->safe_psql('postgres', "$plan; $plan"), "free\nfree", 'promoted: a change prepared before');
 is($standby->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ada', 'report', 6)}),
 	'f|45', 'promoted: not more than what is left');
 is($standby->safe_psql('postgres', q{SELECT allowed, used FROM quota_consume('ada', 'report', 5)}),
