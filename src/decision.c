@@ -425,8 +425,8 @@ put_times(QuotaRecord *record, const QuotaDecision *decision)
 	}
 	if (waiting_helps(decision))
 		quota_record_interval(record, DatumGetIntervalP(DirectFunctionCall2(timestamp_mi,
-																			 TimestampTzGetDatum(decision->lasts_until),
-																			 TimestampTzGetDatum(decision->now))));
+																			TimestampTzGetDatum(decision->lasts_until),
+																			TimestampTzGetDatum(decision->now))));
 	else
 		quota_record_null(record);
 }

@@ -52,7 +52,7 @@ typedef struct QuotaAccountRow
 
 typedef struct QuotaFeatureRow
 {
-	char feature[QUOTA_MAX_FEATURE + 1]; /* first, as the key of the cache's hash table */
+	char feature[QUOTA_MAX_FEATURE + 1];                        /* first, as the key of the cache's hash table */
 	char units[Max(QUOTA_MAX_UNIT + 1, QUOTA_MAX_FEATURE) + 1]; /* several of them, as a message has it */
 	QuotaKind kind;
 	bool ledger; /* whether what is done to it is written down */
