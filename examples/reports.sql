@@ -99,3 +99,22 @@ SELECT act, account, reason FROM quota.audit_log ORDER BY id DESC LIMIT 2;
 
 -- The limits live where the truth lives: no counter differs from its rows.
 SELECT * FROM quota_reconcile('report_generations', 'report');
+
+-- 7. Month-end. Dale Realty, whose plan has 300 reports and then charges 1.50 for each,
+--    makes 330 of them in January.
+
+\set dale '''00000000-0000-4000-8000-000000000002'''
+SET ROLE reports_app;
+INSERT INTO report_generations (account_id) SELECT :dale FROM generate_series(1, 328);
+RESET ROLE;
+
+-- In February all overage of January becomes invoices, by January's plans and prices,
+-- whoever has changed his plan meanwhile. Run it as often as you like: say, daily.
+SET quota.now = '2026-02-01 02:00+00';
+SELECT quota_set_plan(:dale::uuid, 'team');
+SELECT name, currency, total FROM quota_invoice_overage();
+SELECT name, currency, total FROM quota_invoice_overage();
+SELECT feature, period_start, quantity, unit_price, amount FROM quota.invoice_lines;
+
+-- What the billing page shows.
+SELECT jsonb_pretty(quota_invoices(:dale::uuid));

@@ -147,6 +147,17 @@ BEGIN
 	UPDATE quota.accounts SET sponsor = new_key WHERE sponsor = old_key;
 	UPDATE quota.accounts SET pool = new_key WHERE pool = old_key;
 	UPDATE quota.limit_overrides SET account = new_key WHERE account = old_key;
+	/* where both have been billed for the same time, each invoice stays whose it was */
+	UPDATE quota.invoices SET sponsor = new_key WHERE sponsor = old_key;
+	WITH moved AS (
+		UPDATE quota.invoices i
+		SET account = new_key
+		WHERE i.account = old_key AND NOT EXISTS (
+			SELECT FROM quota.invoices o
+			WHERE o.account = new_key AND o.period_start < i.period_end AND o.period_end > i.period_start)
+		RETURNING i.id
+	)
+	UPDATE quota.invoice_lines l SET account = new_key FROM moved m WHERE l.invoice = m.id;
 	WITH gone AS (
 		DELETE FROM quota.keys WHERE account = old_key
 		RETURNING *
@@ -177,7 +188,7 @@ BEGIN
 			(u.used + excluded.used, u.holds + excluded.holds, GREATEST(u.alerted, excluded.alerted));
 END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
-	'gives an account another key, with its members, overrides, counters, reservations, keys of calls, and those that it sponsors or is the pool of';
+	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, and those that it sponsors or is the pool of';
 
 /*
  * SECURITY DEFINER, since whoever may write the application's table need hold no

@@ -39,6 +39,9 @@ BEGIN ATOMIC
 			AND NOT EXISTS (
 				SELECT FROM quota.holds h
 				WHERE h.account = u.account AND h.feature = u.feature AND h.period = u.period AND h.period_start = u.period_start)
+			AND (u.account, u.feature, u.period, u.period_start) NOT IN (
+				SELECT o.account, o.feature, o.period, o.period_start
+				FROM quota.unbilled_overage(NULL, quota.now() - retention) o)
 		FOR UPDATE OF u SKIP LOCKED
 	), deleted AS (
 		DELETE FROM quota.usage u USING old WHERE u.ctid = old.at
@@ -46,7 +49,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of windows that ended longer ago, unless something of them is reserved; how many rows';
+COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_overrides(retention interval)
 	RETURNS bigint

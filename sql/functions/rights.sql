@@ -10,7 +10,7 @@ AS $$
 DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of,quota_rates}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release}';
-	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_events,quota_events_of}';
+	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_events,quota_events_of,quota_invoices}';
 BEGIN
 	IF level IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';

@@ -7,6 +7,7 @@
 CREATE TABLE quota.audit_log (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	at timestamptz NOT NULL DEFAULT now(),
+	effective_at timestamptz NOT NULL,
 	act text COLLATE "C" NOT NULL,
 	account text COLLATE "C",
 	table_name text NOT NULL,
@@ -19,9 +20,12 @@ CREATE TABLE quota.audit_log (
 );
 CREATE INDEX audit_log_account ON quota.audit_log (account, at);
 CREATE INDEX audit_log_act ON quota.audit_log (act, at);
-COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members and overrides, and of counters by hand';
+CREATE INDEX audit_log_catalog ON quota.audit_log (effective_at) WHERE account IS NULL;
+COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides and invoices, and of counters by hand';
 COMMENT ON SEQUENCE quota.audit_log_id_seq IS 'of quota.audit_log';
 COMMENT ON COLUMN quota.audit_log.at IS 'start of the transaction, whatever quota.now says';
+COMMENT ON COLUMN quota.audit_log.effective_at IS
+	'quota.now(): from when on the change held; invoices are made out by what held before';
 COMMENT ON COLUMN quota.audit_log.act IS
 	'the function that made the change; insert, update, delete or truncate: a statement by hand';
 COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue, or of counters of several accounts';
@@ -46,8 +50,9 @@ CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account tex
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	INSERT INTO quota.audit_log (act, account, table_name, before, after, reason, user_id, role, session_role)
+	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
 	VALUES (
+		quota.now(),
 		COALESCE(NULLIF(current_setting('quota.act', true), ''), lower(write_audit.act)),
 		changed_account, write_audit.table_name, write_audit.before, write_audit.after,
 		COALESCE(write_audit.after->>'reason', NULLIF(current_setting('quota.reason', true), '')),
@@ -107,11 +112,11 @@ DECLARE
 		$$WHEN (row_security_active('quota.accounts'::regclass) OR current_setting('row_security')::boolean)$$;
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
 			FOR EACH ROW %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
 	END LOOP;
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,usage}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,usage}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
 			FOR EACH STATEMENT %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
 	END LOOP;

@@ -25,7 +25,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts,invoices,invoice_lines}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;

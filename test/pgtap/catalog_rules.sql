@@ -26,7 +26,7 @@ CREATE TEMP VIEW tables AS
 SELECT cmp_ok((SELECT count(*) FROM functions), '>=', 43::bigint, 'functions are members');
 SELECT bag_has($$SELECT name FROM tables$$,
 	$$VALUES ('quota.plans'), ('quota.features'), ('quota.plan_limits'), ('quota.plan_features'), ('quota.accounts'),
-		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage'), ('quota.keys'), ('quota.reservations'), ('quota.holds')$$, 'tables are members');
+		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage'), ('quota.keys'), ('quota.reservations'), ('quota.holds'), ('quota.invoices'), ('quota.invoice_lines')$$, 'tables are members');
 SELECT bag_has($$SELECT objid::regtype::text FROM members WHERE classid = 'pg_type'::regclass$$,
 	$$VALUES ('quota_period'), ('quota_verdict'), ('quota_decision'), ('quota_reservation')$$, 'types are members');
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'quota'), false, 'not relocatable');
@@ -98,22 +98,22 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many', 'quota_reserve', 'quota_commit', 'quota_release',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain', 'quota_invoice_overage')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain,quota_invoice_overage}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
 		'quota_plan_with', 'quota_export', 'quota_usage', 'quota_status', 'quota_history', 'quota_forecast', 'quota_sponsored',
 		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics',
-		'quota_events', 'quota_events_of')
+		'quota_events', 'quota_events_of', 'quota_invoices')
 	$$, $$
 	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
 	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
 		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
-		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of}'::text[]) f
+		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of,quota_invoices}'::text[]) f
 	$$, 'what looks is stable');
 SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
 	'trigger functions are volatile');
@@ -132,6 +132,7 @@ SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
 	('quota_forecast(text,text)'), ('quota_sponsored(text)'),
 	('quota_events(text,timestamp with time zone,timestamp with time zone,text,integer)'),
 	('quota_events_of(text,timestamp with time zone,timestamp with time zone,text,integer)'),
+	('quota_invoices(text,timestamp with time zone,timestamp with time zone)'),
 	('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
 	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
@@ -183,7 +184,7 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 		('quota_refund'), ('quota_reserve'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
 		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
-		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear'), ('quota_events')$$,
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear'), ('quota_events'), ('quota_invoices')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -220,7 +221,8 @@ SELECT set_eq($$
 	('quota_rates', 'account text'),
 	('quota_rate_clear', 'account text, feature text DEFAULT NULL::text'),
 	('quota_events', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, '
-		'kind text DEFAULT NULL::text, n integer DEFAULT 100')
+		'kind text DEFAULT NULL::text, n integer DEFAULT 100'),
+	('quota_invoices', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone')
 	$$, 'their arguments are those of the contract');
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
@@ -266,7 +268,7 @@ SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'O'::"char" AS c
-	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
+	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
 	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_update,audit_delete,audit_truncate}'::text[]) n
 	$$, 'changes are recorded where they are made, not where they are replayed');
 

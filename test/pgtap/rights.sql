@@ -46,6 +46,8 @@ app reader admin	SELECT * FROM quota_history('a', 'report') a, quota_history(42)
 app reader admin	SELECT * FROM quota_forecast('a', 'report') a, quota_forecast(42, 'report') b
 app reader admin	SELECT * FROM quota_sponsored('a') a, quota_sponsored(42) b
 app reader admin	SELECT * FROM quota_events('a') a, quota_events(42) b, quota_events_of('ann') c
+app reader admin	SELECT * FROM quota_invoices('a') a, quota_invoices(42) b
+reader admin	SELECT * FROM quota.invoices, quota.invoice_lines
 reader admin	SELECT * FROM quota_near_limit() a, quota_near_limit(0.5, 'report') b
 reader admin	SELECT * FROM quota_top('report'), quota_totals(), quota_stats(), quota_plan_stats()
 reader admin	SELECT * FROM quota_search('a')
@@ -94,6 +96,7 @@ admin	UPDATE quota.usage SET used = 0
 admin	DELETE FROM quota.usage
 admin	SELECT quota_apply(quota_export())
 admin	SELECT quota_maintain('1 year')
+admin	SELECT quota_invoice_overage(), quota_invoice_overage('2026-01-01')
 admin	SELECT quota_attach('app.admins', 'report', 'account')
 admin	SELECT quota_detach('app.admins', 'report')
 	TRUNCATE quota.usage

@@ -199,6 +199,21 @@ SELECT is_empty($$SELECT * FROM quota_sponsored(id(5))$$, 'the sponsored: nobody
 SET LOCAL quota.now = '2026-02-01 00:00+00';
 SELECT is(make(id(1), 60), 55, 'February: all of it again');
 SELECT is(brief(quota_evaluate(id(2), 'report')), 'ALLOW 0/300 ok', 'February: no overage of January');
+
+/* Month-end: what is over the limit is billed, once, by January's terms, also if somebody changes a plan before. */
+SAVEPOINT closing;
+SELECT quota_refund(id(2), 'report', 1, at => '2026-01-31') \g /dev/null
+SELECT quota_set_plan(id(2), 'free'), quota_set_plan(id(4), 'pro') \g /dev/null
+UPDATE quota.plan_limits SET overage_price = 2 WHERE plan = 'pro';
+SET LOCAL quota.now = '2026-02-03 02:00+00';
+SELECT is_empty('SELECT FROM quota.invoices', 'closing: nothing is billed by itself');
+SELECT results_eq($$SELECT name, currency::text COLLATE "default", total FROM quota_invoice_overage()$$,
+	$$VALUES ('Pro Realty', 'USD', 45.00), ('Team Realty', 'USD', 200.00)$$, 'closing: pro and team owe something; the affiliate pays nothing, free and sponsored have no overage');
+SELECT is_empty('SELECT FROM quota_invoice_overage()', 'closing: run again');
+SELECT results_eq($$SELECT d->>'name', d->'total', l - '{period_start,period_end}'::text[] FROM quota_invoices(id(2)) d, jsonb_array_elements(d->'lines') l$$, $$VALUES
+	('Pro Realty', '45.00'::jsonb, '{"feature": "report", "period": "month", "plan": "pro", "used": 330, "usage_limit": 300, "quantity": 30, "unit_price": 1.50, "amount": 45.00}'::jsonb)$$,
+	'closing: pro at 330 of 300 pays 30 x 1.50');
+ROLLBACK TO closing;
 SET LOCAL quota.now = '2026-03-01 00:00+00';
 SELECT is(brief(quota_evaluate(id(6), 'report')), 'ALLOW 0/50 ok', 'March: the override has ended');
 

@@ -35,6 +35,7 @@ sub fill
 			"features": {
 				"report": {"kind": "counter", "unit": "report", "ledger": true, "description": "Überblick"},
 				"run": {"kind": "counter"},
+				"call": {"kind": "counter"},
 				"seat": {"kind": "gauge"},
 				"export": {"kind": "flag"},
 				"theme": {"kind": "flag"}
@@ -46,6 +47,7 @@ sub fill
 					"seat": {"lifetime": {"limit": 2}}}},
 				"pro": {"name": "Pro", "price": 9.99, "currency": "EUR", "billing_interval": "year", "visible": false, "display_order": 3, "limits": {
 					"report": {"month": {"limit": 300, "on_limit": "charge", "warn_ratio": 0.123456789, "overage_price": 1.5, "overage_cap": 10}},
+					"call": {"month": {"limit": 30, "on_limit": "charge", "overage_price": 1.5}},
 					"run": {"month": {"limit": null}}},
 					"features": {"export": true, "theme": {"colours": [1, 2]}}}
 			}}');
@@ -84,6 +86,16 @@ sub fill
 		SELECT quota_record('zoe', 'report', 9, metadata => '"Überblick"');
 		SET quota.now = '2026-02-28 23:59:59.999999+00';
 		SELECT quota_consume('lee', 'report', 9);
+
+		-- an invoice of a month, and a month that is yet to be billed
+		SET quota.now = '2026-02-15';
+		SELECT quota_set_plan('pam', 'pro'), quota_record('pam', 'call', 32);
+		SET quota.now = '2026-03-01';
+		SELECT quota_invoice_overage();
+		SELECT quota_record('pam', 'call', 33);
+		SET quota.now = '2026-04-01';
+		SELECT quota_set_plan('pam', 'free');
+		RESET quota.now;
 
 		CREATE TABLE customers (id int PRIMARY KEY, label text, tier text, creator text);
 		INSERT INTO customers VALUES (1, 'One', 'pro', 'u1');
@@ -203,7 +215,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'21', "$dbname: policies are there");
+		'25', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
@@ -220,6 +232,20 @@ sub reservations_work
 	is( $node->safe_psql($dbname,
 			q{SET quota.now = '2026-01-31 23:30:01+00'; SELECT id, used FROM quota_reserve('zed', 'run', 2)}),
 		'3|3', "$dbname: what has expired is given back, and ids go on");
+}
+
+# What is billed is known, and what is not is billed by the plan of then.
+sub billing_works
+{
+	my ($dbname) = @_;
+
+	is( $node->safe_psql($dbname,
+			q{SET quota.now = '2026-04-02';
+			SELECT account, period_start, total FROM quota_invoice_overage();
+			SELECT i.period_start, l.quantity, l.amount, l.plan FROM quota.invoices i JOIN quota.invoice_lines l ON l.invoice = i.id
+			WHERE i.account = 'pam' ORDER BY i.id}),
+		"pam|2026-03-01 00:00:00+00|4.50\n2026-02-01 00:00:00+00|2|3.00|pro\n2026-03-01 00:00:00+00|3|4.50|pro",
+		"$dbname: a month is billed, and another is not again");
 }
 
 # The ledger goes on: into the months that came with the dump, and into new ones.
@@ -302,6 +328,7 @@ foreach my $schema ('public', 'limits')
 		triggers_work($target);
 		management_works($target);
 		reservations_work($target);
+		billing_works($target);
 		ledger_works($target);
 	}
 }

@@ -1,0 +1,349 @@
+/*
+ * Invoices of overage. Charging takes no part: a closing reads the counters of
+ * windows that have ended, and writes quota.invoices and quota.invoice_lines.
+ *
+ * What is billed is what was in force when the window ended. Plans, limits,
+ * overrides and accounts may be others by the time of the closing, be it by
+ * hand or by quota_maintain, so their rows are taken as the audit log tells
+ * that they were: what the first change since then has found, or the row as it
+ * is where nothing has changed.
+ */
+CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
+	RETURNS integer
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE
+		WHEN currency = ANY ('{BIF,CLP,DJF,GNF,ISK,JPY,KMF,KRW,PYG,RWF,UGX,UYI,VND,VUV,XAF,XOF,XPF}') THEN 0
+		WHEN currency = ANY ('{BHD,IQD,JOD,KWD,LYD,OMR,TND}') THEN 3
+		WHEN currency = ANY ('{CLF,UYW}') THEN 4
+		ELSE 2
+	END;
+COMMENT ON FUNCTION quota.currency_decimals(text) IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
+
+/*
+ * Where the clock has been turned back, what was done later by another clock
+ * counts as if it had always been so. Without SET search_path, so that the
+ * planner can inline it.
+ */
+CREATE OR REPLACE FUNCTION quota.changes_since(at timestamptz)
+	RETURNS SETOF quota.audit_log
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT l.*
+	FROM quota.audit_log l
+	WHERE l.effective_at >= changes_since.at AND (l.effective_at <= quota.now() OR quota.now() = now());
+END;
+COMMENT ON FUNCTION quota.changes_since(timestamptz) IS 'the audit log of what has held only from a time on';
+
+/* PL/pgSQL keeps the plans of its queries: these are called once a window. */
+CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
+	RETURNS quota.accounts
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	was quota.accounts;
+	change record;
+	renamed_by bigint;
+BEGIN
+	SELECT a.* INTO was FROM quota.accounts a WHERE a.account = key;
+	LOOP
+		SELECT l.id, l.before INTO change
+		FROM quota.changes_since(account_at.at) l
+		WHERE l.account = key AND l.table_name = 'accounts' AND (renamed_by IS NULL OR l.id < renamed_by)
+		ORDER BY l.at, l.id
+		LIMIT 1;
+		EXIT WHEN NOT FOUND;
+		was := jsonb_populate_record(NULL::quota.accounts, change.before);
+		EXIT WHEN was.account IS NULL OR was.account = key;
+		/* it had another key, under which there may have been changes before */
+		key := was.account;
+		renamed_by := change.id;
+	END LOOP;
+	RETURN was;
+END $$;
+COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
+	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
+
+CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
+	RETURNS quota.limit_overrides
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	key CONSTANT jsonb := jsonb_build_object('account', of_account, 'feature', feature, 'period', period);
+	was quota.limit_overrides;
+	change record;
+BEGIN
+	SELECT l.before INTO change
+	FROM quota.changes_since(override_at.at) l
+	WHERE l.account = of_account AND l.table_name = 'limit_overrides' AND (l.before @> key OR l.after @> key)
+	ORDER BY l.at, l.id
+	LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT o.* INTO was
+		FROM quota.limit_overrides o
+		WHERE o.account = of_account AND o.feature = override_at.feature AND o.period = override_at.period;
+	ELSIF change.before @> key THEN
+		was := jsonb_populate_record(NULL::quota.limit_overrides, change.before);
+	END IF;
+	RETURN was;
+END $$;
+COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, timestamptz) IS
+	'the override of an account as it was until a time, expired or not; NULL: there was none';
+
+CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extschema@.quota_period, at timestamptz)
+	RETURNS quota.plan_limits
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	key CONSTANT jsonb := jsonb_build_object('plan', plan, 'feature', feature, 'period', period);
+	was quota.plan_limits;
+	change record;
+BEGIN
+	SELECT l.before INTO change
+	FROM quota.changes_since(limit_at.at) l
+	WHERE l.account IS NULL AND l.table_name = 'plan_limits' AND (l.before @> key OR l.after @> key)
+	ORDER BY l.at, l.id
+	LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT p.* INTO was
+		FROM quota.plan_limits p
+		WHERE p.plan = limit_at.plan AND p.feature = limit_at.feature AND p.period = limit_at.period;
+	ELSIF change.before @> key THEN
+		was := jsonb_populate_record(NULL::quota.plan_limits, change.before);
+	END IF;
+	RETURN was;
+END $$;
+COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timestamptz) IS
+	'the limit of a plan as it was until a time; NULL: there was none';
+
+CREATE OR REPLACE FUNCTION quota.currency_at(plan text, at timestamptz)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	key CONSTANT jsonb := jsonb_build_object('plan', plan);
+	change record;
+BEGIN
+	SELECT l.before INTO change
+	FROM quota.changes_since(currency_at.at) l
+	WHERE l.account IS NULL AND l.table_name = 'plans' AND (l.before @> key OR l.after @> key)
+	ORDER BY l.at, l.id
+	LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN (SELECT p.currency FROM quota.plans p WHERE p.plan = currency_at.plan);
+	END IF;
+	RETURN CASE WHEN change.before @> key THEN change.before->>'currency' END;
+END $$;
+COMMENT ON FUNCTION quota.currency_at(text, timestamptz) IS 'the currency of a plan as it was until a time';
+
+CREATE OR REPLACE FUNCTION quota.default_plan_at(at timestamptz)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	change record;
+BEGIN
+	SELECT l.before INTO change
+	FROM quota.changes_since(default_plan_at.at) l
+	WHERE l.account IS NULL AND l.table_name = 'plans' AND (l.before @> '{"is_default": true}' OR l.after @> '{"is_default": true}')
+	ORDER BY l.at, l.id
+	LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN quota.default_plan();
+	END IF;
+	RETURN CASE WHEN change.before @> '{"is_default": true}' THEN change.before->>'plan' END;
+END $$;
+COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as it was until a time; NULL: there was none';
+
+/*
+ * Where no window of the account begins then, its time zone or anchor was
+ * another, of those that it has had since.
+ */
+CREATE OR REPLACE FUNCTION quota.counter_end(of_account text, period @extschema@.quota_period, period_start timestamptz)
+	RETURNS timestamptz
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a quota.accounts;
+BEGIN
+	SELECT o.* INTO a FROM quota.accounts o WHERE o.account = of_account;
+	IF quota.window_start(period, period_start, a.timezone, a.cycle_anchor) = period_start THEN
+		RETURN quota.window_end(period, period_start, a.timezone, a.cycle_anchor);
+	END IF;
+	RETURN COALESCE((
+			SELECT quota.window_end(period, period_start, b.timezone, b.cycle_anchor)
+			FROM quota.changes_since(period_start) l
+				CROSS JOIN LATERAL jsonb_populate_record(NULL::quota.accounts, l.before) b
+			WHERE l.account = of_account AND l.table_name = 'accounts'
+				AND quota.window_start(period, period_start, b.timezone, b.cycle_anchor) = period_start
+			ORDER BY l.at DESC, l.id DESC
+			LIMIT 1),
+		quota.window_end(period, period_start, a.timezone, a.cycle_anchor));
+END $$;
+COMMENT ON FUNCTION quota.counter_end(text, @extschema@.quota_period, timestamptz) IS 'the end of a counter''s window';
+
+/*
+ * Terms are looked up for windows only whose use is above some limit that
+ * charges, or has. A price of 0, and what rounds to 0, is nothing to bill.
+ */
+CREATE OR REPLACE FUNCTION quota.unbilled_overage(since timestamptz, ended_by timestamptz)
+	RETURNS TABLE (account text, name text, sponsor text, currency text, invoice_start timestamptz, invoice_end timestamptz,
+		feature text, period @extschema@.quota_period, period_start timestamptz, period_end timestamptz,
+		plan text, used bigint, usage_limit bigint, quantity bigint, unit_price numeric, amount numeric)
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	WITH charging AS MATERIALIZED (
+		SELECT l.feature, l.period, min(l.usage_limit) AS least
+		FROM (
+			SELECT p.feature, p.period, p.usage_limit, true AS charges
+			FROM quota.plan_limits p
+			WHERE p.on_limit = 'charge'
+			UNION ALL
+			SELECT l.before->>'feature', (l.before->>'period')::@extschema@.quota_period, (l.before->>'usage_limit')::bigint, true
+			FROM quota.audit_log l
+			WHERE l.account IS NULL AND l.table_name = 'plan_limits' AND l.before->>'on_limit' = 'charge'
+			UNION ALL
+			SELECT o.feature, o.period, o.usage_limit, false
+			FROM quota.limit_overrides o
+			UNION ALL
+			SELECT l.before->>'feature', (l.before->>'period')::@extschema@.quota_period, (l.before->>'usage_limit')::bigint, false
+			FROM quota.audit_log l
+			WHERE l.table_name = 'limit_overrides') l
+		GROUP BY l.feature, l.period
+		HAVING bool_or(l.charges)
+	), above AS MATERIALIZED (
+		SELECT c.*
+		FROM quota.counters c
+			JOIN charging g ON g.feature = c.feature AND g.period = c.period
+		WHERE c.period <> 'lifetime' AND c.used > g.least
+			AND c.period_start < ended_by AND (since IS NULL OR c.period_start >= since)
+			AND NOT EXISTS (
+				SELECT FROM quota.invoice_lines l
+				WHERE l.account = c.account AND l.feature = c.feature AND l.period = c.period AND l.period_start = c.period_start)
+	), ended AS MATERIALIZED (
+		SELECT c.*, e.period_end, e.period_end - interval '1 microsecond' AS last_instant
+		FROM above c
+			CROSS JOIN LATERAL (SELECT quota.counter_end(c.account, c.period, c.period_start) AS period_end) e
+		WHERE e.period_end <= ended_by
+	)
+	SELECT e.account, a.name, a.sponsor, v.currency, b.invoice_start, b.invoice_end,
+		e.feature, e.period, e.period_start, e.period_end,
+		k.plan, e.used, w.usage_limit, q.quantity, l.overage_price, q.amount
+	FROM ended e
+		CROSS JOIN LATERAL quota.account_at(e.account, e.period_end) a
+		CROSS JOIN LATERAL quota.account_at(a.pool, e.period_end) p
+		CROSS JOIN LATERAL (SELECT quota.own_plan(a, e.last_instant) AS own_plan) n
+		CROSS JOIN LATERAL (
+			SELECT COALESCE(n.own_plan, quota.own_plan(p, e.last_instant), quota.default_plan_at(e.period_end)) COLLATE "C" AS plan) k
+		CROSS JOIN LATERAL quota.limit_at(k.plan, e.feature, e.period, e.period_end) l
+		CROSS JOIN LATERAL quota.override_at(COALESCE(a.account, e.account), e.feature, e.period, e.period_end) o
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN o.account IS NOT NULL AND (e.last_instant >= o.expires_at) IS NOT TRUE
+				THEN o.usage_limit ELSE l.usage_limit END AS usage_limit) w
+		CROSS JOIN LATERAL (SELECT quota.currency_at(k.plan, e.period_end) AS currency) v
+		CROSS JOIN LATERAL (
+			SELECT u.quantity, round(u.quantity * l.overage_price, quota.currency_decimals(v.currency)) AS amount
+			FROM (SELECT LEAST(e.used - w.usage_limit, l.overage_cap) AS quantity) u) q
+		CROSS JOIN LATERAL (
+			SELECT quota.window_start('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_start,
+				quota.window_end('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_end) b
+	WHERE l.on_limit = 'charge' AND l.overage_price > 0 AND e.used > w.usage_limit AND q.amount > 0
+		/* a member without a plan of its own: its pool pays */
+		AND (a.pool IS NULL OR n.own_plan IS NOT NULL)
+		AND (a.bypass OR p.bypass) IS NOT TRUE
+		AND (a.status = 'trialing' AND quota.plan_has_ended(a, e.last_instant) IS NOT TRUE) IS NOT TRUE
+		AND NOT EXISTS (
+			SELECT FROM quota.invoices i
+			WHERE i.account = e.account AND i.period_start = b.invoice_start AND i.currency = v.currency);
+END;
+COMMENT ON FUNCTION quota.unbilled_overage(timestamptz, timestamptz) IS
+	'overage of windows that began at or after a time (NULL: ever) and had ended by another, which no invoice has; a row a window';
+
+/*
+ * One closing at a time. Counters that somebody else has locked, or has changed
+ * since the statement began, are left for the next one, and so are those of
+ * which something is reserved: it waits for nobody but another closing. An
+ * invoice is made once, so all that belongs to it is left with them. NOT IN is
+ * looked up in a hash, however many rows are expected.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_invoice_overage(since timestamptz DEFAULT NULL)
+	RETURNS SETOF quota.invoices
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_invoice_overage'
+AS $$
+DECLARE
+	bill record;
+	made quota.invoices;
+BEGIN
+	LOCK TABLE quota.invoices IN SHARE ROW EXCLUSIVE MODE;
+	FOR bill IN
+		WITH due AS MATERIALIZED (
+			SELECT o.*
+			FROM quota.unbilled_overage(quota_invoice_overage.since, quota.now()) o
+			WHERE o.invoice_end <= quota.now()
+		), locked AS MATERIALIZED (
+			SELECT u.ctid AS at
+			FROM quota.usage u
+				JOIN due d ON d.account = u.account AND d.feature = u.feature AND d.period = u.period AND d.period_start = u.period_start
+			FOR UPDATE OF u SKIP LOCKED
+		), unsettled AS (
+			SELECT d.account, d.invoice_start, d.currency
+			FROM due d
+				JOIN quota.usage u ON u.account = d.account AND u.feature = d.feature AND u.period = d.period AND u.period_start = d.period_start
+			WHERE u.ctid NOT IN (SELECT l.at FROM locked l)
+			UNION ALL
+			SELECT d.account, d.invoice_start, d.currency
+			FROM due d
+				JOIN quota.holds h ON h.account = d.account AND h.feature = d.feature AND h.period = d.period AND h.period_start = d.period_start
+			WHERE h.expires_at > quota.now()
+		)
+		SELECT d.account, d.invoice_start, d.currency, max(d.invoice_end) AS invoice_end, sum(d.amount) AS total,
+			(array_agg(d.name ORDER BY d.period_end DESC))[1] AS name,
+			(array_agg(d.sponsor ORDER BY d.period_end DESC))[1] AS sponsor,
+			jsonb_agg(to_jsonb(d) ORDER BY d.feature, d.period, d.period_start) AS lines
+		FROM due d
+		WHERE (d.account, d.invoice_start, d.currency) NOT IN (SELECT u.account, u.invoice_start, u.currency FROM unsettled u)
+		GROUP BY d.account, d.invoice_start, d.currency
+		ORDER BY d.account, d.invoice_start, d.currency
+	LOOP
+		/* a conflict is seen by an older snapshot alone, for which it is a serialization failure */
+		INSERT INTO quota.invoices (account, name, sponsor, currency, period_start, period_end, total, invoiced_at)
+		VALUES (bill.account, bill.name, bill.sponsor, bill.currency, bill.invoice_start, bill.invoice_end, bill.total, quota.now())
+		ON CONFLICT DO NOTHING
+		RETURNING * INTO made;
+		INSERT INTO quota.invoice_lines (account, feature, period, period_start, period_end, invoice, plan,
+			used, usage_limit, quantity, unit_price, amount)
+		SELECT l.account, l.feature, l.period, l.period_start, l.period_end, made.id, l.plan,
+			l.used, l.usage_limit, l.quantity, l.unit_price, l.amount
+		FROM jsonb_populate_recordset(NULL::quota.invoice_lines, bill.lines) l;
+		RETURN NEXT made;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_invoice_overage(timestamptz) IS
+	'make invoices of the overage in billing periods that have ended, each once; those that it made';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+	RETURNS SETOF jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT quota.account_key(quota_invoices.account),
+		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');
+	SELECT to_jsonb(i) || jsonb_build_object('lines', (
+		SELECT COALESCE(jsonb_agg(to_jsonb(l) - '{account,invoice}'::text[] ORDER BY l.feature, l.period, l.period_start), '[]')
+		FROM quota.invoice_lines l
+		WHERE l.invoice = i.id))
+	FROM quota.invoices i
+	WHERE i.account = quota_invoices.account
+		AND (since IS NULL OR i.period_start >= since)
+		AND (until IS NULL OR i.period_start < until)
+	ORDER BY i.period_start DESC, i.currency;
+END;
+COMMENT ON FUNCTION @extschema@.quota_invoices(text, timestamptz, timestamptz) IS
+	'the invoices of an account with their lines, a document each, the latest first';
