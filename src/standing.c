@@ -18,7 +18,7 @@
  * The memory of a server that has started notes all transactions before.
  *
  * An account is remembered with its key, so that none is taken for another. A
- * set has seven places; a new one takes that of any other when all are in use.
+ * set has nine places; a new one takes that of any other when all are in use.
  *
  * Locks: a set belongs to one of 64 LWLocks, held while a few words are written.
  * Readers take none: they look at the set's number of changes before and after.
@@ -37,27 +37,31 @@
 
 #include "shared.h"
 
-#define WAYS 7
+#define WAYS 9
 #define SETS (1 << 14)
 #define LOCKS 64
 /* longer ones are not remembered */
-#define MAX_ACCOUNT 55
+#define MAX_ACCOUNT 47
+
+#define TAG(hash) ((uint32) ((hash) >> 32))
 
 typedef struct Place
 {
+	uint64 generation;
 	QuotaStanding standing;
-	uint8 length;
+	uint8 length; /* 0: an empty place */
 	char account[MAX_ACCOUNT];
 } Place;
 
-/* What is looked at first is one line of the processor's cache, a place is two. */
+/* What is looked at first is one line of the processor's cache. */
 typedef struct Set
 {
 	pg_atomic_uint64 changes; /* odd while one is made */
-	uint64 tags[WAYS];        /* of account and generation; 0: an empty place */
 	uint64 changed_by;        /* the latest transaction, by its full number */
-	char unused[56];
+	uint32 tags[WAYS];        /* of the accounts' hashes */
+	char unused[12];
 	Place places[WAYS];
+	char rest[24];
 } Set;
 
 StaticAssertDecl(sizeof(Set) == 1024, "sets fit to lines of the processor's cache");
@@ -90,7 +94,6 @@ quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStand
 {
 	const text *key = (text *) DatumGetPointer(account);
 	uint64 hash = hash_of(account);
-	uint64 tag = hash_combine64(hash, generation);
 	const Set *set;
 	uint64 changes;
 	bool found = false;
@@ -101,7 +104,7 @@ quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStand
 	changes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &set->changes));
 	pg_read_barrier();
 	for (int i = 0; i < WAYS && !found; i++)
-		if (set->tags[i] == tag && is_of(&set->places[i], key))
+		if (set->tags[i] == TAG(hash) && set->places[i].generation == generation && is_of(&set->places[i], key))
 		{
 			*standing = set->places[i].standing;
 			found = true;
@@ -132,7 +135,8 @@ quota_standing_keep(Datum account, uint64 generation, const QuotaStanding *stand
 		int way = way_for(set, key, hash);
 		Place *place = &set->places[way];
 
-		set->tags[way] = hash_combine64(hash, generation);
+		set->tags[way] = TAG(hash);
+		place->generation = generation;
 		place->standing = *standing;
 		place->length = VARSIZE_ANY_EXHDR(key);
 		memcpy(place->account, VARDATA_ANY(key), place->length);
@@ -156,7 +160,7 @@ quota_standing_forget(Datum account)
 	set->changed_by = Max(set->changed_by, changer);
 	for (int i = 0; i < WAYS; i++)
 		if (is_of(&set->places[i], key))
-			set->tags[i] = 0;
+			set->places[i].length = 0;
 	end_change(set, hash);
 }
 
@@ -173,7 +177,8 @@ quota_standing_forget_all(void)
 		Set *set = begin_change(i);
 
 		set->changed_by = Max(set->changed_by, changer);
-		memset(set->tags, 0, sizeof(set->tags));
+		for (int way = 0; way < WAYS; way++)
+			set->places[way].length = 0;
 		end_change(set, i);
 	}
 }
@@ -252,13 +257,13 @@ lock_of(uint64 hash)
 static int
 way_for(const Set *set, const text *account, uint64 hash)
 {
-	int way = (hash >> 32) % WAYS;
+	int way = TAG(hash) % WAYS;
 
 	for (int i = 0; i < WAYS; i++)
 	{
 		if (is_of(&set->places[i], account))
 			return i;
-		if (set->tags[i] == 0)
+		if (set->places[i].length == 0)
 			way = i;
 	}
 	return way;

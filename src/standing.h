@@ -15,7 +15,7 @@ typedef struct QuotaStanding
 	bool has_anchor;
 	bool suspended;
 	bool bypass;
-	char plan[40]; /* its own plan; empty: it has none */
+	char plan[21]; /* its own plan; empty: it has none */
 } QuotaStanding;
 
 extern bool quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStanding *standing);
