@@ -68,6 +68,11 @@ sub fill
 		SELECT quota_consume('zed', 'report', 2, 'again'), quota_consume('zed', 'report', 9, 'denied');
 		SELECT quota_reserve('zed', 'run', 2, '1 hour', 'held'), quota_reserve('zed', 'run', 1, '1 second');
 
+		SELECT quota_stripe_price('price_pro', 'pro');
+		INSERT INTO quota.stripe_secrets VALUES ('live', 'whsec_test');
+		SELECT quota_stripe_event('{"id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1769900000, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+			't=1769902200,v1=0893b6b2b1d264f3a384034dff60225119d968ffaf88dcd37e404e79e455771f');
+
 		CREATE TABLE reports (id serial PRIMARY KEY, owner text);
 		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
 		SELECT quota_attach('reports', 'report', 'owner');
@@ -203,7 +208,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'21', "$dbname: policies are there");
+		'27', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
@@ -220,6 +225,22 @@ sub reservations_work
 	is( $node->safe_psql($dbname,
 			q{SET quota.now = '2026-01-31 23:30:01+00'; SELECT id, used FROM quota_reserve('zed', 'run', 2)}),
 		'3|3', "$dbname: what has expired is given back, and ids go on");
+}
+
+# A webhook that has come is known, its subscription as well, and the secret.
+sub stripe_works
+{
+	my ($dbname) = @_;
+
+	is( $node->safe_psql($dbname,
+			q{SELECT concat_ws(' ', e->>'outcome', e->>'account', e->>'plan', e->>'status') FROM (VALUES
+			(quota_stripe_event('{"id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1769900000, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+				't=1769902200,v1=0893b6b2b1d264f3a384034dff60225119d968ffaf88dcd37e404e79e455771f')),
+			(quota_stripe_event('{"id": "evt_2", "object": "event", "type": "customer.subscription.updated", "created": 1769900001, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+				't=1769902200,v1=47e27a540d76a445852f3ba615c8f85cc78a1459b2cbccb5e29fffcfa0843eb1'))) v (e);
+			SELECT quota_stripe_portal('pia', 'https://app.example')->>'body'}),
+		"repeated pia pro active\napplied pia pro active\ncustomer=cus_1&return_url=https%3A%2F%2Fapp.example",
+		"$dbname: webhooks go on");
 }
 
 # The ledger goes on: into the months that came with the dump, and into new ones.
@@ -302,6 +323,7 @@ foreach my $schema ('public', 'limits')
 		triggers_work($target);
 		management_works($target);
 		reservations_work($target);
+		stripe_works($target);
 		ledger_works($target);
 	}
 }
