@@ -10,6 +10,8 @@
 
 #include "guc.h"
 
+#include <limits.h>
+
 #include "access/xact.h"
 #include "catalog/pg_collation_d.h"
 #include "miscadmin.h"
@@ -22,6 +24,7 @@
 int quota_guc_enforcement = QUOTA_ENFORCEMENT_ON;
 int quota_guc_log_decisions = QUOTA_LOG_NONE;
 char *quota_guc_notify_channel;
+int quota_guc_stripe_tolerance = 300;
 
 static char *now_string;
 static char *timezone_string;
@@ -86,6 +89,12 @@ quota_guc_init(void)
 							   &quota_guc_notify_channel,
 							   "",
 							   PGC_SUSET, 0, check_notify_channel, NULL, NULL);
+	DefineCustomIntVariable("quota.stripe_tolerance",
+							"How old the signature of a Stripe webhook may be, or how far ahead.",
+							NULL,
+							&quota_guc_stripe_tolerance,
+							300, 1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("quota.user",
 							   "The application's user on whose behalf the session acts.",
 							   "Row-level security and the audit log go by it.",

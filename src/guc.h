@@ -25,6 +25,7 @@ typedef enum QuotaLogDecisions
 extern int quota_guc_enforcement;
 extern int quota_guc_log_decisions;
 extern char *quota_guc_notify_channel; /* empty: none */
+extern int quota_guc_stripe_tolerance; /* seconds */
 
 extern void quota_guc_init(void);
 extern TimestampTz quota_guc_now(void);

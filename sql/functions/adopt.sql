@@ -134,8 +134,9 @@ COMMENT ON FUNCTION quota.adopt_statement(text, boolean, boolean) IS
  * with the counter, and can be settled. Where a key of a call has been used
  * under both, the answer of the new one stands.
  *
- * Locks: reservations, then counters, as settling does; those that came while it
- * waited for a counter after it.
+ * Locks: subscriptions, then the account, as webhooks do; reservations, then
+ * counters, as settling does; those that came while it waited for a counter after
+ * it.
  */
 CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	RETURNS void
@@ -143,7 +144,16 @@ CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM FROM quota.stripe_subscriptions WHERE account = old_key ORDER BY subscription FOR UPDATE;
 	UPDATE quota.accounts SET account = new_key WHERE account = old_key;
+	UPDATE quota.stripe_subscriptions SET account = new_key WHERE account = old_key;
+	WITH gone AS (
+		DELETE FROM quota.stripe_customers WHERE account = old_key
+		RETURNING customer
+	)
+	INSERT INTO quota.stripe_customers (account, customer)
+	SELECT new_key, customer FROM gone
+	ON CONFLICT (account) DO UPDATE SET customer = excluded.customer;
 	UPDATE quota.accounts SET sponsor = new_key WHERE sponsor = old_key;
 	UPDATE quota.accounts SET pool = new_key WHERE pool = old_key;
 	UPDATE quota.limit_overrides SET account = new_key WHERE account = old_key;
@@ -188,7 +198,7 @@ BEGIN
 			(u.used + excluded.used, u.holds + excluded.holds, GREATEST(u.alerted, excluded.alerted));
 END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
-	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, and those that it sponsors or is the pool of';
+	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
 
 /*
  * SECURITY DEFINER, since whoever may write the application's table need hold no
@@ -217,7 +227,9 @@ BEGIN
 		ELSE 'quota_rows' END);
 	IF TG_OP IN ('DELETE', 'TRUNCATE') THEN
 		EXECUTE format('WITH gone AS MATERIALIZED (%s), overrides AS (
-				DELETE FROM quota.limit_overrides o USING gone g WHERE o.account = g.account)
+				DELETE FROM quota.limit_overrides o USING gone g WHERE o.account = g.account
+			), customers AS (
+				DELETE FROM quota.stripe_customers c USING gone g WHERE c.account = g.account)
 			DELETE FROM quota.accounts a USING gone g WHERE a.account = g.account', source);
 		RETURN NULL;
 	END IF;

@@ -147,6 +147,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.delete_old_alerts(interval) IS 'deletes alerts that are older; how many';
 
+CREATE OR REPLACE FUNCTION quota.delete_old_stripe_events(retention interval)
+	RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH deleted AS (
+		DELETE FROM quota.stripe_events e WHERE e.at <= quota.now() - retention
+		RETURNING 1
+	)
+	SELECT count(*) FROM deleted;
+END;
+COMMENT ON FUNCTION quota.delete_old_stripe_events(interval) IS 'forgets webhooks that came longer ago; how many';
+
 /*
  * The months of the ledger, each a partition of its own, which is not a member
  * of the extension: a dump takes it like any other table.
@@ -248,6 +261,7 @@ BEGIN ATOMIC
 		'reservations_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_reservations(key_retention) END,
 		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_keys(key_retention) END,
 		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_alerts(retention) END,
+		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_stripe_events(retention) END,
 		/* last: their locks stay until the end of the transaction */
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);

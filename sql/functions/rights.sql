@@ -11,6 +11,7 @@ DECLARE
 	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of,quota_rates}';
 	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release}';
 	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_events,quota_events_of,quota_invoices}';
+	bill text[] := '{quota_stripe_event,quota_stripe_checkout,quota_stripe_portal}';
 BEGIN
 	IF level IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
@@ -35,7 +36,7 @@ BEGIN
 			/* nor may an admin write the audit log, be it by a trigger of its own */
 			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role', 'audit', 'audit_usage', 'write_audit')
 			AND CASE level
-				WHEN 'app' THEN p.proname = ANY (decide || charge || show)
+				WHEN 'app' THEN p.proname = ANY (decide || charge || show || bill)
 				/* what writes nothing, with what it and the reports are made of; policies call visible_accounts */
 				WHEN 'reader' THEN p.provolatile <> 'v'
 				ELSE true
@@ -43,14 +44,19 @@ BEGIN
 		ORDER BY p.oid;
 	IF level <> 'app' THEN
 		RETURN NEXT 'USAGE ON SCHEMA quota';
-		RETURN NEXT 'SELECT ON ALL TABLES IN SCHEMA quota';
+		/* not ALL TABLES: who is past row-level security could read the secrets */
+		RETURN QUERY
+			SELECT 'SELECT ON ' || oid::regclass
+			FROM pg_class
+			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p', 'v') AND relname <> 'stripe_secrets'
+			ORDER BY oid;
 	END IF;
 	IF level = 'admin' THEN
 		RETURN QUERY
 			SELECT 'INSERT, UPDATE, DELETE ON ' || oid::regclass
 			FROM pg_class
 			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-				AND relname NOT IN ('audit_log', 'events')
+				AND relname NOT IN ('audit_log', 'events', 'stripe_secrets')
 			ORDER BY oid;
 	END IF;
 END $$;
@@ -87,7 +93,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION @extschema@.quota_allow(text, text) IS
-	'grant a role what it needs: app decides, charges and reports on an account, reader decides, reports and reads the tables, admin manages';
+	'grant a role what it needs: app decides, charges, reports on an account and takes in webhooks, reader decides, reports and reads the tables, admin manages';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_revoke(role text)
 	RETURNS void

@@ -21,7 +21,7 @@ CREATE TABLE quota.audit_log (
 CREATE INDEX audit_log_account ON quota.audit_log (account, at);
 CREATE INDEX audit_log_act ON quota.audit_log (act, at);
 CREATE INDEX audit_log_catalog ON quota.audit_log (effective_at) WHERE account IS NULL;
-COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides and invoices, and of counters by hand';
+COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides, invoices and Stripe''s prices and customers, and of counters by hand';
 COMMENT ON SEQUENCE quota.audit_log_id_seq IS 'of quota.audit_log';
 COMMENT ON COLUMN quota.audit_log.at IS 'start of the transaction, whatever quota.now says';
 COMMENT ON COLUMN quota.audit_log.effective_at IS
@@ -112,11 +112,11 @@ DECLARE
 		$$WHEN (row_security_active('quota.accounts'::regclass) OR current_setting('row_security')::boolean)$$;
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
 			FOR EACH ROW %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
 	END LOOP;
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,usage}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,usage}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
 			FOR EACH STATEMENT %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
 	END LOOP;

@@ -25,7 +25,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts,invoices,invoice_lines}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
@@ -45,3 +45,6 @@ ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY manager ON quota.charged_rows
 	USING ((SELECT has_table_privilege('quota.accounts', 'UPDATE')));
 COMMENT ON POLICY manager ON quota.charged_rows IS 'who may change accounts sees all rows';
+
+/* Without a policy: nobody but the owner. */
+ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;

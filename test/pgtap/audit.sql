@@ -75,6 +75,9 @@ FROM (VALUES
 	('quota_add_user', '(''acme'', ''ann'')', 'account_users'), ('quota_add_user', '(''acme'', ''ann'', ''OWNER'')', 'account_users'), ('quota_remove_user', '(''acme'', ''ann'')', 'account_users'),
 	('quota_set_override', '(''acme'', ''report'', ''month'', 100, reason => ''fair'')', 'limit_overrides'), ('quota_set_override', '(''acme'', ''report'', ''month'', 9)', 'limit_overrides'),
 	('quota_clear_override', '(''acme'', ''report'')', 'limit_overrides')) v (f, arguments, t);
+SELECT is(act('SELECT quota_stripe_price(''price_1'', ''pro'')'), 'quota_stripe_price stripe_prices', 'a price of Stripe');
+SELECT is(act('INSERT INTO quota.stripe_customers VALUES (''acme'', ''cus_1'')'), 'insert stripe_customers acme', 'a customer of Stripe');
+SELECT is(act('INSERT INTO quota.stripe_secrets VALUES (''live'', ''whsec_1'')'), NULL, 'but never a secret');
 SELECT is(act('SELECT quota_set_plan(42, ''pro'')'), 'quota_set_plan accounts 42', 'through an overload');
 SELECT is(act('SELECT quota_add_user(''new'', ''ann'')'), 'quota_add_user accounts new, quota_add_user account_users new', 'the account''s row is another');
 SELECT is(act('SELECT quota_preview(''acme'', ''pro''), quota_accounts_of(''ann''), quota_evaluate(''acme'', ''report''), quota_has_feature(''acme'', ''export'')'), NULL, 'looking');

@@ -98,22 +98,23 @@ SELECT is_empty($$
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many', 'quota_reserve', 'quota_commit', 'quota_release',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain', 'quota_invoice_overage')
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain', 'quota_invoice_overage',
+		'quota_stripe_event', 'quota_stripe_price')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain,quota_invoice_overage}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain,quota_invoice_overage,quota_stripe_event,quota_stripe_price}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_evaluate', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
 		'quota_plan_with', 'quota_export', 'quota_usage', 'quota_status', 'quota_history', 'quota_forecast', 'quota_sponsored',
 		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics',
-		'quota_events', 'quota_events_of', 'quota_invoices')
+		'quota_events', 'quota_events_of', 'quota_invoices', 'quota_stripe_checkout', 'quota_stripe_portal')
 	$$, $$
 	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
 	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
 		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
-		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of,quota_invoices}'::text[]) f
+		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of,quota_invoices,quota_stripe_checkout,quota_stripe_portal}'::text[]) f
 	$$, 'what looks is stable');
 SELECT is_empty($$SELECT signature FROM functions WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$,
 	'trigger functions are volatile');
@@ -133,7 +134,8 @@ SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
 	('quota_events(text,timestamp with time zone,timestamp with time zone,text,integer)'),
 	('quota_events_of(text,timestamp with time zone,timestamp with time zone,text,integer)'),
 	('quota_invoices(text,timestamp with time zone,timestamp with time zone)'),
-	('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
+	('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)'),
+	('quota_stripe_event(text,text)'), ('quota_stripe_checkout(text,text,text,text,text,jsonb)'), ('quota_stripe_portal(text,text,jsonb)')$$,
 	'no others are SECURITY DEFINER');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
@@ -163,6 +165,10 @@ SELECT is_empty($$
 		AND (atttypid <> 'text'::regtype OR attcollation <> '"C"'::regcollation)
 	$$, 'accounts, plans and features are text COLLATE "C" wherever they stand');
 
+SELECT is_empty($$
+	SELECT r, l.privilege FROM unnest('{app,reader,admin}'::text[]) r, quota.grants(r) l (privilege) WHERE l.privilege LIKE '%stripe_secrets%' OR l.privilege LIKE '%ALL TABLES%'
+	$$, 'the secrets are for no level');
+
 /* Every function whose first argument is an account, three times. */
 CREATE TEMP VIEW overloads AS
 	SELECT proname::text AS name, pronargs,
@@ -184,7 +190,8 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 		('quota_refund'), ('quota_reserve'), ('quota_has_feature'), ('quota_feature'), ('quota_require_feature'), ('quota_set_plan'),
 		('quota_start_trial'), ('quota_cancel'), ('quota_suspend'), ('quota_activate'), ('quota_preview'), ('quota_set_override'),
 		('quota_clear_override'), ('quota_reset'), ('quota_unsponsor'), ('quota_set_pool'), ('quota_add_user'), ('quota_remove_user'),
-		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear'), ('quota_events'), ('quota_invoices')$$,
+		('quota_usage'), ('quota_status'), ('quota_history'), ('quota_forecast'), ('quota_rates'), ('quota_rate_clear'), ('quota_events'), ('quota_invoices'),
+		('quota_stripe_checkout'), ('quota_stripe_portal')$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
@@ -222,7 +229,9 @@ SELECT set_eq($$
 	('quota_rate_clear', 'account text, feature text DEFAULT NULL::text'),
 	('quota_events', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, '
 		'kind text DEFAULT NULL::text, n integer DEFAULT 100'),
-	('quota_invoices', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone')
+	('quota_invoices', 'account text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone'),
+	('quota_stripe_checkout', 'account text, plan text, success_url text, cancel_url text DEFAULT NULL::text, billing_interval text DEFAULT NULL::text, options jsonb DEFAULT NULL::jsonb'),
+	('quota_stripe_portal', 'account text, return_url text, options jsonb DEFAULT NULL::jsonb')
 	$$, 'their arguments are those of the contract');
 SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
@@ -268,7 +277,7 @@ SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'O'::"char" AS c
-	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
+	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
 	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_update,audit_delete,audit_truncate}'::text[]) n
 	$$, 'changes are recorded where they are made, not where they are replayed');
 

@@ -14,7 +14,7 @@ SELECT quota_apply('{
 		"pro": {"limits": {"report": {"month": {"limit": 300}}}}, "max": {"limits": {"report": {"month": {"limit": null}}}}}}') IS NOT NULL AS applied \gset
 CREATE FUNCTION nothing() RETURNS jsonb LANGUAGE sql RETURN
 	'{"plans_changed": 0, "holds_returned": 0, "usage_deleted": 0, "overrides_deleted": 0, "reservations_deleted": 0, "keys_deleted": 0,
-	"alerts_deleted": 0, "ledger_months_made": 0, "ledger_months_dropped": 0}'::jsonb;
+	"alerts_deleted": 0, "stripe_events_deleted": 0, "ledger_months_made": 0, "ledger_months_dropped": 0}'::jsonb;
 SELECT is(quota_maintain(), nothing() || '{"ledger_months_made": 3}', 'nothing to do but to make months of the ledger');
 SELECT is(quota_maintain('0', '0', '0'), nothing(), 'nor to delete');
 

@@ -114,6 +114,39 @@ SELECT is((quota_consume('4', 'ats_scan')).used, 1::bigint, 'a user by text');
 SELECT is((quota_consume(4, 'ats_scan')).used, 2::bigint, 'is the one by number');
 SELECT throws_ok($$INSERT INTO ats_scans (user_id) VALUES (4)$$, 'PT429', NULL, 'is the one in the table');
 
+/*
+ * Stripe: an account pays by itself. Webhooks come as Stripe sends them, through
+ * the application's role, which holds no right on accounts.
+ */
+\ir _stripe.sql
+SET LOCAL quota.now = '2026-01-10 09:00+00';
+INSERT INTO users VALUES (5, 'pays@example.com');
+INSERT INTO quota.stripe_secrets VALUES ('test', 'whsec_test');
+SELECT quota_stripe_price('price_pro', 'pro'), quota_stripe_price('price_elite', 'elite') \g /dev/null
+CREATE ROLE quota_test_web;
+SELECT quota_allow('quota_test_web', 'app') \g /dev/null
+SET LOCAL ROLE quota_test_web;
+SELECT is(quota_stripe_checkout(5, 'pro', 'https://resume.example/thanks', 'https://resume.example/plans') - 'headers', '{"method": "POST", "url": "https://api.stripe.com/v1/checkout/sessions",
+	"body": "cancel_url=https%3A%2F%2Fresume.example%2Fplans&client_reference_id=5&line_items%5B0%5D%5Bprice%5D=price_pro&line_items%5B0%5D%5Bquantity%5D=1&metadata%5Baccount%5D=5&metadata%5Bprice%5D=price_pro&mode=subscription&subscription_data%5Bmetadata%5D%5Baccount%5D=5&success_url=https%3A%2F%2Fresume.example%2Fthanks"}', 'a checkout, ready made');
+SELECT throws_ok($$SELECT quota_stripe_checkout(5, 'free', 'https://resume.example/thanks')$$, '55000', 'plan "free" has no Stripe price for billing interval "month"', 'a plan without a price');
+SELECT throws_ok($$SELECT quota_stripe_portal(5, 'https://resume.example/account')$$, '55000', 'account "5" has no Stripe customer', 'no portal before it has paid');
+SELECT throws_ok(format('SELECT quota_stripe_event(%L, %L)', payload, replace(signature(payload), 'v1=', 'v1=0')), '28000', NULL, 'a forged checkout')
+FROM stripe_event('evt_0', 'checkout.session.completed', '2026-01-10 09:00:02+00', checkout_session('sub_5', 'price_pro', '5')) payload;
+SELECT is(quota_usage(5)->>'plan', 'free', 'changes nothing');
+SELECT is(told(stripe_event('evt_1', 'checkout.session.completed', '2026-01-10 09:00:02+00', checkout_session('sub_5', 'price_pro', '5'))), 'applied 5 pro active', 'a checkout');
+SELECT is(shown(5), 'pro: ats_scan 0+20=20, cover_letter 0+30=30, jd_parse 0+60=60, resume_tailor 0+25=25', 'usage: pro at once');
+SELECT is(told(stripe_event('evt_2', 'customer.subscription.created', '2026-01-10 09:00:01+00', subscription('sub_5', 'price_pro', 'active', '5'))), 'applied 5 pro active', 'its subscription');
+SELECT is(told(stripe_event('evt_3', 'customer.subscription.updated', '2026-01-12 09:00:00+00', newer(subscription('sub_5', 'price_elite', 'active', '5')))), 'applied 5 elite active', 'upgraded');
+SELECT is(told(stripe_event('evt_1', 'checkout.session.completed', '2026-01-10 09:00:02+00', checkout_session('sub_5', 'price_pro', '5'))), 'repeated 5 elite active', 'a repeated event changes nothing');
+SELECT is(told(stripe_event('evt_4', 'customer.subscription.updated', '2026-01-11 09:00:00+00', subscription('sub_5', 'price_pro', 'past_due', '5'))), 'unchanged 5 elite active', 'an older one that comes late changes nothing');
+SELECT is(told(stripe_event('evt_5', 'invoice.payment_failed', '2026-02-10 09:00:00+00', invoice('sub_5', '5'))), 'applied 5 elite past_due', 'a payment that failed keeps the plan');
+SELECT is(told(stripe_event('evt_6', 'invoice.paid', '2026-02-12 09:00:00+00', newer_invoice('sub_5', '5'))), 'applied 5 elite active', 'and one that is made');
+SELECT is(quota_stripe_portal(5, 'https://resume.example/account')->>'body', 'customer=cus_5&return_url=https%3A%2F%2Fresume.example%2Faccount', 'the portal');
+SELECT is(told(stripe_event('evt_7', 'customer.subscription.deleted', '2026-02-13 09:00:00+00', subscription('sub_5', 'price_elite', 'canceled', '5'))), 'applied 5 free canceled', 'deleted');
+SELECT is(shown(5), 'free: ats_scan 0+2=2, cover_letter 0+3=3, jd_parse 0+5=5, resume_tailor 0+3=3', 'usage: back to free');
+RESET ROLE;
+SELECT is((SELECT string_agg(DISTINCT act, ' ') FROM quota.audit_log WHERE account = '5'), 'quota_stripe_event', 'all of it is in the audit log');
+
 ROLLBACK;
 
 /*

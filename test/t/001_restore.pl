@@ -70,6 +70,11 @@ sub fill
 		SELECT quota_consume('zed', 'report', 2, 'again'), quota_consume('zed', 'report', 9, 'denied');
 		SELECT quota_reserve('zed', 'run', 2, '1 hour', 'held'), quota_reserve('zed', 'run', 1, '1 second');
 
+		SELECT quota_stripe_price('price_pro', 'pro');
+		INSERT INTO quota.stripe_secrets VALUES ('live', 'whsec_test');
+		SELECT quota_stripe_event('{"id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1769900000, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+			't=1769902200,v1=0893b6b2b1d264f3a384034dff60225119d968ffaf88dcd37e404e79e455771f');
+
 		CREATE TABLE reports (id serial PRIMARY KEY, owner text);
 		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
 		SELECT quota_attach('reports', 'report', 'owner');
@@ -215,7 +220,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'25', "$dbname: policies are there");
+		'31', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
@@ -246,6 +251,22 @@ sub billing_works
 			WHERE i.account = 'pam' ORDER BY i.id}),
 		"pam|2026-03-01 00:00:00+00|4.50\n2026-02-01 00:00:00+00|2|3.00|pro\n2026-03-01 00:00:00+00|3|4.50|pro",
 		"$dbname: a month is billed, and another is not again");
+}
+
+# A webhook that has come is known, its subscription as well, and the secret.
+sub stripe_works
+{
+	my ($dbname) = @_;
+
+	is( $node->safe_psql($dbname,
+			q{SELECT concat_ws(' ', e->>'outcome', e->>'account', e->>'plan', e->>'status') FROM (VALUES
+			(quota_stripe_event('{"id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1769900000, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+				't=1769902200,v1=0893b6b2b1d264f3a384034dff60225119d968ffaf88dcd37e404e79e455771f')),
+			(quota_stripe_event('{"id": "evt_2", "object": "event", "type": "customer.subscription.updated", "created": 1769900001, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
+				't=1769902200,v1=47e27a540d76a445852f3ba615c8f85cc78a1459b2cbccb5e29fffcfa0843eb1'))) v (e);
+			SELECT quota_stripe_portal('pia', 'https://app.example')->>'body'}),
+		"repeated pia pro active\napplied pia pro active\ncustomer=cus_1&return_url=https%3A%2F%2Fapp.example",
+		"$dbname: webhooks go on");
 }
 
 # The ledger goes on: into the months that came with the dump, and into new ones.
@@ -329,6 +350,7 @@ foreach my $schema ('public', 'limits')
 		management_works($target);
 		reservations_work($target);
 		billing_works($target);
+		stripe_works($target);
 		ledger_works($target);
 	}
 }

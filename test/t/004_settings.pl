@@ -75,7 +75,8 @@ is($node->safe_psql('postgres', q{SET quota.log_decisions = 'all'; SET client_mi
 
 # A setting made before the library is loaded counts for nothing unless the
 # user may make it.
-my @weak = ("quota.now = '2030-01-01'", "quota.enforcement = 'off'", "quota.timezone = 'Asia/Tokyo'", "quota.log_decisions = 'all'");
+my @weak = ("quota.now = '2030-01-01'", "quota.enforcement = 'off'", "quota.timezone = 'Asia/Tokyo'", "quota.log_decisions = 'all'",
+	"quota.stripe_tolerance = '1d'");
 foreach my $setting (@weak)
 {
 	my ($name) = $setting =~ /^(\S+)/;

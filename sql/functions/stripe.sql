@@ -1,0 +1,527 @@
+/*
+ * Stripe. The application hands each webhook in as it came; what it says of a
+ * subscription is written down, and the account becomes what its subscriptions
+ * amount to. So it does not matter in which order events come, how often, or how
+ * many subscriptions an account has.
+ *
+ * Locks: the event's key, the subscription, then its account.
+ */
+
+/*
+ * Prices
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_price(price text, plan text, billing_interval text DEFAULT NULL)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET quota.act = 'quota_stripe_price'
+AS $$
+DECLARE
+	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_price.plan));
+BEGIN
+	PERFORM quota.check_argument('price', octet_length(price) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year'), 'be day, week, month or year');
+	UPDATE quota.stripe_prices p SET offered = false
+	WHERE p.plan = quota_stripe_price.plan AND p.billing_interval = every AND p.price <> quota_stripe_price.price AND offered;
+	INSERT INTO quota.stripe_prices AS p (price, plan, billing_interval)
+	VALUES (price, plan, every)
+	ON CONFLICT ON CONSTRAINT stripe_prices_pkey DO UPDATE
+		SET (plan, billing_interval, offered) = (excluded.plan, excluded.billing_interval, true);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_stripe_price(text, text, text) IS
+	'let a price of Stripe name a plan, and be the one that is offered for it; NULL: for the plan''s own billing interval';
+
+/*
+ * Requests. Stripe takes nested parameters as a[b][0]=c in the body of a form.
+ */
+CREATE OR REPLACE FUNCTION quota.percent_encode(value text)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT COALESCE(string_agg(
+		CASE WHEN c COLLATE "C" ~ '^[A-Za-z0-9._~-]$' THEN c
+			ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', '%\1', 'g') END, '' ORDER BY n), '')
+	FROM regexp_split_to_table(percent_encode.value, '') WITH ORDINALITY s (c, n);
+END;
+COMMENT ON FUNCTION quota.percent_encode(text) IS 'a text as a part of a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
+
+CREATE OR REPLACE FUNCTION quota.form_fields(parameters jsonb)
+	RETURNS TABLE (name text, value jsonb)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE fields AS (
+		SELECT p.key AS name, p.value FROM jsonb_each(parameters) p
+		UNION ALL
+		SELECT format('%s[%s]', f.name, m.key), m.value
+		FROM fields f,
+			LATERAL (
+				SELECT o.key, o.value
+				FROM jsonb_each(CASE jsonb_typeof(f.value) WHEN 'object' THEN f.value ELSE '{}' END) o
+				UNION ALL
+				SELECT (a.n - 1)::text, a.value
+				FROM jsonb_array_elements(CASE jsonb_typeof(f.value) WHEN 'array' THEN f.value ELSE '[]' END) WITH ORDINALITY a (value, n)) m
+	)
+	SELECT f.name, f.value FROM fields f WHERE jsonb_typeof(f.value) NOT IN ('object', 'array');
+END;
+COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that nested parameters amount to, such as line_items[0][price]';
+
+/*
+ * The key lets the same request be sent again where no answer came, and is
+ * another one for each transaction.
+ */
+CREATE OR REPLACE FUNCTION quota.stripe_request(path text, parameters jsonb, options jsonb)
+	RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	body text;
+BEGIN
+	IF options IS NOT NULL THEN
+		PERFORM quota.check_argument('options', jsonb_typeof(options) = 'object', 'be a JSON object');
+	END IF;
+	body := (
+		SELECT string_agg(quota.percent_encode(name) || '=' || quota.percent_encode(COALESCE(o.value, p.value) #>> '{}'), '&'
+			ORDER BY name COLLATE "C")
+		FROM quota.form_fields(parameters) p FULL JOIN quota.form_fields(COALESCE(options, '{}')) o USING (name)
+		WHERE COALESCE(o.value, p.value) <> 'null');
+	RETURN jsonb_build_object(
+		'method', 'POST',
+		'url', 'https://api.stripe.com/v1/' || path,
+		'headers', jsonb_build_object(
+			'Content-Type', 'application/x-www-form-urlencoded',
+			'Idempotency-Key', encode(sha256(convert_to(concat_ws(' ', path, body, to_json(quota.now())), 'UTF8')), 'hex')),
+		'body', body);
+END $$;
+COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
+	'a request to Stripe''s API; options come in addition to the parameters or in place of them, null leaves one out';
+
+/*
+ * Both are SECURITY DEFINER, so that an application that may decide and charge
+ * can ask for them without rights on the tables.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_checkout.plan));
+	price text;
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_argument('success_url', success_url ~ '^https?://', 'be a URL with http or https');
+	IF cancel_url IS NOT NULL THEN
+		PERFORM quota.check_argument('cancel_url', cancel_url ~ '^https?://', 'be a URL with http or https');
+	END IF;
+	price := (
+		SELECT p.price FROM quota.stripe_prices p
+		WHERE p.plan = quota_stripe_checkout.plan AND p.billing_interval = every AND p.offered);
+	IF price IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('plan "%s" has no Stripe price for billing interval "%s"', plan, every),
+			DETAIL = format('Intervals that it has one for: %s.', COALESCE((
+				SELECT string_agg(p.billing_interval, ', ' ORDER BY p.billing_interval)
+				FROM quota.stripe_prices p WHERE p.plan = quota_stripe_checkout.plan AND p.offered), 'none')),
+			HINT = 'Name its price with quota_stripe_price, or choose another plan or interval.';
+	END IF;
+	RETURN quota.stripe_request(
+		'checkout/sessions',
+		jsonb_build_object(
+			'mode', 'subscription',
+			'line_items', jsonb_build_array(jsonb_build_object('price', price, 'quantity', 1)),
+			'customer', (SELECT c.customer FROM quota.stripe_customers c WHERE c.account = quota_stripe_checkout.account),
+			/* Stripe takes no more of it; the metadata has the account as well */
+			'client_reference_id', CASE WHEN length(account) <= 200 THEN account END,
+			'metadata', jsonb_build_object('account', account, 'price', price),
+			'subscription_data', jsonb_build_object('metadata', jsonb_build_object('account', account)),
+			'success_url', success_url,
+			'cancel_url', cancel_url),
+		options);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_stripe_checkout(text, text, text, text, text, jsonb) IS
+	'the request to Stripe for a page on which an account subscribes to a plan';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	customer text;
+BEGIN
+	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('return_url', return_url ~ '^https?://', 'be a URL with http or https');
+	customer := (SELECT c.customer FROM quota.stripe_customers c WHERE c.account = quota_stripe_portal.account);
+	IF customer IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('account "%s" has no Stripe customer', account),
+			HINT = 'It has one when it has subscribed; or insert it into quota.stripe_customers.';
+	END IF;
+	RETURN quota.stripe_request(
+		'billing_portal/sessions',
+		jsonb_build_object('customer', customer, 'return_url', return_url),
+		options);
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_stripe_portal(text, text, jsonb) IS
+	'the request to Stripe for a page on which an account manages its subscription';
+
+/*
+ * Webhooks
+ */
+CREATE OR REPLACE FUNCTION quota.check_stripe_signature(payload text, signature text, secrets text[])
+	RETURNS void
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_check_stripe_signature';
+COMMENT ON FUNCTION quota.check_stripe_signature(text, text, text[]) IS
+	'refuses a payload that was signed with none of the secrets, or too long ago';
+
+CREATE OR REPLACE FUNCTION quota.stripe_time(seconds jsonb)
+	RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN to_timestamp((seconds #>> '{}')::bigint::float8);
+COMMENT ON FUNCTION quota.stripe_time(jsonb) IS 'the time that a number of seconds since 1970 stands for';
+
+CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN CASE
+		WHEN s.payment_at < s.told_at THEN s.status
+		WHEN s.paid AND s.status IN ('incomplete', 'past_due', 'unpaid') THEN 'active'
+		WHEN NOT s.paid AND s.status = 'active' THEN 'past_due'
+		ELSE s.status
+	END;
+COMMENT ON FUNCTION quota.stripe_status(quota.stripe_subscriptions) IS
+	'the status of a subscription: what it said last, or what a payment since then makes of it';
+
+CREATE OR REPLACE FUNCTION quota.stripe_gives_plan(s quota.stripe_subscriptions)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN quota.stripe_status(s) IN ('trialing', 'active', 'past_due') AND s.price IS NOT NULL
+		AND (s.ends_at <= quota.now()) IS NOT TRUE;
+COMMENT ON FUNCTION quota.stripe_gives_plan(quota.stripe_subscriptions) IS
+	'whether the account has the plan by this subscription: it is paid for, on trial, or its payment is due';
+
+CREATE OR REPLACE FUNCTION quota.stripe_prices_of(object jsonb)
+	RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN ARRAY(
+		SELECT COALESCE(i.item #>> '{price,id}', i.item #>> '{plan,id}')
+		FROM jsonb_array_elements(object #> '{items,data}') i (item));
+COMMENT ON FUNCTION quota.stripe_prices_of(jsonb) IS 'the prices of a subscription''s items, which old versions of Stripe''s API call plans';
+
+/*
+ * What an event says of a subscription; the subscription is NULL where it is of
+ * another kind. A payment or a checkout tells neither status nor terms: those
+ * have not been told yet. The account is what the metadata of our checkout says.
+ *
+ * Newer versions of Stripe's API have the period in the subscription's items, and
+ * an invoice's subscription under `parent`.
+ */
+CREATE OR REPLACE FUNCTION quota.stripe_told(event jsonb)
+	RETURNS quota.stripe_subscriptions
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	type CONSTANT text := event->>'type';
+	at CONSTANT timestamptz := quota.stripe_time(event->'created');
+	object CONSTANT jsonb := event #> '{data,object}';
+	invoiced CONSTANT jsonb := COALESCE(object #> '{parent,subscription_details}', object->'subscription_details');
+	told quota.stripe_subscriptions;
+BEGIN
+	told.customer := object->>'customer';
+	told.created_at := at;
+	told.status := 'incomplete';
+	told.told_at := '-infinity';
+	told.told_rank := 0;
+	told.payment_at := '-infinity';
+	told.paid := false;
+	told.had_plan := false;
+	IF type IN ('customer.subscription.created', 'customer.subscription.updated', 'customer.subscription.deleted',
+		'customer.subscription.paused', 'customer.subscription.resumed')
+	THEN
+		told.subscription := object->>'id';
+		told.account := NULLIF(object #>> '{metadata,account}', '');
+		told.status := CASE type WHEN 'customer.subscription.deleted' THEN 'canceled' ELSE object->>'status' END;
+		told.price := (
+			SELECT min(p.price)
+			FROM quota.stripe_prices p
+			WHERE p.price = ANY (quota.stripe_prices_of(object)) AND p.plan IS NOT NULL);
+		told.created_at := quota.stripe_time(object->'created');
+		told.trial_ends_at := quota.stripe_time(object->'trial_end');
+		told.period_ends_at := COALESCE(quota.stripe_time(object->'current_period_end'), (
+			SELECT max(quota.stripe_time(i.item->'current_period_end')) FROM jsonb_array_elements(object #> '{items,data}') i (item)));
+		told.ends_at := COALESCE(quota.stripe_time(object->'cancel_at'),
+			CASE WHEN (object->>'cancel_at_period_end')::boolean THEN told.period_ends_at END);
+		told.cycle_anchor := quota.stripe_time(object->'billing_cycle_anchor');
+		told.told_at := at;
+		told.told_rank := CASE
+			WHEN told.status IN ('canceled', 'incomplete_expired') THEN 3
+			WHEN told.status = 'incomplete' THEN 0
+			WHEN type = 'customer.subscription.created' THEN 1
+			ELSE 2 END;
+		told.had_plan := told.price IS NOT NULL AND told.status NOT IN ('incomplete', 'incomplete_expired');
+	ELSIF type = 'checkout.session.completed' THEN
+		told.subscription := object->>'subscription';
+		told.account := COALESCE(NULLIF(object #>> '{metadata,account}', ''), NULLIF(object->>'client_reference_id', ''));
+		told.price := (SELECT p.price FROM quota.stripe_prices p WHERE p.price = object #>> '{metadata,price}' AND p.plan IS NOT NULL);
+		IF object->>'payment_status' IN ('paid', 'no_payment_required') THEN
+			told.payment_at := at;
+			told.paid := true;
+		END IF;
+	ELSIF type IN ('invoice.paid', 'invoice.payment_failed') THEN
+		told.subscription := COALESCE(object->>'subscription', invoiced->>'subscription');
+		told.account := NULLIF(invoiced #>> '{metadata,account}', '');
+		told.payment_at := at;
+		told.paid := type = 'invoice.paid';
+	END IF;
+	IF told.subscription IS NOT NULL THEN
+		PERFORM quota.check_argument('subscription', octet_length(told.subscription) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+		PERFORM quota.check_argument('customer', octet_length(told.customer) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+		PERFORM quota.check_argument('status', told.status IN
+			('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'paused', 'canceled'), 'be one that Stripe has');
+	END IF;
+	RETURN told;
+END $$;
+COMMENT ON FUNCTION quota.stripe_told(jsonb) IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
+
+/*
+ * Of two events of one second the greater rank counts, of two of one rank the one
+ * that came later. What has ended stays so: Stripe never revives a subscription.
+ */
+CREATE OR REPLACE FUNCTION quota.stripe_merged(known quota.stripe_subscriptions, told quota.stripe_subscriptions)
+	RETURNS quota.stripe_subscriptions
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	merged quota.stripe_subscriptions := known;
+BEGIN
+	IF known.status IN ('canceled', 'incomplete_expired') THEN
+		RETURN known;
+	ELSIF told.told_at > '-infinity' THEN
+		IF (told.told_at, told.told_rank) >= (known.told_at, known.told_rank) THEN
+			merged := told;
+			merged.account := known.account;
+			merged.payment_at := known.payment_at;
+			merged.paid := known.paid;
+			merged.had_plan := known.had_plan;
+		END IF;
+	ELSIF told.payment_at >= known.told_at AND (told.payment_at, told.paid) >= (known.payment_at, known.paid) THEN
+		merged.payment_at := told.payment_at;
+		merged.paid := told.paid;
+	END IF;
+	RETURN merged;
+END $$;
+COMMENT ON FUNCTION quota.stripe_merged(quota.stripe_subscriptions, quota.stripe_subscriptions) IS
+	'what is known of a subscription with what an event says of it; the same where that is older';
+
+/*
+ * Somebody has paid for a plan, and it is not clear who or for which: an error,
+ * so that Stripe sends the event again and shows that it could not be delivered.
+ * Where neither the account nor a price is known, it is somebody else's.
+ */
+CREATE OR REPLACE FUNCTION quota.stripe_is_ours(told quota.stripe_subscriptions, prices text[])
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	unknown CONSTANT text[] := ARRAY(
+		SELECT u FROM unnest(prices) u WHERE NOT EXISTS (SELECT FROM quota.stripe_prices p WHERE p.price = u));
+BEGIN
+	IF told.told_at = '-infinity' OR told.status IN ('canceled', 'incomplete_expired') THEN
+		RETURN told.account IS NOT NULL;
+	ELSIF (SELECT count(DISTINCT p.plan) FROM quota.stripe_prices p WHERE p.price = ANY (prices)) > 1 THEN
+		RAISE cardinality_violation USING
+			MESSAGE = format('subscription "%s" names more than one plan', told.subscription),
+			DETAIL = format('Its prices: %s.', array_to_string(prices, ', '));
+	ELSIF told.account IS NOT NULL AND told.price IS NULL AND unknown <> '{}' THEN
+		RAISE undefined_object USING
+			MESSAGE = format('Stripe price "%s" names no plan', unknown[1]),
+			DETAIL = format('Subscription "%s" of account "%s" has it.', told.subscription, told.account),
+			HINT = 'Name its plan with quota_stripe_price, or insert it into quota.stripe_prices without a plan; Stripe sends the event again.';
+	ELSIF told.account IS NULL AND told.price IS NOT NULL THEN
+		RAISE undefined_object USING
+			MESSAGE = format('Stripe customer "%s" belongs to no account', told.customer),
+			DETAIL = format('It has subscribed to price "%s", by subscription "%s".', told.price, told.subscription),
+			HINT = 'Insert it into quota.stripe_customers, or set "account" in the subscription''s metadata; Stripe sends the event again.';
+	END IF;
+	RETURN told.price IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION quota.stripe_is_ours(quota.stripe_subscriptions, text[]) IS
+	'whether what an event says is of an account and a plan of ours; an error where only one of them is known';
+
+/*
+ * The newest of its subscriptions that gives a plan, unless its payment is due
+ * and that of another one is not. A trial goes over into the plan by itself, and
+ * a plan without an end lasts until Stripe says otherwise: a webhook that comes
+ * late costs nobody what they have paid for.
+ */
+CREATE OR REPLACE FUNCTION quota.apply_stripe(changed quota.stripe_subscriptions)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	present quota.accounts;
+	wanted quota.accounts;
+	best record;
+BEGIN
+	IF quota.stripe_gives_plan(changed) THEN
+		INSERT INTO quota.accounts (account) VALUES (changed.account) ON CONFLICT DO NOTHING;
+	END IF;
+	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = changed.account FOR NO KEY UPDATE;
+	wanted := present;
+
+	SELECT s.*, quota.stripe_status(s) AS status_now, p.plan INTO best
+	FROM quota.stripe_subscriptions s JOIN quota.stripe_prices p ON p.price = s.price
+	WHERE s.account = changed.account AND p.plan IS NOT NULL AND quota.stripe_gives_plan(s)
+	ORDER BY quota.stripe_status(s) = 'past_due', s.created_at DESC, s.subscription
+	LIMIT 1;
+	IF FOUND THEN
+		wanted.plan := best.plan;
+		wanted.status := best.status_now;
+		wanted.trial_ends_at := COALESCE(best.trial_ends_at, present.trial_ends_at);
+		wanted.plan_ends_at := best.ends_at;
+		wanted.next_plan := CASE WHEN best.status_now = 'trialing' AND best.ends_at IS NULL THEN best.plan END;
+		wanted.cycle_anchor := COALESCE(best.cycle_anchor, present.cycle_anchor);
+	ELSIF changed.had_plan AND NOT quota.stripe_gives_plan(changed) AND present.account IS NOT NULL THEN
+		wanted.plan := NULL;
+		wanted.status := CASE quota.stripe_status(changed) WHEN 'unpaid' THEN 'past_due' ELSE 'canceled' END;
+		wanted.plan_ends_at := NULL;
+		wanted.next_plan := NULL;
+	END IF;
+	IF present.status = 'suspended' THEN
+		wanted.status := present.status;
+	END IF;
+	IF wanted IS DISTINCT FROM present THEN
+		UPDATE quota.accounts a
+		SET (plan, status, trial_ends_at, plan_ends_at, next_plan, cycle_anchor) =
+			(wanted.plan, wanted.status, wanted.trial_ends_at, wanted.plan_ends_at, wanted.next_plan, wanted.cycle_anchor)
+		WHERE a.account = changed.account;
+	END IF;
+
+	IF best.customer IS NOT NULL THEN
+		INSERT INTO quota.stripe_customers AS c (account, customer) VALUES (changed.account, best.customer)
+		ON CONFLICT (account) DO UPDATE SET customer = excluded.customer WHERE c.customer <> excluded.customer;
+	ELSIF changed.status NOT IN ('canceled', 'incomplete_expired') THEN
+		INSERT INTO quota.stripe_customers (account, customer) VALUES (changed.account, changed.customer)
+		ON CONFLICT DO NOTHING;
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.apply_stripe(quota.stripe_subscriptions) IS
+	'makes an account what its subscriptions amount to, one of which has changed';
+
+CREATE OR REPLACE FUNCTION quota.hear_stripe(told quota.stripe_subscriptions, prices text[])
+	RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	known quota.stripe_subscriptions;
+	heard quota.stripe_subscriptions;
+BEGIN
+	LOOP
+		SELECT s.* INTO known FROM quota.stripe_subscriptions s WHERE s.subscription = told.subscription FOR UPDATE;
+		IF FOUND THEN
+			told.account := known.account;
+			heard := quota.stripe_merged(known, told);
+			IF heard IS NOT DISTINCT FROM known THEN
+				RETURN 'unchanged';
+			END IF;
+			/* what has changed to a price that names no plan is ours all the same */
+			PERFORM quota.stripe_is_ours(told, prices);
+			heard.had_plan := known.had_plan OR quota.stripe_gives_plan(heard);
+			UPDATE quota.stripe_subscriptions s
+			SET (customer, price, status, created_at, trial_ends_at, period_ends_at, ends_at, cycle_anchor,
+					told_at, told_rank, payment_at, paid, had_plan) =
+				(heard.customer, heard.price, heard.status, heard.created_at, heard.trial_ends_at, heard.period_ends_at, heard.ends_at,
+					heard.cycle_anchor, heard.told_at, heard.told_rank, heard.payment_at, heard.paid, heard.had_plan)
+			WHERE s.subscription = heard.subscription;
+			EXIT;
+		END IF;
+		told.account := COALESCE(told.account, (
+			SELECT min(c.account) FROM quota.stripe_customers c WHERE c.customer = told.customer HAVING count(*) = 1));
+		IF NOT quota.stripe_is_ours(told, prices) THEN
+			RETURN 'ignored';
+		END IF;
+		PERFORM quota.account_key(told.account);
+		heard := told;
+		heard.had_plan := told.had_plan OR quota.stripe_gives_plan(told);
+		INSERT INTO quota.stripe_subscriptions SELECT heard.* ON CONFLICT DO NOTHING;
+		/* else another event was the first meanwhile */
+		EXIT WHEN FOUND;
+	END LOOP;
+	PERFORM quota.apply_stripe(heard);
+	RETURN 'applied';
+END $$;
+COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
+	'takes in what an event says of a subscription, and the prices that it has; the outcome';
+
+/*
+ * SECURITY DEFINER, so that an application can hand webhooks in without any
+ * right on accounts: the signature says that they are Stripe's. Those of an
+ * application must not decide whether the change is recorded: row_security.
+ */
+CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_event(payload text, signature text)
+	RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	SET row_security = on
+	SET quota.act = 'quota_stripe_event'
+AS $$
+DECLARE
+	content jsonb;
+	is_new boolean;
+	told quota.stripe_subscriptions;
+	heard text;
+BEGIN
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+		RAISE feature_not_supported USING
+			MESSAGE = 'webhooks can be taken in at isolation level READ COMMITTED only',
+			DETAIL = 'What others have committed of the account since the snapshot would be left out.';
+	END IF;
+	PERFORM quota.check_stripe_signature(payload, signature, ARRAY(SELECT s.secret FROM quota.stripe_secrets s));
+	content := payload::jsonb;
+	IF (content->>'object' = 'event' AND jsonb_typeof(content->'id') = 'string' AND jsonb_typeof(content->'type') = 'string'
+		AND jsonb_typeof(content->'created') = 'number' AND jsonb_typeof(content #> '{data,object}') = 'object') IS NOT TRUE
+	THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'payload is not an event of Stripe';
+	END IF;
+	PERFORM quota.check_argument('id', octet_length(content->>'id') BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+	INSERT INTO quota.stripe_events (event, type, created_at, at, outcome)
+	VALUES (content->>'id', content->>'type', quota.stripe_time(content->'created'), quota.now(), 'ignored')
+	ON CONFLICT DO NOTHING;
+	is_new := FOUND;
+	IF is_new THEN
+		told := quota.stripe_told(content);
+		IF told.subscription IS NOT NULL THEN
+			heard := quota.hear_stripe(told, quota.stripe_prices_of(content #> '{data,object}'));
+			UPDATE quota.stripe_events e
+			SET outcome = heard,
+				subscription = told.subscription,
+				account = (SELECT s.account FROM quota.stripe_subscriptions s WHERE s.subscription = told.subscription)
+			WHERE e.event = content->>'id';
+		END IF;
+	END IF;
+	RETURN (
+		SELECT jsonb_build_object(
+			'event', e.event,
+			'type', e.type,
+			'outcome', CASE WHEN is_new THEN e.outcome ELSE 'repeated' END,
+			'subscription', e.subscription,
+			'account', e.account,
+			'plan', CASE WHEN e.account IS NOT NULL THEN quota.plan_in_effect(a, p) END,
+			'status', a.status)
+		FROM quota.stripe_events e
+			LEFT JOIN quota.accounts a ON a.account = e.account
+			LEFT JOIN quota.accounts p ON p.account = a.pool
+		WHERE e.event = content->>'id');
+END $$;
+COMMENT ON FUNCTION @extschema@.quota_stripe_event(text, text) IS
+	'take in a webhook of Stripe: the body as it came, and its Stripe-Signature; what became of it';

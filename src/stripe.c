@@ -1,0 +1,210 @@
+/*
+ * The signature of a Stripe webhook. All else of Stripe is SQL, in
+ * sql/functions/stripe.sql.
+ *
+ * Reads no table and locks nothing.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#include "argument.h"
+#include "guc.h"
+
+#define HEX_LENGTH (2 * (size_t) PG_SHA256_DIGEST_LENGTH)
+/* seconds; beyond it a number of seconds is no time of ours, and nothing overflows */
+#define MAX_SIGNED_AT INT64CONST(9999999999)
+
+/* The header: t=1492774577,v1=...,v1=...,v0=... */
+typedef struct SignatureHeader
+{
+	char *signed_at; /* as it stands there: it is part of what is signed */
+	List *digests;   /* char *, in hexadecimal digits */
+} SignatureHeader;
+
+static SignatureHeader parse_header(char *header);
+static void check_time(const char *signed_at);
+static void digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_text, char *hex);
+static bool same_digest(const char *digest, const char *expected);
+static void malformed(const char *detail) pg_attribute_noreturn();
+
+/*
+ * quota.check_stripe_signature(payload, signature, secrets): refuses a payload
+ * that was signed with none of the secrets, or too long ago.
+ *
+ * payload: the body of the request; what is signed are its bytes in UTF-8.
+ * signature: the header Stripe-Signature.
+ * Errors: object_not_in_prerequisite_state where there is no secret;
+ * invalid_authorization_specification for a signature that is none, does not
+ * match, or is not of now.
+ */
+PG_FUNCTION_INFO_V1(quota_check_stripe_signature);
+
+Datum
+quota_check_stripe_signature(PG_FUNCTION_ARGS)
+{
+	text *payload;
+	char *utf8;
+	SignatureHeader header;
+	Datum *secrets;
+	bool *nulls;
+	int secret_count;
+	StringInfoData signed_text;
+	bool matches = false;
+
+	quota_argument_check_not_null(fcinfo, 0, "payload");
+	quota_argument_check_not_null(fcinfo, 1, "signature");
+	quota_argument_check_not_null(fcinfo, 2, "secrets");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT, &secrets, &nulls, &secret_count);
+	if (secret_count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is no signing secret of a Stripe webhook"),
+				 errhint("Insert the endpoint's secret into quota.stripe_secrets.")));
+
+	header = parse_header(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	payload = PG_GETARG_TEXT_PP(0);
+	utf8 = (char *) pg_server_to_any(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), PG_UTF8);
+	initStringInfo(&signed_text);
+	appendStringInfo(&signed_text, "%s.", header.signed_at);
+	/* the payload itself is not terminated, what it was converted to is */
+	appendBinaryStringInfo(&signed_text, utf8, utf8 == VARDATA_ANY(payload) ? VARSIZE_ANY_EXHDR(payload) : strlen(utf8));
+
+	for (int i = 0; i < secret_count; i++)
+	{
+		char expected[HEX_LENGTH + 1];
+		text *secret;
+		ListCell *cell;
+
+		if (nulls[i])
+			continue;
+		secret = DatumGetTextPP(secrets[i]);
+		digest_in_hex(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret), &signed_text, expected);
+		foreach (cell, header.digests)
+		{
+			CHECK_FOR_INTERRUPTS();
+			matches |= same_digest(lfirst(cell), expected);
+		}
+	}
+	if (!matches)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("Stripe signature does not match the payload"),
+				 errhint("The payload is the request's body byte for byte, and the secret that of the endpoint it came to.")));
+	check_time(header.signed_at);
+	PG_RETURN_VOID();
+}
+
+/* Takes the header apart, in place. Schemes other than v1 do not count. */
+static SignatureHeader
+parse_header(char *header)
+{
+	SignatureHeader parsed = {NULL, NIL};
+
+	for (char *part = header; part != NULL;)
+	{
+		char *comma = strchr(part, ',');
+
+		CHECK_FOR_INTERRUPTS();
+		if (comma != NULL)
+			*comma = '\0';
+		while (*part == ' ')
+			part++;
+		if (strncmp(part, "t=", 2) == 0)
+		{
+			if (parsed.signed_at != NULL)
+				malformed("It has more than one time.");
+			parsed.signed_at = part + 2;
+		}
+		else if (strncmp(part, "v1=", 3) == 0)
+			parsed.digests = lappend(parsed.digests, part + 3);
+		part = comma == NULL ? NULL : comma + 1;
+	}
+	if (parsed.signed_at == NULL)
+		malformed("It has no time \"t=\".");
+	if (parsed.digests == NIL)
+		malformed("It has no signature \"v1=\".");
+	return parsed;
+}
+
+/*
+ * Refuses a signature that is older, or further ahead, than
+ * quota.stripe_tolerance: whoever has overheard a webhook cannot send it later.
+ */
+static void
+check_time(const char *signed_at)
+{
+	char *end;
+	int64 seconds;
+	TimestampTz at;
+	TimestampTz now = quota_guc_clock();
+
+	errno = 0;
+	seconds = strtoi64(signed_at, &end, 10);
+	if (signed_at[strspn(signed_at, "0123456789")] != '\0' || end == signed_at || errno != 0 || seconds > MAX_SIGNED_AT)
+		malformed("Its time is no number of seconds.");
+	at = time_t_to_timestamptz((pg_time_t) seconds);
+	if (at < now - quota_guc_stripe_tolerance * USECS_PER_SEC || at > now + quota_guc_stripe_tolerance * USECS_PER_SEC)
+	{
+		char *at_text = pstrdup(timestamptz_to_str(at));
+
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("Stripe signature is not of now"),
+				 errdetail("It was made at %s, and now it is %s; they may be %d seconds apart.",
+						   at_text, timestamptz_to_str(now), quota_guc_stripe_tolerance)));
+	}
+}
+
+static void
+digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_text, char *hex)
+{
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
+
+	if (context == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (pg_hmac_init(context, (const uint8 *) secret, secret_length) < 0 ||
+		pg_hmac_update(context, (const uint8 *) signed_text->data, signed_text->len) < 0 ||
+		pg_hmac_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute HMAC: %s", pg_hmac_error(context));
+	pg_hmac_free(context);
+	hex_encode((const char *) digest, sizeof(digest), hex);
+	hex[HEX_LENGTH] = '\0';
+}
+
+/* Takes as long wherever they differ: how much of a guess is right is not told. */
+static bool
+same_digest(const char *digest, const char *expected)
+{
+	unsigned char difference = 0;
+
+	if (strlen(digest) != HEX_LENGTH)
+		return false;
+	for (size_t i = 0; i < HEX_LENGTH; i++)
+		difference |= (unsigned char) (digest[i] ^ expected[i]);
+	return difference == 0;
+}
+
+static void
+malformed(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("Stripe signature is malformed"),
+			 errdetail_internal("%s", detail),
+			 errhint("It is the header \"Stripe-Signature\" of the request, as it came.")));
+}
