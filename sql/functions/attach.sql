@@ -358,11 +358,11 @@ BEGIN
 			MESSAGE = format('expression "%s" cannot tell whether a row is counted', counted_when),
 			DETAIL = format('Its type is %s.', type),
 			HINT = 'counted_when is boolean.';
-	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary) THEN
+	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary AND indimmediate) THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('table %s has no primary key', "table"),
 			DETAIL = 'A row that stops to be counted is refunded to the windows in which it was charged, which may have to be remembered.',
-			HINT = 'Add a primary key.';
+			HINT = 'Add a primary key, which is not deferrable.';
 	END IF;
 	FOR key IN
 		SELECT a.attname, quota.column_type("table", a.attname) AS type
