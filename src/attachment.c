@@ -69,7 +69,7 @@ quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent w
  * Read the arguments of a trigger.
  *
  * Errors: undefined_column where a column has been dropped or renamed since;
- * undefined_object for a feature that is gone, wrong_object_type for one that is
+ * datatype_mismatch for a time column that has another type now; undefined_object for a feature that is gone, wrong_object_type for one that is
  * a rate now; those of quota_expression_plan.
  */
 void
@@ -96,6 +96,10 @@ quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
 	{
 		/* elsewhere the time is looked at only when rows are counted again */
 		attachment->time = column_named(rel, args[QUOTA_ARG_TIME]);
+		if (attachment->time.number != 0 && attachment->time.base_type != TIMESTAMPTZOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("type %s cannot tell when a row was made", format_type_be(attachment->time.type))));
 		read_key(attachment);
 	}
 }

@@ -122,6 +122,7 @@ static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static bool is_locked(HeapTupleHeader version);
+static bool is_own_lock(HeapTupleHeader version);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
 static HeapTuple gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change);
@@ -377,12 +378,18 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 	else if (!TransactionIdIsValid(survey->busy) && survey->locked < 0 &&
 			 (is_near(survey->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
-		slots = 1;
+		HeapTuple version;
+
 		/* the slots may know of more than this one was judged by */
 		if (change->alerted >= counter->alerted || survey->alerted > counter->alerted)
 			mine.alerted = Max(change->alerted, survey->alerted);
-		counter->version = gather(store, survey, &mine);
-		result = TM_Ok;
+		version = gather(store, survey, &mine);
+		if (version != NULL)
+		{
+			slots = 1;
+			counter->version = version;
+			result = TM_Ok;
+		}
 	}
 	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
 		wait_for = survey->busy;
@@ -439,8 +446,11 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
 	{
-		counter->version = gather(store, &survey, &(QuotaCounterChange){.alerted = survey.alerted});
-		gathered = true;
+		HeapTuple version = gather(store, &survey, &(QuotaCounterChange){.alerted = survey.alerted});
+
+		gathered = version != NULL;
+		if (gathered)
+			counter->version = version;
 	}
 	else if (!TransactionIdIsValid(survey.busy))
 		;
@@ -539,7 +549,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	slot->exists = true;
 	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
 	slot->locked = is_locked(version->t_data);
-	slot->own_lock = !slot->locked && !(version->t_data->t_infomask & HEAP_XMAX_INVALID);
+	slot->own_lock = is_own_lock(version->t_data);
 	slot->tid = version->t_self;
 	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
 	slot->holds = USAGE_ROW(version)->holds;
@@ -611,6 +621,15 @@ is_locked(HeapTupleHeader version)
 	return !TransactionIdIsCurrentTransactionId(holder) && TransactionIdIsInProgress(holder);
 }
 
+/* Whether this transaction alone has locked a version: to write it is to wait for nobody. */
+static bool
+is_own_lock(HeapTupleHeader version)
+{
+	return !(version->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		   HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
+		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(version));
+}
+
 /* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
 static int
 free_slot(const Survey *survey)
@@ -643,7 +662,10 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 	return write_version(store, version, slot->own_lock);
 }
 
-/* Change a counter, and make slot 0 all of it, none of whose slots is another transaction's. Returns its new version. */
+/*
+ * Change a counter, and make slot 0 all of it, none of whose slots is another transaction's.
+ * Returns its new version; NULL: somebody has locked slot 0 since it was looked at.
+ */
 static HeapTuple
 gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 {
@@ -656,6 +678,8 @@ gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 	USAGE_ROW(version)->alerted = change->alerted;
 	USAGE_ROW(version)->slots = 1;
 	result = write_version(store, version, survey->slot[0].own_lock);
+	if (result == TM_BeingModified)
+		return NULL;
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,

@@ -159,11 +159,12 @@ limited_features(const QuotaAccount *account, List *names)
 	return names;
 }
 
-/* Each window judged on its own. */
+/* Each window judged on its own; one that is as full as can be counted, as it stands, or nothing could be told of the others. */
 static void
 put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
 {
-	QuotaDecision decision = quota_decision_of_window(account, &charge->entitlement, charge->counters, window, 1);
+	int64 n = charge->counters[window].used == PG_INT64_MAX ? 0 : 1;
+	QuotaDecision decision = quota_decision_of_window(account, &charge->entitlement, charge->counters, window, n);
 
 	quota_decision_enforce(&decision);
 	quota_decision_put(&decision, rsinfo->setResult);

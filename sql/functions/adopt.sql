@@ -129,9 +129,9 @@ COMMENT ON FUNCTION quota.adopt_statement(text, boolean, boolean) IS
 
 /*
  * An account must not get a fresh allowance by changing its key. A gauge that an
- * attached table counts has followed the table's rows before, where these follow
- * the key by ON UPDATE CASCADE: what is left is 0. What is reserved of it goes
- * with the counter, and can be settled. Where a key of a call has been used
+ * attached table counts stays with the table's rows: where these follow the key, as
+ * by ON UPDATE CASCADE, their trigger moves it, after this. What is reserved goes
+ * with the account, and can be settled. Where a key of a call has been used
  * under both, the answer of the new one stands.
  *
  * Locks: subscriptions, then the account, as webhooks do; reservations, then
@@ -143,6 +143,8 @@ CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	with_rows text[];
 BEGIN
 	PERFORM FROM quota.stripe_subscriptions WHERE account = old_key ORDER BY subscription FOR UPDATE;
 	UPDATE quota.accounts SET account = new_key WHERE account = old_key;
@@ -182,20 +184,35 @@ BEGIN
 	FROM (
 		SELECT u.* FROM quota.counters u WHERE u.account = old_key
 		ORDER BY u.feature, u.period, u.period_start) c;
-	UPDATE quota.reservations SET account = new_key WHERE account = old_key;
-	UPDATE quota.holds SET account = new_key WHERE account = old_key;
-	WITH gone AS (
-		DELETE FROM quota.usage WHERE account = old_key
+	with_rows := ARRAY(
+		SELECT f.feature FROM quota.attachments JOIN quota.features f USING (feature) WHERE f.kind = 'gauge');
+	WITH held AS (
+		SELECT u.account, u.feature, u.period, u.period_start, u.slot, COALESCE(sum(h.amount), 0) AS used, count(h.amount) AS holds
+		FROM quota.usage u LEFT JOIN quota.holds h USING (account, feature, period, period_start)
+		WHERE u.account = old_key AND u.feature = ANY (with_rows)
+		GROUP BY u.account, u.feature, u.period, u.period_start, u.slot
+	), stays AS (
+		UPDATE quota.usage u
+		SET used = u.used - h.used, holds = u.holds - h.holds
+		FROM held h
+		WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (h.account, h.feature, h.period, h.period_start, h.slot)
+		RETURNING u.feature, u.period, u.period_start, h.used, h.holds, u.alerted
+	), gone AS (
+		DELETE FROM quota.usage WHERE account = old_key AND feature <> ALL (with_rows)
 		RETURNING *
 	)
 	INSERT INTO quota.usage AS u (account, feature, period, period_start, used, holds, alerted)
-	SELECT new_key, feature, period, period_start, used, holds, alerted
-	FROM gone
-	WHERE slot = 0
+	SELECT new_key, m.*
+	FROM (
+		SELECT feature, period, period_start, used, holds, alerted FROM gone WHERE slot = 0
+		UNION ALL
+		SELECT * FROM stays) m
 	ORDER BY feature, period, period_start
 	ON CONFLICT (account, feature, period, period_start, slot) DO UPDATE
 		SET (used, holds, alerted) =
 			(u.used + excluded.used, u.holds + excluded.holds, GREATEST(u.alerted, excluded.alerted));
+	UPDATE quota.reservations SET account = new_key WHERE account = old_key;
+	UPDATE quota.holds SET account = new_key WHERE account = old_key;
 END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
 	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';

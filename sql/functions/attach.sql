@@ -151,7 +151,7 @@ COMMENT ON VIEW quota.attachments IS 'which features are attached to which table
 COMMENT ON COLUMN quota.attachments.arguments IS 'of the triggers';
 
 /*
- * Partitions that come later. A SECURITY DEFINER, since whoever makes a
+ * Partitions that come later, and children by INHERITS, which may not. A SECURITY DEFINER, since whoever makes a
  * partition need hold no right on the trigger functions; it only copies the
  * triggers that the partitioned table has.
  */
@@ -168,6 +168,11 @@ BEGIN
 	IF NOT current_setting('row_security')::boolean THEN
 		RETURN;
 	END IF;
+	PERFORM quota.check_inheritance(t.tgrelid)
+	FROM pg_event_trigger_ddl_commands() c
+		JOIN pg_inherits i ON i.inhrelid = c.objid
+		JOIN pg_trigger t ON t.tgrelid IN (i.inhparent, i.inhrelid)
+	WHERE c.classid = 'pg_class'::regclass AND t.tgfoid = 'quota.charge_rows'::regproc AND t.tgname LIKE 'quota\_update\_%';
 	FOR missing IN
 		/* pg_partition_tree locks all partitions: of no tables but those that are attached, which a parallel restore depends on */
 		WITH t AS MATERIALIZED (
@@ -196,7 +201,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION quota.follow_partitions() IS
-	'gives a new partition the statement triggers of its partitioned table';
+	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TABLE AS')
@@ -270,6 +275,25 @@ END $$;
 COMMENT ON FUNCTION quota.check_attached_table(regclass, text) IS
 	'refuses what is no table, and features that cannot be attached; the kind of the feature';
 
+/* Of rows that are followed the triggers of one table must see every change. */
+CREATE OR REPLACE FUNCTION quota.check_inheritance("table" regclass)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (
+		SELECT FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent
+		WHERE "table" IN (i.inhparent, i.inhrelid) AND parent.relkind = 'r')
+	THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('rows of table %s cannot be followed, since it inherits or is inherited from', "table"),
+			DETAIL = 'A statement that names the parent changes rows of its children as well, without their triggers.',
+			HINT = 'Use a partitioned table.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_inheritance(regclass) IS 'refuses tables whose rows statements on other tables change';
+
 CREATE OR REPLACE FUNCTION quota.check_account_column("table" regclass, "column" text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -334,11 +358,11 @@ BEGIN
 			MESSAGE = format('expression "%s" cannot tell whether a row is counted', counted_when),
 			DETAIL = format('Its type is %s.', type),
 			HINT = 'counted_when is boolean.';
-	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary) THEN
+	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary AND indimmediate) THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('table %s has no primary key', "table"),
 			DETAIL = 'A row that stops to be counted is refunded to the windows in which it was charged, which may have to be remembered.',
-			HINT = 'Add a primary key.';
+			HINT = 'Add a primary key, which is not deferrable.';
 	END IF;
 	FOR key IN
 		SELECT a.attname, quota.column_type("table", a.attname) AS type
@@ -479,6 +503,9 @@ BEGIN
 			MESSAGE = 'table, feature, account_column, on_block and backfill must not be null';
 	END IF;
 	kind := quota.check_attached_table("table", feature);
+	IF kind = 'gauge' OR counted_when IS NOT NULL THEN
+		PERFORM quota.check_inheritance("table");
+	END IF;
 	PERFORM quota.check_account_column("table", account_column);
 	PERFORM quota.check_amount("table", amount_column);
 	PERFORM quota.check_counted_when("table", counted_when, kind);

@@ -131,6 +131,28 @@ SET LOCAL quota.now = '2026-03-10 12:00+00';
 SELECT results_eq($$SELECT account COLLATE "default", count(*) FROM quota.alerts WHERE account IN ('7', '70') GROUP BY 1 ORDER BY 1$$,
 	$$VALUES ('7', 1::bigint), ('70', 1)$$, 'a new key: alerts stay where they were');
 
+/* A gauge stays with the rows that it counts, whether they follow the key at once, later or not at all. */
+CREATE TABLE places (id int PRIMARY KEY, team bigint REFERENCES teams ON UPDATE CASCADE, apart bigint);
+SELECT quota_attach('places', 'seat', 'team') \g /dev/null
+INSERT INTO teams (id) VALUES (300), (301);
+INSERT INTO places VALUES (1, 300, 301), (2, 300, 301);
+SELECT id AS seat FROM quota_reserve(300, 'seat', 1) \gset
+CREATE FUNCTION seats() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.counters WHERE feature = 'seat' AND account LIKE '3%' AND used > 0
+$$;
+UPDATE teams SET id = 310 WHERE id = 300;
+SELECT is(seats(), '310=3', 'a new key: rows that follow it are counted once, and what is reserved goes with it');
+SELECT is((quota_commit(:seat, 2)).used, 4::bigint, 'a new key: and can be settled');
+SELECT quota_refund(310, 'seat', 2) \g /dev/null
+SELECT is_empty($$SELECT FROM quota_reconcile('places', 'seat') WHERE account LIKE '3%'$$, 'a new key: the level is that of the rows');
+SELECT quota_detach('places', 'seat'), quota_reset(310, 'seat'), quota_attach('places', 'seat', 'apart') \g /dev/null
+UPDATE teams SET id = 311 WHERE id = 301;
+SELECT is(seats(), '301=2', 'a new key: rows that name the old one are counted for it');
+UPDATE places SET apart = 311;
+SELECT is(seats(), '311=2', 'a new key: until they follow');
+SELECT quota_detach('places', 'seat') \g /dev/null
+DROP TABLE places;
+
 /* The pool that members have reserved of. */
 SELECT quota_set_pool(8, 80), quota_set_override(8, 'report', 'month', 10) \g /dev/null
 INSERT INTO teams (id) VALUES (80);

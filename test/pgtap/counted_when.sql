@@ -245,6 +245,16 @@ SELECT throws_ok($$SELECT quota_attach('r', 'report', 'account', counted_when =>
 SELECT throws_ok($$SELECT quota_attach('r', 'report', 'account', counted_when => '')$$, '42601', NULL, 'nothing');
 SELECT throws_ok($$SELECT quota_attach('r', 'report', 'account', time_column => 'nothing')$$, '42703', 'column "nothing" of table public.r does not exist', 'an unknown time column');
 SELECT throws_ok($$SELECT quota_attach('r', 'report', 'account', time_column => 'note')$$, '42804', 'column "note" cannot tell when a row was made', 'a time column of another type');
+CREATE TABLE later (id int PRIMARY KEY DEFERRABLE, account text, status text);
+SELECT throws_ok($$SELECT quota_attach('later', 'report', 'account', counted_when => 'true')$$, '55000', 'table public.later has no primary key', 'a key that two rows can share for a while');
+CREATE TABLE retimed (id int PRIMARY KEY, account text, ok boolean DEFAULT true, made timestamptz DEFAULT now());
+SELECT quota_attach('retimed', 'report', 'account', counted_when => 'ok') \g /dev/null
+INSERT INTO retimed (id, account) VALUES (1, 'time');
+ALTER TABLE retimed ALTER made TYPE date;
+SELECT throws_ok($$UPDATE retimed SET ok = false$$, '42804', 'type date cannot tell when a row was made', 'a time column that has got another type');
+ALTER TABLE retimed ALTER made TYPE timestamptz;
+UPDATE retimed SET ok = false;
+SELECT is(used('time'), '', 'and has its own again');
 CREATE TABLE gen (id int PRIMARY KEY, account text, a int, b int GENERATED ALWAYS AS (a) STORED);
 SELECT throws_ok($$SELECT quota_attach('gen', 'report', 'account', counted_when => 'b > 0', on_block => 'skip')$$, '0A000', 'column "b" is generated', 'a generated column, judged before it is known');
 SELECT lives_ok($$SELECT quota_attach('gen', 'report', 'account', counted_when => 'b > 0')$$, 'after the statement it is');

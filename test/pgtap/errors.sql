@@ -59,7 +59,8 @@ SELECT throws_ok(filled(call, n => n), '22P02', NULL, filled(call, n => n)) FROM
 SELECT is((SELECT count(*) FROM quota.usage), 0::bigint, 'nothing of this was charged');
 INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES ('full', 'report', 'month', '2026-03-01 00:00+00', 9223372036854775807);
 SELECT throws_ok(filled(call, '''full'''), '22003', 'use out of range', filled(call, '''full'''))
-FROM calls WHERE call ~ 'consume|enforce|record|quota_evaluate';
+FROM calls WHERE call ~ 'consume|enforce|record|quota_evaluate.*#';
+SELECT results_eq($$SELECT used FROM quota_evaluate('full') WHERE feature = 'report'$$, $$VALUES (9223372036854775807)$$, 'what is full is shown beside the others');
 SELECT is((quota_refund('full', 'report', 9223372036854775807)).used, 0::bigint, 'what is full can be given back');
 DELETE FROM quota.usage;
 

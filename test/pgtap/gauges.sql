@@ -288,6 +288,20 @@ FROM unnest(ARRAY['INSERT INTO mine VALUES (1, ''r'', 40), (2, ''r'', 50)', 'UPD
 	'DELETE FROM mine WHERE id = 1', 'UPDATE mine SET account = ''r2''', 'TRUNCATE mine']) WITH ORDINALITY u (s, n);
 SELECT is((SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.usage WHERE account IN ('r', 'r2')), 'r=0 r2=0', 'and is counted');
 
+/* Children by INHERITS: a statement on the parent would change their rows, which nobody has counted. */
+CREATE TABLE parent (id int PRIMARY KEY, account text, mb int);
+CREATE TABLE child () INHERITS (parent);
+SELECT throws_ok(format('SELECT quota_attach(%L, ''mb'', ''account'', ''mb'')', t), '42809', format('rows of table public.%s cannot be followed, since it inherits or is inherited from', t), t || ': not followed')
+FROM unnest('{parent,child}'::text[]) t;
+ALTER TABLE child NO INHERIT parent;
+SELECT lives_ok($$SELECT quota_attach('parent', 'mb', 'account', 'mb')$$, 'alone it is followed');
+SELECT throws_ok('ALTER TABLE child INHERIT parent', '42809', NULL, 'and gets no children');
+SELECT throws_ok('CREATE TABLE other () INHERITS (parent)', '42809', NULL, 'also no new ones');
+CREATE TABLE above (id int, account text, mb int);
+SELECT throws_ok('ALTER TABLE parent INHERIT above', '42809', NULL, 'and becomes none');
+SELECT quota_detach('parent', 'mb') \g /dev/null
+SELECT lives_ok('ALTER TABLE child INHERIT parent', 'detached it may');
+
 /* Random statements against the sum of the rows. */
 SELECT quota_detach(relation, 'mb') FROM quota.attachments WHERE feature = 'mb' AND relation <> 'f'::regclass \g /dev/null
 DELETE FROM quota.usage;

@@ -248,6 +248,17 @@ SELECT results_eq($$SELECT as_role('quota_test_seer', 'SELECT account, used FROM
 SELECT is((SELECT as_role('quota_test_seer', $$SELECT quota_status('acme')->>'decision'$$)), 'ALLOW_WITH_WARNING', 'and the status of any');
 RESET quota."user";
 
+/* All that can be counted of one feature is used: the others, and what ends it, work. */
+SELECT is((quota_record('brim', 'token', 9223372036854775807)).used, 9223372036854775807, 'brim: as much as can be counted');
+SELECT is((SELECT string_agg(brief(d), ', ' ORDER BY feature, period) FROM quota_evaluate('brim') d WHERE feature IN ('message', 'token')),
+	'ALLOW 0/5 ok, ALLOW 0/8 ok, ALLOW 9223372036854775807/- unlimited', 'brim: what it has of each feature');
+SELECT is(quota_usage('brim')->'features'->'message'->'remaining', '5'::jsonb, 'brim: its use');
+SELECT is(quota_status('brim', 'message')->>'decision', 'ALLOW', 'brim: its status');
+SELECT is((SELECT used FROM quota_forecast('brim', 'message') WHERE period = 'day'), 0::bigint, 'brim: a forecast');
+SELECT throws_ok($$SELECT quota_consume('brim', 'token')$$, '22003', 'use out of range', 'brim: not one more');
+SELECT lives_ok($$SELECT quota_reset('brim')$$, 'brim: it can be set back');
+SELECT is((quota_evaluate('brim', 'token')).used, 0::bigint, 'brim: to nothing');
+
 /* Reports write nothing, and work in the transactions that may not. */
 SET LOCAL TRANSACTION READ ONLY;
 SELECT lives_ok(q, 'read-only: ' || q) FROM unnest('{SELECT quota_usage(''acme''),SELECT quota_status(''acme''),SELECT quota_near_limit(),SELECT quota_metrics()}'::text[]) q;
