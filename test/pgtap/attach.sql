@@ -311,13 +311,15 @@ DROP TRIGGER failing_twin ON s;
 CREATE FUNCTION twin_before() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF NEW.note IS NULL THEN
-		INSERT INTO s (account, note) VALUES (NEW.account, 'twin of ' || NEW.id);
+		INSERT INTO s (account, note) SELECT NEW.account, format('twin %s of %s', i, NEW.id) FROM generate_series(1, NEW.n) i;
 	END IF;
 	RETURN NEW;
 END $$;
 CREATE TRIGGER a_twin BEFORE INSERT ON s FOR EACH ROW EXECUTE FUNCTION twin_before();
 SELECT lives_ok($$INSERT INTO s (account) SELECT 'tb' FROM generate_series(1, 4)$$, 'skip: nested inserts of a BEFORE trigger');
 SELECT is(ARRAY[used('tb'), (SELECT count(*) FROM s WHERE account = 'tb')], '{5,5}'::bigint[], 'skip: up to the limit');
+INSERT INTO s (account, n) VALUES ('tm', 2), ('tm', 3);
+SELECT is(ARRAY[used('tm'), (SELECT count(*) FROM s WHERE account = 'tm')], '{5,5}'::bigint[], 'skip: nested inserts of several rows know of the rows around them');
 DROP TRIGGER a_twin ON s;
 CREATE TRIGGER twin AFTER INSERT ON s FOR EACH ROW EXECUTE FUNCTION twin();
 SELECT lives_ok($$INSERT INTO s (account) VALUES ('ta'), ('ta')$$, 'skip: nested inserts of an AFTER trigger');
