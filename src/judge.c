@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
+#include "catalog/pg_trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -30,6 +31,7 @@
 typedef struct Account
 {
 	int64 n;                       /* units of the rows let in, also of those of its members */
+	int64 own;                     /* of its own rows only */
 	int64 most;                    /* what n may come to without another decision; below 0: each row needs one */
 	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
 	QuotaCounter *counters;        /* one a window, as they were read; the pointers are gone */
@@ -70,7 +72,9 @@ typedef struct Frame
 	const char *feature;
 	entries_hash *accounts; /* by name, as text */
 	entries_hash *columns;  /* the same, by what the rows' column has */
+	int64 let_in;           /* rows, also such as are not counted */
 	int64 skipped;
+	bool as_judged; /* a row that goes in does so as it was judged */
 } Frame;
 
 /* What judge_row knows of a statement and table, from its first row on. */
@@ -89,6 +93,7 @@ static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
+static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
 static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);
 static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
 static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
@@ -125,6 +130,7 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->feature = MemoryContextStrdup(context, trigdata->tg_trigger->tgargs[QUOTA_ARG_FEATURE]);
 	frame->accounts = entries_create(context, 16, NULL);
 	frame->columns = entries_create(context, 16, NULL);
+	frame->as_judged = true;
 	frame->outer = frames;
 	frames = frame;
 	return PointerGetDatum(NULL);
@@ -162,7 +168,28 @@ quota_judge_row(PG_FUNCTION_ARGS)
 		}
 		tuple = mark_row(&state->attachment, tuple, message);
 	}
+	state->frame->let_in++;
 	return PointerGetDatum(tuple);
+}
+
+/*
+ * Add to a tally what the rows of a statement come to, of which so many are in
+ * the table; false, with nothing added, where they have to be looked at for that,
+ * since others have left rows out or may have changed them.
+ */
+bool
+quota_judge_tally(Relation rel, const char *feature, int64 rows, QuotaTally *tally)
+{
+	Frame *frame = find_frame(rel, feature);
+	entries_iterator iterator;
+	Entry *entry;
+
+	if (frame == NULL || !frame->as_judged || frame->let_in != rows)
+		return false;
+	entries_start_iterate(frame->columns, &iterator);
+	while ((entry = entries_iterate(frame->columns, &iterator)) != NULL)
+		quota_tally_add(tally, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
+	return true;
 }
 
 /*
@@ -217,6 +244,8 @@ begin_judging(TriggerData *trigdata, MemoryContext context)
 	if (state->frame == NULL)
 		/* rows that are moved were charged when they came */
 		check_moved(trigdata->tg_relation, state->attachment.feature);
+	else
+		state->frame->as_judged &= goes_in_as_judged(state->frame, trigdata);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -284,6 +313,25 @@ drop_frame(Frame *frame)
 	MemoryContextDelete(frame->context);
 }
 
+/*
+ * Whether a row of a table goes in as it is judged now, if it does: no trigger
+ * comes later, and no column is computed later. Where rows come by way of a
+ * partitioned table, nobody knows whether all partitions judge theirs.
+ */
+static bool
+goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
+{
+	Relation rel = trigdata->tg_relation;
+	TupleConstr *constraints = RelationGetDescr(rel)->constr;
+	Oid last = InvalidOid;
+
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		if (TRIGGER_TYPE_MATCHES(rel->trigdesc->triggers[i].tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT))
+			last = rel->trigdesc->triggers[i].tgoid;
+	return last == trigdata->tg_trigger->tgoid && frame->table == RelationGetRelid(rel) &&
+		   (constraints == NULL || !constraints->has_generated_stored);
+}
+
 /* Whether a row may go in; otherwise why not. */
 static bool
 judge_row(const JudgeState *state, const QuotaRow *row, char **message)
@@ -295,6 +343,7 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 		!decide_row(state->frame, account, quota_attachment_account(&state->attachment, row->account), row->n, message))
 		return false;
 	account->n += row->n;
+	account->own += row->n;
 	if (account->pool.length > 0)
 		account_named(state->frame, account->pool)->n += row->n;
 	return true;
