@@ -18,6 +18,7 @@
 const char *const quota_period_names[QUOTA_PERIODS] = {
 	"second", "minute", "hour", "day", "week", "month", "year", "lifetime", "cycle"};
 
+static QuotaWindow find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor);
 static TimestampTz unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz);
 static int unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin);
 static void to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset);
@@ -34,6 +35,27 @@ static void out_of_range(void) pg_attribute_noreturn();
  */
 QuotaWindow
 quota_period_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
+{
+	/* those found last: one account after the other asks for the same */
+	static struct
+	{
+		pg_tz *tz;
+		QuotaWindow window;
+	} last[QUOTA_PERIODS];
+
+	/* hours may overlap where clocks change, and a cycle is the account's own */
+	if (period < QUOTA_DAY || period > QUOTA_YEAR)
+		return find_window(period, at, tz, anchor);
+	if (last[period].tz != tz || at < last[period].window.start || at >= last[period].window.end)
+	{
+		last[period].window = find_window(period, at, tz, anchor);
+		last[period].tz = tz;
+	}
+	return last[period].window;
+}
+
+static QuotaWindow
+find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
 {
 	QuotaWindow window = {DT_NOBEGIN, DT_NOEND};
 	struct pg_tm local;
