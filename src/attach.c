@@ -63,6 +63,8 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
 												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
+	/* before they went in, one by one */
+	bool judged = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && strcmp(trigdata->tg_trigger->tgargs[QUOTA_ARG_ON_BLOCK], "raise") != 0;
 	QuotaAttachment attachment;
 	QuotaTally *tally;
 
@@ -74,7 +76,12 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 	quota_attachment_read(trigdata, &attachment);
 	tally = quota_tally_begin(&attachment);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-		insert_rows(tally, &attachment, trigdata->tg_newtable);
+	{
+		/* rows that are tracked are looked at in any case, for the time that each has */
+		if (!judged || attachment.tracked ||
+			!quota_judge_tally(trigdata->tg_relation, attachment.feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
+			insert_rows(tally, &attachment, trigdata->tg_newtable);
+	}
 	else if (attachment.gauge)
 	{
 		add_rows(tally, &attachment, trigdata->tg_oldtable, -1);
@@ -87,8 +94,7 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 		forget_rows(&attachment, trigdata->tg_oldtable);
 	quota_tally_settle(tally);
 
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) &&
-		strcmp(trigdata->tg_trigger->tgargs[QUOTA_ARG_ON_BLOCK], "raise") != 0)
+	if (judged)
 		quota_judge_end(trigdata->tg_relation, attachment.feature);
 	return PointerGetDatum(NULL);
 }

@@ -9,6 +9,7 @@
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 
 /* the triggers' arguments, as quota_attach writes them */
@@ -89,6 +90,15 @@ extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTa
 extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);
 extern Datum quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes);
 extern Datum quota_attachment_input(const QuotaColumn *column, const char *value);
+
+/* Those of its name as text. */
+static inline QuotaAccountBytes
+quota_account_bytes(Datum name)
+{
+	text *string = DatumGetTextPP(name);
+
+	return (QuotaAccountBytes){VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
+}
 
 static inline uint32
 quota_account_bytes_hash(QuotaAccountBytes bytes)

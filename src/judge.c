@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
+#include "catalog/pg_trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -27,15 +28,25 @@
 #include "guc.h"
 
 /* What one statement does to one account. */
+typedef struct Account
+{
+	int64 n;                       /* units of the rows let in, also of those of its members */
+	int64 own;                     /* of its own rows only */
+	int64 most;                    /* what n may come to without another decision; below 0: each row needs one */
+	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
+	QuotaCounter *counters;        /* one a window, as they were read; the pointers are gone */
+	TimestampTz now;               /* and when */
+	uint64 read_at;                /* quota_consume_writes of then */
+	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
+} Account;
+
+/* It, by a name. */
 typedef struct Entry
 {
-	QuotaAccountBytes bytes; /* of the account as text */
+	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
-	int64 n;                /* units of the rows let in, also of those of its members */
-	QuotaCharge *charge;    /* the locked counters; NULL until then */
-	QuotaAccountBytes pool; /* of the account's pool; nothing: it has none */
-	uint64 read_at;         /* quota_consume_writes when they were read */
+	Account *account;
 } Entry;
 
 #define SH_PREFIX entries
@@ -59,8 +70,11 @@ typedef struct Frame
 	SubTransactionId subid;
 	Oid table; /* that the statement names */
 	const char *feature;
-	entries_hash *accounts;
+	entries_hash *accounts; /* by name, as text */
+	entries_hash *columns;  /* the same, by what the rows' column has */
+	int64 let_in;           /* rows, also such as are not counted */
 	int64 skipped;
+	bool as_judged; /* a row that goes in does so as it was judged */
 } Frame;
 
 /* What judge_row knows of a statement and table, from its first row on. */
@@ -79,13 +93,18 @@ static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
-static Entry *entry_of(Frame *frame, QuotaAccountBytes bytes);
-static bool judge_row(Frame *frame, Datum account, int64 n, char **message);
-static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool, const QuotaCharge *charge, int64 n);
+static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
+static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);
+static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
+static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
+static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **message);
+static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
+							const QuotaEntitlement *entitlement, const QuotaCounter *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
-static void lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision *decision);
-static QuotaAccountBytes copy_bytes(Frame *frame, QuotaAccountBytes bytes);
-static QuotaAccountBytes bytes_of_text(Datum account);
+static int64 most_of(const Account *account);
+static QuotaDecision lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCharge *charge);
+static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
+static void *copy(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
 void
@@ -102,7 +121,7 @@ Datum
 quota_begin_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
-	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
 	frame->context = context;
@@ -110,6 +129,8 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->table = RelationGetRelid(trigdata->tg_relation);
 	frame->feature = MemoryContextStrdup(context, trigdata->tg_trigger->tgargs[QUOTA_ARG_FEATURE]);
 	frame->accounts = entries_create(context, 16, NULL);
+	frame->columns = entries_create(context, 16, NULL);
+	frame->as_judged = true;
 	frame->outer = frames;
 	frames = frame;
 	return PointerGetDatum(NULL);
@@ -131,21 +152,44 @@ quota_judge_row(PG_FUNCTION_ARGS)
 	HeapTuple tuple = trigdata->tg_trigtuple;
 	JudgeState *state = fcinfo->flinfo->fn_extra;
 	QuotaRow row;
-	Datum account;
 	char *message;
 
 	if (state == NULL)
 		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
-	if (row.n == 0 || state->frame == NULL)
+	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
-	account = quota_attachment_account(&state->attachment, row.account);
-	if (judge_row(state->frame, account, row.n, &message))
-		return PointerGetDatum(tuple);
-	if (state->attachment.mark)
-		return PointerGetDatum(mark_row(&state->attachment, tuple, message));
-	state->frame->skipped++;
-	return PointerGetDatum(NULL);
+	if (row.n > 0 && !judge_row(state, &row, &message))
+	{
+		if (!state->attachment.mark)
+		{
+			state->frame->skipped++;
+			return PointerGetDatum(NULL);
+		}
+		tuple = mark_row(&state->attachment, tuple, message);
+	}
+	state->frame->let_in++;
+	return PointerGetDatum(tuple);
+}
+
+/*
+ * Add to a tally what the rows of a statement come to, of which so many are in
+ * the table; false, with nothing added, where they have to be looked at for that,
+ * since others have left rows out or may have changed them.
+ */
+bool
+quota_judge_tally(Relation rel, const char *feature, int64 rows, QuotaTally *tally)
+{
+	Frame *frame = find_frame(rel, feature);
+	entries_iterator iterator;
+	Entry *entry;
+
+	if (frame == NULL || !frame->as_judged || frame->let_in != rows)
+		return false;
+	entries_start_iterate(frame->columns, &iterator);
+	while ((entry = entries_iterate(frame->columns, &iterator)) != NULL)
+		quota_tally_add(tally, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
+	return true;
 }
 
 /*
@@ -200,6 +244,8 @@ begin_judging(TriggerData *trigdata, MemoryContext context)
 	if (state->frame == NULL)
 		/* rows that are moved were charged when they came */
 		check_moved(trigdata->tg_relation, state->attachment.feature);
+	else
+		state->frame->as_judged &= goes_in_as_judged(state->frame, trigdata);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -267,9 +313,61 @@ drop_frame(Frame *frame)
 	MemoryContextDelete(frame->context);
 }
 
-/* The entry of an account, made where there is none. Moves the others. */
-static Entry *
-entry_of(Frame *frame, QuotaAccountBytes bytes)
+/*
+ * Whether a row of a table goes in as it is judged now, if it does: no trigger
+ * comes later, and no column is computed later. Where rows come by way of a
+ * partitioned table, nobody knows whether all partitions judge theirs.
+ */
+static bool
+goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
+{
+	Relation rel = trigdata->tg_relation;
+	TupleConstr *constraints = RelationGetDescr(rel)->constr;
+	Oid last = InvalidOid;
+
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		if (TRIGGER_TYPE_MATCHES(rel->trigdesc->triggers[i].tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT))
+			last = rel->trigdesc->triggers[i].tgoid;
+	return last == trigdata->tg_trigger->tgoid && frame->table == RelationGetRelid(rel) &&
+		   (constraints == NULL || !constraints->has_generated_stored);
+}
+
+/* Whether a row may go in; otherwise why not. */
+static bool
+judge_row(const JudgeState *state, const QuotaRow *row, char **message)
+{
+	Account *account = account_of_row(state, row);
+
+	/* a statement inside of this one may have charged, or given back */
+	if ((account->read_at != quota_consume_writes() || row->n > account->most || account->n > account->most - row->n) &&
+		!decide_row(state->frame, account, quota_attachment_account(&state->attachment, row->account), row->n, message))
+		return false;
+	account->n += row->n;
+	account->own += row->n;
+	if (account->pool.length > 0)
+		account_named(state->frame, account->pool)->n += row->n;
+	return true;
+}
+
+static Account *
+account_of_row(const JudgeState *state, const QuotaRow *row)
+{
+	Frame *frame = state->frame;
+	Entry *entry = entries_lookup(frame->columns, row->account);
+	Account *account;
+	bool found;
+
+	if (entry != NULL)
+		return entry->account;
+	account = account_named(frame, quota_account_bytes(quota_attachment_account(&state->attachment, row->account)));
+	entry = entries_insert(frame->columns, copy_bytes(frame, row->account), &found);
+	entry->account = account;
+	return account;
+}
+
+/* An account, made where there is none. */
+static Account *
+account_named(Frame *frame, QuotaAccountBytes bytes)
 {
 	bool found;
 	Entry *entry = entries_insert(frame->accounts, bytes, &found);
@@ -277,56 +375,50 @@ entry_of(Frame *frame, QuotaAccountBytes bytes)
 	if (!found)
 	{
 		entry->bytes = copy_bytes(frame, bytes);
-		entry->n = 0;
-		entry->charge = NULL;
-		entry->pool = (QuotaAccountBytes){0};
+		entry->account = MemoryContextAllocZero(frame->context, sizeof(Account));
+		entry->account->most = -1;
 	}
-	return entry;
+	return entry->account;
 }
 
-/* Whether a row of n units may go in; otherwise why not. */
+/* Whether n units of an account may go in, decided anew; otherwise why not. */
 static bool
-judge_row(Frame *frame, Datum account, int64 n, char **message)
+decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **message)
 {
-	Entry *entry = entry_of(frame, bytes_of_text(account));
-	QuotaAccountBytes pool;
+	QuotaCharge charge;
 	QuotaDecision decision;
 
-	/* a statement inside of this one may have charged, or given back */
-	if (entry->charge != NULL && entry->read_at == quota_consume_writes())
+	if (account->entitlement != NULL && account->read_at == quota_consume_writes())
 	{
-		QuotaAccount who = {.account = account, .now = entry->charge->decision.now};
+		QuotaAccount who = {.account = name, .now = account->now};
 
-		decision = decide(frame, &who, entry->pool, entry->charge, n);
+		decision = decide(frame, &who, account->pool, account->entitlement, account->counters, n);
 	}
 	else
-		lock_counters(frame, entry, account, n, &decision);
+		decision = lock_counters(frame, account, name, n, &charge);
 	if (decision.verdict == QUOTA_BLOCK)
 	{
 		*message = quota_decision_message(&decision);
 		quota_decision_log(&decision);
 		return false;
 	}
-	entry->n += n;
-	pool = entry->pool;
-	if (pool.length > 0)
-		entry_of(frame, pool)->n += n;
+	account->most = most_of(account);
 	return true;
 }
 
 /* The decision on a row of n units, as if the rows before had been charged already. */
 static QuotaDecision
-decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool, const QuotaCharge *charge, int64 n)
+decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
+	   const QuotaEntitlement *entitlement, const QuotaCounter *read, int64 n)
 {
-	const QuotaEntitlement *entitlement = &charge->entitlement;
 	QuotaCounter counters[QUOTA_MAX_WINDOWS];
 	QuotaDecision decision;
 
 	for (int i = 0; i < entitlement->count; i++)
 	{
-		QuotaAccountBytes owner = entitlement->windows[i].pooled ? pool : bytes_of_text(account->account);
+		QuotaAccountBytes owner = entitlement->windows[i].pooled ? pool : quota_account_bytes(account->account);
 
-		counters[i] = charge->counters[i];
+		counters[i] = read[i];
 		counters[i].used = quota_decide_sum(counters[i].used, pending_units(frame, owner));
 	}
 	decision = quota_decision_make(account, entitlement, counters, n);
@@ -345,21 +437,43 @@ pending_units(const Frame *frame, QuotaAccountBytes owner)
 		Entry *entry = strcmp(other->feature, frame->feature) == 0 ? entries_lookup(other->accounts, owner) : NULL;
 
 		if (entry != NULL)
-			sum = quota_decide_sum(sum, entry->n);
+			sum = quota_decide_sum(sum, entry->account->n);
 	}
 	return sum;
 }
 
 /*
- * Lock the counters of an account for the rest of the transaction, if there is
- * room for n units, and keep them in the frame. An account that has no room is
- * not locked: it may have some again later.
+ * What the units of an account's rows may come to without another decision: what
+ * all its windows have room for. -1 where others' rows count as well, or room is
+ * not what decides.
  */
-static void
-lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision *decision)
+static int64
+most_of(const Account *account)
 {
-	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	const QuotaEntitlement *entitlement = account->entitlement;
+	int64 most = PG_INT64_MAX;
+
+	if (frames->outer != NULL || account->pool.length > 0 || entitlement->suspended || !entitlement->in_plan)
+		return -1;
+	for (int i = 0; i < entitlement->count; i++)
+	{
+		const QuotaLimit *limit = &entitlement->windows[i].limit;
+
+		most = Min(most, (limit->unlimited || entitlement->bypass ? PG_INT64_MAX : limit->block_at) - account->counters[i].used);
+	}
+	return most;
+}
+
+/*
+ * Lock the counters of an account for the rest of the transaction, if there is
+ * room for n units, and keep what they have. An account that has no room is not
+ * locked: it may have some again later.
+ */
+static QuotaDecision
+lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCharge *charge)
+{
 	QuotaStore *store = quota_store_begin_write();
+	QuotaDecision decision;
 	QuotaAccountBytes pool;
 	QuotaAccount loaded;
 	bool locked;
@@ -368,11 +482,11 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		quota_account_load(store, account, &loaded);
-		pool = loaded.pool != NULL ? bytes_of_text(loaded.pool->account) : (QuotaAccountBytes){0};
+		quota_account_load(store, name, &loaded);
+		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
 		quota_consume_look(store, &loaded, charge, loaded.now);
-		*decision = decide(frame, &loaded, pool, charge, n);
-		if (decision->verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
+		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->counters, n);
+		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
@@ -381,29 +495,32 @@ lock_counters(Frame *frame, Entry *entry, Datum account, int64 n, QuotaDecision 
 			quota_store_refresh(store);
 	} while (!locked);
 	quota_store_end(store);
-	if (decision->verdict == QUOTA_BLOCK)
-		return;
+	if (decision.verdict == QUOTA_BLOCK)
+		return decision;
 
-	if (entry->charge == NULL)
-		entry->charge = MemoryContextAlloc(frame->context, sizeof(QuotaCharge));
-	*entry->charge = *charge;
-	entry->charge->decision.now = loaded.now;
-	entry->pool = pool.length == 0 ? pool : copy_bytes(frame, pool);
-	entry->read_at = quota_consume_writes();
+	if (account->entitlement != NULL)
+	{
+		pfree(account->entitlement);
+		pfree(account->counters);
+	}
+	account->entitlement = copy(frame, &charge->entitlement, offsetof(QuotaEntitlement, windows[charge->entitlement.count]));
+	account->counters = copy(frame, charge->counters, charge->entitlement.count * sizeof(QuotaCounter));
+	account->now = loaded.now;
+	account->pool = copy_bytes(frame, pool);
+	account->read_at = quota_consume_writes();
+	return decision;
 }
 
 static QuotaAccountBytes
-copy_bytes(Frame *frame, QuotaAccountBytes bytes)
+copy_bytes(const Frame *frame, QuotaAccountBytes bytes)
 {
-	return (QuotaAccountBytes){memcpy(MemoryContextAlloc(frame->context, Max(bytes.length, 1)), bytes.data, bytes.length), bytes.length};
+	return (QuotaAccountBytes){copy(frame, bytes.data, bytes.length), bytes.length};
 }
 
-static QuotaAccountBytes
-bytes_of_text(Datum account)
+static void *
+copy(const Frame *frame, const void *from, Size size)
 {
-	text *string = DatumGetTextPP(account);
-
-	return (QuotaAccountBytes){VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
+	return size == 0 ? NULL : memcpy(MemoryContextAlloc(frame->context, size), from, size);
 }
 
 static HeapTuple

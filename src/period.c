@@ -18,17 +18,7 @@
 const char *const quota_period_names[QUOTA_PERIODS] = {
 	"second", "minute", "hour", "day", "week", "month", "year", "lifetime", "cycle"};
 
-/* The window of a period that was worked out last. Time zones stay where they are as long as the process does. */
-typedef struct Known
-{
-	pg_tz *tz; /* NULL: none */
-	bool anchored;
-	TimestampTz anchor;
-	QuotaWindow window;
-} Known;
-
-static QuotaWindow hour_window(QuotaPeriod period, TimestampTz at, pg_tz *tz);
-static QuotaWindow calendar_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor);
+static QuotaWindow find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor);
 static TimestampTz unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz);
 static int unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin);
 static void to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset);
@@ -46,63 +36,28 @@ static void out_of_range(void) pg_attribute_noreturn();
 QuotaWindow
 quota_period_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
 {
-	static Known last[QUOTA_PERIODS];
-	Known *known = &last[period];
-
-	if (period == QUOTA_LIFETIME)
-		return (QuotaWindow){DT_NOBEGIN, DT_NOEND};
-	if (TIMESTAMP_NOT_FINITE(at))
-		out_of_range();
-
-	if (period <= QUOTA_HOUR)
-		return hour_window(period, at, tz);
-	if (period != QUOTA_CYCLE)
-		anchor = NULL;
-
-	/* the windows partition time: one that was worked out is that of every instant in it */
-	if (known->tz != tz || known->anchored != (anchor != NULL) || (anchor != NULL && known->anchor != *anchor) ||
-		at < known->window.start || at >= known->window.end)
+	/* those found last: one account after the other asks for the same */
+	static struct
 	{
-		known->tz = NULL;
-		known->window = calendar_window(period, at, tz, anchor);
-		known->anchored = anchor != NULL;
-		known->anchor = anchor != NULL ? *anchor : 0;
-		known->tz = tz;
+		pg_tz *tz;
+		QuotaWindow window;
+	} last[QUOTA_PERIODS];
+
+	/* hours may overlap where clocks change, and a cycle is the account's own */
+	if (period < QUOTA_DAY || period > QUOTA_YEAR)
+		return find_window(period, at, tz, anchor);
+	if (last[period].tz != tz || at < last[period].window.start || at >= last[period].window.end)
+	{
+		last[period].window = find_window(period, at, tz, anchor);
+		last[period].tz = tz;
 	}
-	return known->window;
+	return last[period].window;
 }
 
-/* Of an hour, or of what is shorter. */
 static QuotaWindow
-hour_window(QuotaPeriod period, TimestampTz at, pg_tz *tz)
+find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
 {
-	int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
-																				  : 1) *
-				   USECS_PER_SEC;
-	QuotaWindow window;
-	struct pg_tm local;
-	fsec_t fsec;
-	int offset;
-	int64 into;
-
-	to_local(at, tz, &local, &fsec, &offset);
-	into = fsec;
-	if (period >= QUOTA_MINUTE)
-		into += local.tm_sec * USECS_PER_SEC;
-	if (period == QUOTA_HOUR)
-		into += local.tm_min * USECS_PER_MINUTE;
-	window.start = at - into;
-	window.end = window.start + length;
-	if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
-		out_of_range();
-	return window;
-}
-
-/* Of a day, or of what is longer. */
-static QuotaWindow
-calendar_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
-{
-	QuotaWindow window;
+	QuotaWindow window = {DT_NOBEGIN, DT_NOEND};
 	struct pg_tm local;
 	struct pg_tm origin;
 	fsec_t fsec;
@@ -110,8 +65,31 @@ calendar_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz
 	int offset;
 	int unit;
 
+	if (period == QUOTA_LIFETIME)
+		return window;
+	if (TIMESTAMP_NOT_FINITE(at))
+		out_of_range();
+
 	to_local(at, tz, &local, &fsec, &offset);
-	if (anchor != NULL)
+	if (period <= QUOTA_HOUR)
+	{
+		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
+																					  : 1) *
+					   USECS_PER_SEC;
+		int64 into = fsec;
+
+		if (period >= QUOTA_MINUTE)
+			into += local.tm_sec * USECS_PER_SEC;
+		if (period == QUOTA_HOUR)
+			into += local.tm_min * USECS_PER_MINUTE;
+		window.start = at - into;
+		window.end = window.start + length;
+		if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
+			out_of_range();
+		return window;
+	}
+
+	if (period == QUOTA_CYCLE && anchor != NULL)
 		to_local(*anchor, tz, &origin, &origin_fsec, &offset);
 	else
 	{

@@ -63,16 +63,25 @@ struct QuotaTally
 typedef struct Account
 {
 	Datum name;
-	Datum pool; /* 0: none */
+	QuotaAccountBytes bytes; /* of the name */
+	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
 	Entry *entry;
 } Account;
+
+static inline int compare_accounts(const Account *left, const Account *right);
+
+#define ST_SORT sort_accounts
+#define ST_ELEMENT_TYPE Account
+#define ST_COMPARE(a, b) compare_accounts(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static Entry *entry_of(QuotaTally *tally, const QuotaRow *row);
 static Span *span_of(QuotaTally *tally, Entry *entry, TimestampTz at);
 static Span load_span(QuotaTally *tally, Entry *entry, TimestampTz at);
 static void settle(QuotaTally *tally, QuotaStore *store, const Account *account);
-static int compare_accounts(const void *a, const void *b);
-static int compare_texts(Datum a, Datum b);
+static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
 QuotaTally *
@@ -144,15 +153,21 @@ quota_tally_settle(QuotaTally *tally)
 		if (entry->n != 0 || entry->nspans > 0)
 		{
 			Datum name = quota_attachment_account(tally->attachment, entry->bytes);
+			Datum pool = quota_account_pool(store, name);
 
-			accounts[count++] = (Account){name, quota_account_pool(store, name), entry};
+			accounts[count++] = (Account){name, quota_account_bytes(name), pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0}, entry};
 		}
-	qsort(accounts, count, sizeof(Account), compare_accounts);
+	sort_accounts(accounts, count);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < count; i++)
 	{
+		const Account *later = &accounts[Min(i + 2, count - 1)];
+
+		/* their memory is in any order: have it brought here meanwhile */
+		__builtin_prefetch(later->entry);
+		__builtin_prefetch(DatumGetPointer(later->name));
 		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
 		if (i > 0 && quota_plan_pools_exist())
 			quota_store_refresh(store);
@@ -271,31 +286,27 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
  * they before what is after the pool. Of the members those come first that only
  * give back, since what they have used is room for the others.
  */
-static int
-compare_accounts(const void *a, const void *b)
+static inline int
+compare_accounts(const Account *left, const Account *right)
 {
-	const Account *left = a;
-	const Account *right = b;
-	int order = compare_texts(left->pool != 0 ? left->pool : left->name, right->pool != 0 ? right->pool : right->name);
+	bool left_pooled = left->pool.length > 0;
+	bool right_pooled = right->pool.length > 0;
+	int order = compare_bytes(left_pooled ? left->pool : left->bytes, right_pooled ? right->pool : right->bytes);
 
 	if (order == 0)
-		order = (left->pool != 0) - (right->pool != 0);
+		order = left_pooled - right_pooled;
 	if (order == 0)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
-	return order != 0 ? order : compare_texts(left->name, right->name);
+	return order != 0 ? order : compare_bytes(left->bytes, right->bytes);
 }
 
 /* as text COLLATE "C" */
-static int
-compare_texts(Datum a, Datum b)
+static inline int
+compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right)
 {
-	text *left = DatumGetTextPP(a);
-	text *right = DatumGetTextPP(b);
-	Size left_length = VARSIZE_ANY_EXHDR(left);
-	Size right_length = VARSIZE_ANY_EXHDR(right);
-	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));
+	int order = memcmp(left.data, right.data, Min(left.length, right.length));
 
-	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
+	return order != 0 ? order : (left.length > right.length) - (left.length < right.length);
 }
 
 /* they do not overlap */

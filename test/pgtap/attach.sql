@@ -272,6 +272,17 @@ SELECT is(used('amt'), 5::bigint, 'skip: up to the limit');
 SELECT throws_ok($$INSERT INTO s (account, n) VALUES ('amt', -1)$$, '22023', NULL, 'skip: a negative amount');
 SELECT throws_ok($$INSERT INTO s (account, n) VALUES ('amt2', NULL)$$, '22004', NULL, 'skip: a NULL amount');
 SELECT quota_attach('s', 'report', 'account', on_block => 'skip') \g /dev/null
+CREATE FUNCTION change_late() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.account := CASE WHEN NEW.note LIKE 'to %' THEN substr(NEW.note, 4) ELSE NEW.account END;
+	RETURN CASE WHEN NEW.note LIKE 'drop %' THEN NULL ELSE NEW END;
+END $$;
+CREATE TRIGGER zzz BEFORE INSERT ON s FOR EACH ROW EXECUTE FUNCTION change_late();
+INSERT INTO s (account, note) VALUES ('late', 'late 1'), ('late', 'to latest'), ('late', 'late 2');
+SELECT is(ARRAY[used('late'), used('latest')], '{2,1}'::bigint[], 'skip: a row that another trigger changes afterwards is charged as it went in');
+INSERT INTO s (account, note) VALUES ('late', 'late 3'), ('late', 'drop 1'), ('late', 'drop 2'), ('late', 'late 4'), ('late', 'drop 3');
+SELECT is(ARRAY[used('late'), (SELECT count(*) FROM s WHERE account = 'late')], '{3,3}'::bigint[], 'skip: one that it leaves out is not charged');
+DROP TRIGGER zzz ON s;
 
 /* skip: statements that fail, and statements inside of statements */
 DO $$
@@ -311,13 +322,15 @@ DROP TRIGGER failing_twin ON s;
 CREATE FUNCTION twin_before() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF NEW.note IS NULL THEN
-		INSERT INTO s (account, note) VALUES (NEW.account, 'twin of ' || NEW.id);
+		INSERT INTO s (account, note) SELECT NEW.account, format('twin %s of %s', i, NEW.id) FROM generate_series(1, NEW.n) i;
 	END IF;
 	RETURN NEW;
 END $$;
 CREATE TRIGGER a_twin BEFORE INSERT ON s FOR EACH ROW EXECUTE FUNCTION twin_before();
 SELECT lives_ok($$INSERT INTO s (account) SELECT 'tb' FROM generate_series(1, 4)$$, 'skip: nested inserts of a BEFORE trigger');
 SELECT is(ARRAY[used('tb'), (SELECT count(*) FROM s WHERE account = 'tb')], '{5,5}'::bigint[], 'skip: up to the limit');
+INSERT INTO s (account, n) VALUES ('tm', 2), ('tm', 3);
+SELECT is(ARRAY[used('tm'), (SELECT count(*) FROM s WHERE account = 'tm')], '{5,5}'::bigint[], 'skip: nested inserts of several rows know of the rows around them');
 DROP TRIGGER a_twin ON s;
 CREATE TRIGGER twin AFTER INSERT ON s FOR EACH ROW EXECUTE FUNCTION twin();
 SELECT lives_ok($$INSERT INTO s (account) VALUES ('ta'), ('ta')$$, 'skip: nested inserts of an AFTER trigger');
@@ -430,6 +443,11 @@ INSERT INTO p (id, account) SELECT 2001, 'p4' FROM generate_series(1, 9);
 SELECT is(ARRAY[used('p4'), (SELECT count(*) FROM p4)], '{5,5}'::bigint[], 'partitions: skip: one that was made later, through the parent');
 INSERT INTO p4 (id, account) VALUES (2002, 'p4');
 SELECT is(ARRAY[used('p4'), (SELECT count(*) FROM p4)], '{5,5}'::bigint[], 'partitions: skip: one that was made later, directly: no way round');
+CREATE UNIQUE INDEX ON p22 (id) WHERE id = 299;
+INSERT INTO p (id, account) VALUES (299, 'p22');
+ALTER TABLE p21 DISABLE TRIGGER zz_quota_judge_report;
+INSERT INTO p (id, account) VALUES (299, 'conflict'), (199, 'unjudged') ON CONFLICT DO NOTHING;
+SELECT is(ARRAY[used('conflict'), used('unjudged')], '{0,1}'::bigint[], 'partitions: skip: as many rows went in as were judged, but others');
 SELECT quota_detach('p', 'report') \g /dev/null
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%quota%' AND tgrelid::regclass::text LIKE 'p%'), 0::bigint, 'partitions: detached from all');
 SELECT lives_ok($$INSERT INTO p21 (id, account) SELECT 105, 'part' FROM generate_series(1, 9)$$, 'partitions: nothing is charged');

@@ -267,6 +267,12 @@ SELECT throws_ok($$UPDATE sk SET mb = 50$$, 'PT429', NULL, 'skip: an UPDATE is r
 DELETE FROM sk WHERE id = 1;
 INSERT INTO sk VALUES (6, 's', 40), (7, 's', 1);
 SELECT is(levels(), 's=100', 'skip: what was deleted is room');
+CREATE TABLE regen (account text, counted boolean);
+SELECT quota_attach('regen', 'seat', 'account', counted_when => 'counted', on_block => 'skip') \g /dev/null
+ALTER TABLE regen DROP COLUMN counted, ADD counted boolean GENERATED ALWAYS AS (account <> 'uncounted') STORED;
+INSERT INTO regen VALUES ('g1'), ('uncounted'), ('g2');
+SELECT is(levels('seat'), 'g1=1 g2=1', 'skip: a column that has become generated since is known at the end');
+DROP TABLE regen;
 INSERT INTO mk SELECT i, 'm', 40 FROM generate_series(1, 3) i;
 SELECT is((SELECT string_agg(state, ' ' ORDER BY id) FROM mk), 'new new full', 'mark: what does not fit is marked');
 DELETE FROM mk WHERE id = 3;
