@@ -161,7 +161,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 			counter->hash = slot.hash;
 		if (quota_probe_row(&store->usage, &slot, store->as_of))
 		{
-			HeapTuple version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
+			HeapTuple version = &store->usage.tuple;
 
 			counter->used = quota_decide_sum(counter->used, USAGE_ROW(version)->used);
 			counter->holds += USAGE_ROW(version)->holds;
@@ -545,7 +545,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	memset(slot, 0, sizeof(Slot));
 	if (!quota_probe_row(&store->usage, key, store->as_of))
 		return;
-	version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
+	version = &store->usage.tuple;
 	slot->exists = true;
 	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
 	slot->locked = is_locked(version->t_data);

@@ -53,7 +53,7 @@ quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *
 	probe->rel = rel;
 	probe->write = write;
 	probe->columns = columns;
-	probe->slot = table_slot_create(rel, NULL);
+	probe->tuple.t_data = NULL;
 	probe->page = InvalidBuffer;
 	probe->index = NULL;
 	probe->context = CurrentMemoryContext;
@@ -67,10 +67,10 @@ quota_probe_close(QuotaProbe *probe)
 	quota_probe_done(probe);
 	if (probe->index != NULL)
 	{
+		ExecDropSingleTupleTableSlot(probe->slot);
 		index_endscan(probe->scan);
 		index_close(probe->index, NoLock);
 	}
-	ExecDropSingleTupleTableSlot(probe->slot);
 	table_close(probe->rel, NoLock);
 	probe->rel = NULL;
 }
@@ -100,8 +100,8 @@ quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 }
 
 /*
- * Look for the version of a row that a snapshot sees. What is found is in the
- * probe's slot until quota_probe_done, or quota_probe_next.
+ * Look for the version of a row that a snapshot sees. What is found is the
+ * probe's tuple until quota_probe_done, or quota_probe_next.
  */
 bool
 quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
@@ -127,7 +127,7 @@ probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 		return false;
 	if (!has_key(probe, key))
 	{
-		ExecClearTuple(probe->slot);
+		probe->tuple.t_data = NULL;
 		return false;
 	}
 	if (!ItemPointerEquals(&tid, &place))
@@ -154,7 +154,10 @@ probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
 	MemoryContextSwitchTo(old);
 	if (found)
+	{
+		probe->tuple = *ExecFetchSlotHeapTuple(probe->slot, false, NULL);
 		remember(probe, key);
+	}
 	return found;
 }
 
@@ -186,14 +189,16 @@ quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader head
 void
 quota_probe_next(QuotaProbe *probe)
 {
-	ExecClearTuple(probe->slot);
+	probe->tuple.t_data = NULL;
+	if (probe->index != NULL)
+		ExecClearTuple(probe->slot);
 }
 
 /* Let go of the row and its page: one that is held cannot be cleaned up. */
 void
 quota_probe_done(QuotaProbe *probe)
 {
-	ExecClearTuple(probe->slot);
+	quota_probe_next(probe);
 	if (BufferIsValid(probe->page))
 		ReleaseBuffer(probe->page);
 	probe->page = InvalidBuffer;
@@ -223,6 +228,7 @@ open_index(QuotaProbe *probe, int columns, Snapshot snapshot)
 		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));
 	probe->index = index_open(index, AccessShareLock);
 	probe->scan = index_beginscan(probe->rel, probe->index, snapshot, columns, 0);
+	probe->slot = table_slot_create(probe->rel, NULL);
 }
 
 /*
@@ -233,7 +239,7 @@ open_index(QuotaProbe *probe, int columns, Snapshot snapshot)
 static bool
 follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 {
-	HeapTuple tuple = &((BufferHeapTupleTableSlot *) probe->slot)->base.tupdata;
+	HeapTuple tuple = &probe->tuple;
 	TransactionId updater = InvalidTransactionId;
 	bool found = false;
 	bool more = true;
@@ -270,8 +276,9 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 		}
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	if (found)
-		ExecStoreBufferHeapTuple(tuple, probe->slot, probe->page);
+	/* the page, which stays pinned, holds it */
+	if (!found)
+		tuple->t_data = NULL;
 	return found;
 }
 
@@ -294,10 +301,8 @@ page_of(QuotaProbe *probe, BlockNumber block)
 static void
 remember(QuotaProbe *probe, const QuotaKey *key)
 {
-	HeapTuple tuple = ((BufferHeapTupleTableSlot *) probe->slot)->base.tuple;
-
-	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
-		quota_shared_remember(key->hash, &tuple->t_self);
+	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(probe->tuple.t_data)))
+		quota_shared_remember(key->hash, &probe->tuple.t_self);
 }
 
 /* The version at a place of a page, or that to which it leads since a clean-up; NULL: none. */
@@ -332,10 +337,13 @@ has_block(Relation rel, BlockNumber block)
 static bool
 has_key(QuotaProbe *probe, const QuotaKey *key)
 {
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+
+	heap_deform_tuple(&probe->tuple, RelationGetDescr(probe->rel), values, nulls);
 	for (int i = 0; i < key->count; i++)
 	{
-		bool isnull;
-		Datum value = slot_getattr(probe->slot, probe->columns[i], &isnull);
+		Datum value = values[probe->columns[i] - 1];
 
 		if (key->columns[i].bytes == NULL)
 		{

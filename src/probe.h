@@ -20,10 +20,11 @@ typedef struct QuotaProbe
 	Relation rel;              /* NULL: not open */
 	bool write;                /* its pages are cleaned up on the way */
 	const AttrNumber *columns; /* of the primary key */
-	TupleTableSlot *slot;
-	Buffer page;    /* the one looked at last, until quota_probe_done */
-	Relation index; /* NULL: not needed yet */
+	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
+	Buffer page;               /* the one looked at last, until quota_probe_done */
+	Relation index;            /* NULL: not needed yet, nor are the two that follow */
 	IndexScanDesc scan;
+	TupleTableSlot *slot;
 	MemoryContext context;
 } QuotaProbe;
 

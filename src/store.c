@@ -510,9 +510,7 @@ quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row)
 	quota_probe_key_text(&key, account);
 	if (!quota_probe_row(&store->accounts, &key, quota_store_now(store)))
 		return false;
-	slot_getsomeattrs(store->accounts.slot, ACCOUNTS_BYPASS);
-	values = store->accounts.slot->tts_values;
-	nulls = store->accounts.slot->tts_isnull;
+	deform(&store->accounts.tuple, store->accounts.rel, &values, &nulls);
 	copy_text(row->plan, sizeof(row->plan), values[ACCOUNTS_PLAN - 1], nulls[ACCOUNTS_PLAN - 1]);
 	copy_text(row->next_plan, sizeof(row->next_plan), values[ACCOUNTS_NEXT_PLAN - 1], nulls[ACCOUNTS_NEXT_PLAN - 1]);
 	row->status = name_number(status_names, values[ACCOUNTS_STATUS - 1]);
