@@ -11,7 +11,7 @@ import sys
 
 import psycopg
 
-import comparisons, rates, bulk, sessions, growth, reporting, pooler, instructions     # noqa: E401, F401: they register
+import comparisons, rates, statements, bulk, sessions, growth, reporting, pooler, instructions     # noqa: E401, F401: they register
 from measure import ACCOUNTS, MEASUREMENTS, Bench, Missing, Wrong, say
 from report import report, result, save, section
 
