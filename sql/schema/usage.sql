@@ -31,63 +31,37 @@ COMMENT ON COLUMN quota.usage.alerted IS 'thresholds that have been told of: 0 n
 SELECT pg_extension_config_dump('quota.usage', '');
 
 /*
- * Every backend drops what it has cached of a table when somebody changes it.
- * A row trigger and ENABLE ALWAYS, because replicated changes count as well.
+ * What is cached of a table goes when somebody changes it: of the catalogue, what
+ * backends have, and of who uses it, what is remembered of the account in shared
+ * memory. Row triggers and ENABLE ALWAYS, because replicated changes count as well.
  */
 CREATE FUNCTION quota.catalog_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_catalog_changed';
 COMMENT ON FUNCTION quota.catalog_changed() IS 'drops what backends have cached of the table, at commit';
 
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plans
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plans
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.plans ENABLE ALWAYS TRIGGER catalog_changed;
-ALTER TABLE quota.plans ENABLE ALWAYS TRIGGER catalog_emptied;
-
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.features
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.features
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.features ENABLE ALWAYS TRIGGER catalog_changed;
-ALTER TABLE quota.features ENABLE ALWAYS TRIGGER catalog_emptied;
-
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plan_limits
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plan_limits
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.plan_limits ENABLE ALWAYS TRIGGER catalog_changed;
-ALTER TABLE quota.plan_limits ENABLE ALWAYS TRIGGER catalog_emptied;
-
-CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON quota.plan_features
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER catalog_emptied AFTER TRUNCATE ON quota.plan_features
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_changed;
-ALTER TABLE quota.plan_features ENABLE ALWAYS TRIGGER catalog_emptied;
-
-CREATE TRIGGER pool_changed AFTER INSERT OR UPDATE OF pool ON quota.accounts
-	FOR EACH ROW WHEN (NEW.pool IS NOT NULL) EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER pool_changed;
-
-/*
- * What is remembered of an account in shared memory goes when a row that says
- * what it is entitled to changes.
- */
 CREATE FUNCTION quota.standing_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_standing_changed';
 COMMENT ON FUNCTION quota.standing_changed() IS 'forgets what is remembered of an account';
 
-CREATE TRIGGER standing_changed AFTER INSERT OR UPDATE OR DELETE ON quota.accounts
-	FOR EACH ROW EXECUTE FUNCTION quota.standing_changed();
-CREATE TRIGGER standing_emptied AFTER TRUNCATE ON quota.accounts
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.standing_changed();
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_changed;
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_emptied;
+DO $do$
+DECLARE
+	cached record;
+BEGIN
+	FOR cached IN
+		SELECT name, 'catalog' AS what FROM unnest('{plans,features,plan_limits,plan_features}'::text[]) name
+		UNION ALL
+		SELECT name, 'standing' FROM unnest('{accounts,limit_overrides}'::text[]) name
+	LOOP
+		EXECUTE format('
+			CREATE TRIGGER %2$s_changed AFTER INSERT OR UPDATE OR DELETE ON quota.%1$I
+				FOR EACH ROW EXECUTE FUNCTION quota.%2$s_changed();
+			CREATE TRIGGER %2$s_emptied AFTER TRUNCATE ON quota.%1$I
+				FOR EACH STATEMENT EXECUTE FUNCTION quota.%2$s_changed();
+			ALTER TABLE quota.%1$I ENABLE ALWAYS TRIGGER %2$s_changed;
+			ALTER TABLE quota.%1$I ENABLE ALWAYS TRIGGER %2$s_emptied', cached.name, cached.what);
+	END LOOP;
+END $do$;
 
-CREATE TRIGGER standing_changed AFTER INSERT OR UPDATE OR DELETE ON quota.limit_overrides
-	FOR EACH ROW EXECUTE FUNCTION quota.standing_changed();
-CREATE TRIGGER standing_emptied AFTER TRUNCATE ON quota.limit_overrides
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.standing_changed();
-ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER standing_changed;
-ALTER TABLE quota.limit_overrides ENABLE ALWAYS TRIGGER standing_emptied;
+CREATE TRIGGER pool_changed AFTER INSERT OR UPDATE OF pool ON quota.accounts
+	FOR EACH ROW WHEN (NEW.pool IS NOT NULL) EXECUTE FUNCTION quota.catalog_changed();
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER pool_changed;
