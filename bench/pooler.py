@@ -33,7 +33,8 @@ class PooledSide(Side):
                 if pgbouncer.poll() is not None:
                     raise Wrong((WORK / 'pgbouncer.log').read_text())
                 time.sleep(0.01)
-            return super().run(bench, CLIENT_CONNECTIONS, {}, **length)
+            # a thousand take a second or two to connect
+            return super().run(bench, CLIENT_CONNECTIONS, {}, **{**length, 'time': max(5, length['time'])})
         finally:
             pgbouncer.terminate()
             pgbouncer.wait()

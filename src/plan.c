@@ -31,6 +31,8 @@ static bool pools_exist;
 
 static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
+static void *keep(const void *from, Size size);
+static Datum keep_datum(Datum value);
 static void multiply(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
@@ -103,12 +105,7 @@ quota_plan_get(const char *plan)
 	if (!found)
 		entry->loaded = false;
 	if (!entry->loaded)
-	{
-		MemoryContext old = MemoryContextSwitchTo(cache);
-
 		load_plan(entry);
-		MemoryContextSwitchTo(old);
-	}
 	return last_plan = entry;
 }
 
@@ -170,6 +167,7 @@ find_feature(const char *feature)
 	return last_feature = entry;
 }
 
+/* Reading takes much memory for a short time: it is the caller's, and the cache gets a copy. */
 static void
 load_plan(QuotaPlan *plan)
 {
@@ -178,37 +176,61 @@ load_plan(QuotaPlan *plan)
 	QuotaLimitRow *limits = quota_store_plan_limits(plan->plan, &nlimits);
 	QuotaValueRow *values = quota_store_plan_values(plan->plan, &nvalues);
 	Datum rate_multiplier = quota_store_rate_multiplier(plan->plan);
+	QuotaLimitRow *rows = keep(NULL, nlimits * sizeof(QuotaLimitRow));
+	QuotaLimit *ready = keep(NULL, nlimits * sizeof(QuotaLimit));
 
 	plan->count = 0;
-	plan->offers = palloc0(Max(nlimits + nvalues, 1) * sizeof(QuotaOffer));
+	plan->offers = keep(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
 	qsort(limits, nlimits, sizeof(QuotaLimitRow), compare_limits);
 	for (int i = 0; i < nlimits; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, limits[i].feature);
-		const QuotaFeatureRow *feature;
-		QuotaKind kind;
-
-		if (offer->count == 0)
-		{
-			offer->rows = &limits[i];
-			offer->limits = palloc(QUOTA_PERIODS * sizeof(QuotaLimit));
-		}
 		/* a feature that has been dropped since its limit was read: the cache is dropped with it */
-		feature = find_feature(limits[i].feature);
-		kind = feature == NULL ? QUOTA_COUNTER : feature->kind;
+		const QuotaFeatureRow *feature = find_feature(limits[i].feature);
+		QuotaKind kind = feature == NULL ? QUOTA_COUNTER : feature->kind;
+
+		if (offer->count++ == 0)
+		{
+			offer->rows = &rows[i];
+			offer->limits = &ready[i];
+		}
 		if (kind == QUOTA_RATE)
 			multiply(&limits[i], rate_multiplier);
-		offer->limits[offer->count++] = quota_plan_limit(&limits[i], kind);
+		ready[i] = quota_plan_limit(&limits[i], kind);
+		rows[i] = limits[i];
+		rows[i].warn_ratio = keep_datum(limits[i].warn_ratio);
+		rows[i].block_ratio = keep_datum(limits[i].block_ratio);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, values[i].feature);
 
 		offer->has_value = true;
-		offer->value = values[i].value;
+		offer->value = keep_datum(values[i].value);
 	}
 	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 	plan->loaded = true;
+}
+
+/* Memory in the cache, with a copy of `from` or, for NULL, zeroes; NULL for none. */
+static void *
+keep(const void *from, Size size)
+{
+	void *kept;
+
+	if (size == 0)
+		return NULL;
+	kept = MemoryContextAllocZero(cache, size);
+	if (from != NULL)
+		memcpy(kept, from, size);
+	return kept;
+}
+
+/* A copy in the cache of a value that is not toasted. */
+static Datum
+keep_datum(Datum value)
+{
+	return PointerGetDatum(keep(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
 }
 
 /* A rate's limit and burst, with the plan's multiplier; 0: the plan is gone. */
