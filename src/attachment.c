@@ -32,6 +32,7 @@
 
 static QuotaKind kind_of(const char *feature);
 static void read_expressions(TriggerData *trigdata, QuotaAttachment *attachment);
+static ExprState *read_condition(TriggerData *trigdata, int argument, const char *name);
 static void read_key(QuotaAttachment *attachment);
 static QuotaColumn column_named(Relation rel, const char *name);
 static QuotaColumn column_of(Form_pg_attribute attribute);
@@ -150,6 +151,23 @@ quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, Quot
 		 row->account.length == 0 || row->account.length > QUOTA_MAX_ACCOUNT))
 		row->n = 0;
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Whether a row for which there is no room is not marked, and so makes its
+ * statement fail: where mark_when is false, or does not know.
+ */
+bool
+quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot)
+{
+	bool isnull;
+	Datum marked;
+
+	if (attachment->mark_when == NULL)
+		return false;
+	attachment->econtext->ecxt_scantuple = slot;
+	marked = ExecEvalExprSwitchContext(attachment->mark_when, attachment->econtext, &isnull);
+	return isnull || !DatumGetBool(marked);
 }
 
 /* The time in a row's time column; false: it is not known. */
@@ -279,21 +297,30 @@ static void
 read_expressions(TriggerData *trigdata, QuotaAttachment *attachment)
 {
 	Expr *amount = quota_expression_plan(trigdata, QUOTA_ARG_AMOUNT_EXPRESSION);
-	Expr *counted_when = quota_expression_plan(trigdata, QUOTA_ARG_COUNTED_WHEN);
 
 	if (amount != NULL)
 	{
 		attachment->amount_expression = ExecInitExpr(amount, NULL);
 		attachment->amount_type = getBaseType(exprType((Node *) amount));
 	}
-	if (counted_when != NULL)
-	{
-		if (getBaseType(exprType((Node *) counted_when)) != BOOLOID)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("counted_when must be boolean, not %s", format_type_be(exprType((Node *) counted_when)))));
-		attachment->counted_when = ExecInitExpr(counted_when, NULL);
-	}
+	attachment->counted_when = read_condition(trigdata, QUOTA_ARG_COUNTED_WHEN, "counted_when");
+	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		attachment->mark_when = read_condition(trigdata, QUOTA_ARG_MARK_WHEN, "mark_when");
+}
+
+/* NULL: there is none */
+static ExprState *
+read_condition(TriggerData *trigdata, int argument, const char *name)
+{
+	Expr *condition = quota_expression_plan(trigdata, argument);
+
+	if (condition == NULL)
+		return NULL;
+	if (getBaseType(exprType((Node *) condition)) != BOOLOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s must be boolean, not %s", name, format_type_be(exprType((Node *) condition)))));
+	return ExecInitExpr(condition, NULL);
 }
 
 /* What tells a row from others, in the order of the key, which partitions share. */
