@@ -22,6 +22,7 @@
 #include "charged.h"
 #include "guc.h"
 #include "judge.h"
+#include "renamed.h"
 #include "tally.h"
 
 /* The charge of a row that is to be remembered. */
@@ -41,6 +42,7 @@ typedef struct Pair
 static void insert_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
 static void add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
 static void update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *trigdata);
+static void follow_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
 static List *update_tracked_row(QuotaTally *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
 static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
 static bool needs_pin(QuotaTally *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
@@ -194,6 +196,8 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 		CHECK_FOR_INTERRUPTS();
 		quota_attachment_old_row(attachment, old_slot, &pair.before);
 		quota_attachment_row(&after, new_slot, &pair.after);
+		if (quota_renamed_any() && pair.before.n > 0)
+			follow_rename(attachment, &after, &pair);
 		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
 	}
 	/* only now: a row may have the key that another had before */
@@ -201,6 +205,17 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 		quota_charged_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
+}
+
+/* A row that follows its account to the key that this has now: what it was charged has gone there already. */
+static void
+follow_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair)
+{
+	Datum old_key = quota_attachment_row_account(attachment, &pair->before);
+	Datum new_key = quota_attachment_row_account(after, &pair->after);
+
+	if (old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key))
+		pair->before.account = pair->after.account;
 }
 
 /* One of them. Returns the pins with that of this row, if it needs one. */

@@ -41,6 +41,7 @@ static bool amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, i
 static int64 integer_of(Oid type, Datum value);
 static void refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column) pg_attribute_noreturn();
 static bool read_account(const QuotaAttachment *attachment, QuotaRow *row);
+static bool read_valid_account(const QuotaAttachment *attachment, QuotaRow *row);
 static bool same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b);
 static void append_key(StringInfo key, Oid type, Datum value, bool isnull);
 
@@ -147,8 +148,7 @@ quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, Quot
 	row->slot = slot;
 	row->n = 0;
 	if (is_counted(attachment, slot) &&
-		(!amount_of(attachment, slot, &row->n) || row->n < 0 || !read_account(attachment, row) ||
-		 row->account.length == 0 || row->account.length > QUOTA_MAX_ACCOUNT))
+		(!amount_of(attachment, slot, &row->n) || row->n < 0 || !read_valid_account(attachment, row)))
 		row->n = 0;
 	MemoryContextSwitchTo(old);
 }
@@ -239,6 +239,19 @@ quota_row_units(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("amount must not be negative, as %lld is", (long long) PG_GETARG_INT64(0))));
 	PG_RETURN_INT64(PG_GETARG_INT64(0));
+}
+
+/* The name of the account of a row that has been read, be it counted or not; 0: it has none that could be charged. */
+Datum
+quota_attachment_row_account(const QuotaAttachment *attachment, QuotaRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
+	Datum account = (Datum) 0;
+
+	if (read_valid_account(attachment, row))
+		account = quota_attachment_account(attachment, row->account);
+	MemoryContextSwitchTo(old);
+	return account;
 }
 
 /* The name of an account from its bytes, as text. */
@@ -510,6 +523,13 @@ read_account(const QuotaAttachment *attachment, QuotaRow *row)
 					 errmsg("type %s cannot name an account", format_type_be(attachment->account.type))));
 	}
 	return true;
+}
+
+/* The same; false also: what cannot be charged. */
+static bool
+read_valid_account(const QuotaAttachment *attachment, QuotaRow *row)
+{
+	return read_account(attachment, row) && row->account.length > 0 && row->account.length <= QUOTA_MAX_ACCOUNT;
 }
 
 static bool

@@ -91,6 +91,7 @@ extern bool quota_attachment_raises(const QuotaAttachment *attachment, TupleTabl
 extern bool quota_attachment_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at);
 extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b);
 extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);
+extern Datum quota_attachment_row_account(const QuotaAttachment *attachment, QuotaRow *row);
 extern Datum quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes);
 extern Datum quota_attachment_input(const QuotaColumn *column, const char *value);
 
