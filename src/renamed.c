@@ -3,7 +3,8 @@
  *
  * What an account was charged goes to its new key with it. Rows of the
  * application that follow, by ON UPDATE CASCADE or by a statement of their own,
- * look like rows that move from one account to another; their triggers ask here.
+ * look like rows that move from one account to another; their triggers ask here:
+ * a counter has nothing to move then, and a gauge moves without being judged.
  *
  * Memory: a list in TopTransactionContext, in the order of time; what failed goes
  * with its subtransaction.

@@ -131,7 +131,7 @@ CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_note_rename';
 COMMENT ON FUNCTION quota.note_rename(text, text) IS
-	'until the transaction ends, a row that moves from the one account to the other is not charged for that';
+	'until the transaction ends, a row that moves from the one account to the other has moved with its account';
 
 /*
  * An account must not get a fresh allowance by changing its key. A gauge that an

@@ -150,6 +150,25 @@ UPDATE teams SET id = 311 WHERE id = 301;
 SELECT is(seats(), '301=2', 'a new key: rows that name the old one are counted for it');
 UPDATE places SET apart = 311;
 SELECT is(seats(), '311=2', 'a new key: until they follow');
+SELECT quota_detach('places', 'seat'), quota_reset(311, 'seat'), quota_attach('places', 'seat', 'team') \g /dev/null
+SELECT quota_set_override(310, 'seat', 'lifetime', 1) \g /dev/null
+SELECT lives_ok('UPDATE teams SET id = 312 WHERE id = 310', 'a new key: also of an account that is over its limit');
+SELECT is(seats(), '312=2', 'a new key: which it stays');
+SELECT throws_ok('INSERT INTO places VALUES (3, 312)', 'PT429', 'Seat limit reached (2/1).', 'a new key: there is no more room than before');
+ALTER TABLE places ADD n int DEFAULT 1;
+SELECT quota_attach('places', 'seat', 'team', 'n') \g /dev/null
+INSERT INTO teams (id) VALUES (302);
+INSERT INTO places (id, team, n) VALUES (4, 302, 1);
+SELECT throws_ok('UPDATE places SET team = 312 WHERE id = 4', 'PT429', 'Seat limit reached (2/1).', 'a new key: a row of another account is judged');
+ALTER TABLE places DROP CONSTRAINT places_team_fkey;
+UPDATE teams SET id = 313 WHERE id = 312;
+SELECT throws_ok('UPDATE places SET team = 313 WHERE team IN (312, 302)', 'PT429', 'Seat limit reached (2/1).', 'a new key: also with those that follow');
+SELECT throws_ok('UPDATE places SET team = 313, n = 2 WHERE id = 1', 'PT429', 'Seat limit reached (1/1).', 'a new key: a row that follows and grows is judged for that');
+UPDATE places SET team = 313 WHERE id = 1;
+SELECT is(seats(), '302=1 312=1 313=1', 'a new key: one follows');
+UPDATE places SET team = 313 WHERE team = 312;
+SELECT is(seats(), '302=1 313=2', 'a new key: and the other');
+SELECT is_empty($$SELECT FROM quota_reconcile('places', 'seat') WHERE account LIKE '3%'$$, 'a new key: the levels are those of the rows');
 SELECT quota_detach('places', 'seat') \g /dev/null
 DROP TABLE places;
 
