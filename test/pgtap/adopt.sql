@@ -168,6 +168,10 @@ UPDATE places SET team = 313 WHERE id = 1;
 SELECT is(seats(), '302=1 312=1 313=1', 'a new key: one follows');
 UPDATE places SET team = 313 WHERE team = 312;
 SELECT is(seats(), '302=1 313=2', 'a new key: and the other');
+SELECT quota_suspend(313) \g /dev/null
+UPDATE teams SET id = 314 WHERE id = 313;
+SELECT lives_ok('UPDATE places SET team = 314 WHERE team = 313', 'a new key: also of an account that is suspended');
+SELECT throws_ok('UPDATE places SET team = 314 WHERE team = 302', 'PT403', 'Account is suspended.', 'a new key: which gets no other rows');
 SELECT is_empty($$SELECT FROM quota_reconcile('places', 'seat') WHERE account LIKE '3%'$$, 'a new key: the levels are those of the rows');
 SELECT quota_detach('places', 'seat') \g /dev/null
 DROP TABLE places;
