@@ -27,11 +27,11 @@ CREATE TABLE accounts (
 CREATE TABLE report_generations (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	account_id uuid NOT NULL REFERENCES accounts,
+	schedule_id bigint,
 	status text NOT NULL DEFAULT 'processing',
 	error_message text,
 	generated_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
 
 INSERT INTO accounts (id, name, plan, created_by) VALUES
 	('00000000-0000-4000-8000-000000000001', 'Hill Realty', 'free', 'hal'),
@@ -47,19 +47,19 @@ INSERT INTO report_generations (account_id, status, generated_at) VALUES
 -- 3. quota takes the accounts over, with their plans and owners, and follows the
 --    table from now on. Then the limits: one call a table. Reports count while they
 --    are of use; those that are there already count in the month they were made in.
+--    Over the limit a report by schedule is marked, and one on demand is an error.
 
 SELECT quota_adopt('accounts', 'id', 'name', 'plan', 'account_type', 'created_by');
-SELECT quota_attach('report_generations', 'report', 'account_id',
-	counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at');
-SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark',
+SELECT quota_attach('report_generations', 'report', 'account_id', on_block => 'mark',
 	counted_when => $$status IN ('processing', 'completed')$$, time_column => 'generated_at',
-	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message');
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message',
+	mark_when => 'schedule_id IS NOT NULL');
 SELECT account, period_start, used FROM quota.counters ORDER BY period_start;
 
 -- 4. The role that the application logs in as.
 
 SELECT 'CREATE ROLE reports_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reports_app') \gexec
-GRANT SELECT, INSERT, UPDATE ON report_generations, scheduled_reports TO reports_app;
+GRANT SELECT, INSERT, UPDATE ON report_generations TO reports_app;
 SELECT quota_allow('reports_app', 'app');
 
 -- 5. A month of Hill Realty, whose plan has 50 reports and blocks above 55. The
@@ -77,12 +77,12 @@ INSERT INTO report_generations (account_id) VALUES (:hill);
 \echo :SQLSTATE
 \set ON_ERROR_STOP on
 -- ... and by schedule a row that says why; the expensive work never starts.
-INSERT INTO scheduled_reports (account_id) VALUES (:hill) RETURNING status, error_message;
+INSERT INTO report_generations (account_id, schedule_id) VALUES (:hill, 7) RETURNING status, error_message;
 
 -- A report that fails is given back, and makes room for another.
 UPDATE report_generations SET status = 'failed', error_message = 'no data'
-WHERE id = (SELECT max(id) FROM report_generations WHERE account_id = :hill);
-INSERT INTO scheduled_reports (account_id) VALUES (:hill) RETURNING status, error_message;
+WHERE id = (SELECT max(id) FROM report_generations WHERE account_id = :hill AND status = 'processing');
+INSERT INTO report_generations (account_id, schedule_id) VALUES (:hill, 7) RETURNING status, error_message;
 
 -- What the account page shows.
 SELECT jsonb_pretty(quota_status(:hill::uuid, 'report'));

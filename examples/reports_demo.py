@@ -19,6 +19,7 @@ SELECT quota_apply(quota_preset('reports'));
 CREATE TABLE report_generations (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id    uuid NOT NULL,
+    schedule_id   bigint,
     status        text NOT NULL DEFAULT 'processing',
     error_message text,
     generated_at  timestamptz NOT NULL DEFAULT now()
@@ -30,11 +31,10 @@ GRANT SELECT, INSERT ON report_generations TO reports_app;
 """
 
 SQL_SCHEDULED = """
-CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
-SELECT quota_attach('scheduled_reports', 'report', 'account_id',
-    on_block => 'mark', status_column => 'status',
-    blocked_status => 'skipped_limit', message_column => 'error_message');
-GRANT SELECT, INSERT ON scheduled_reports TO reports_app;
+SELECT quota_attach('report_generations', 'report', 'account_id',
+    on_block => 'mark', mark_when => 'schedule_id IS NOT NULL',
+    status_column => 'status', blocked_status => 'skipped_limit',
+    message_column => 'error_message');
 """
 
 SQL_PLANS = """
@@ -219,11 +219,12 @@ def scheduled(operator):
     say("  One statement schedules 57 reports:")
     with app() as connection:
         connection.execute(
-            "INSERT INTO scheduled_reports (account_id)"
-            " SELECT %s::uuid FROM generate_series(1, 57)", (account,))
+            "INSERT INTO report_generations (account_id, schedule_id)"
+            " SELECT %s::uuid, 7 FROM generate_series(1, 57)", (account,))
         outcome = connection.execute(
             "SELECT status, count(*), min(error_message)"
-            " FROM scheduled_reports GROUP BY status ORDER BY count(*) DESC")
+            " FROM report_generations WHERE schedule_id = 7"
+            " GROUP BY status ORDER BY count(*) DESC")
         for status, count, message in outcome:
             style = "yellow" if message else "green"
             say(f"  {count:4}  {paint(f'{status:15}', style)} {message or ''}")

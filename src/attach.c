@@ -22,6 +22,7 @@
 #include "charged.h"
 #include "guc.h"
 #include "judge.h"
+#include "renamed.h"
 #include "tally.h"
 
 /* The charge of a row that is to be remembered. */
@@ -40,7 +41,9 @@ typedef struct Pair
 
 static void insert_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
 static void add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
+static void move_renamed_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *trigdata);
 static void update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *trigdata);
+static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
 static List *update_tracked_row(QuotaTally *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
 static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
 static bool needs_pin(QuotaTally *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
@@ -87,6 +90,8 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 		add_rows(tally, &attachment, trigdata->tg_oldtable, -1);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 			add_rows(tally, &attachment, trigdata->tg_newtable, 1);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
+			move_renamed_rows(tally, &attachment, trigdata);
 	}
 	else if (attachment.tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		update_tracked_rows(tally, &attachment, trigdata);
@@ -164,6 +169,32 @@ add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, 
 	ExecDropSingleTupleTableSlot(slot);
 }
 
+/* Rows of a gauge that have followed their account to the key that this has now. */
+static void
+move_renamed_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+{
+	QuotaAttachment after;
+	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+
+	quota_attachment_read(trigdata, &after);
+	/* otherwise nobody knows which belong together */
+	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
+		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
+			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
+		{
+			Pair pair;
+
+			CHECK_FOR_INTERRUPTS();
+			quota_attachment_old_row(attachment, old_slot, &pair.before);
+			quota_attachment_row(&after, new_slot, &pair.after);
+			if (follows_rename(attachment, &after, &pair))
+				quota_tally_move(tally, &pair.after, Min(pair.before.n, pair.after.n));
+		}
+	ExecDropSingleTupleTableSlot(old_slot);
+	ExecDropSingleTupleTableSlot(new_slot);
+}
+
 /*
  * Rows of a counter that were updated. PostgreSQL puts the old and the new version
  * into their tables together, also where a row moves to another partition; unless
@@ -194,6 +225,9 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 		CHECK_FOR_INTERRUPTS();
 		quota_attachment_old_row(attachment, old_slot, &pair.before);
 		quota_attachment_row(&after, new_slot, &pair.after);
+		/* what it was charged has gone there already */
+		if (follows_rename(attachment, &after, &pair))
+			pair.before.account = pair.after.account;
 		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
 	}
 	/* only now: a row may have the key that another had before */
@@ -201,6 +235,20 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 		quota_charged_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
+}
+
+/* Whether a row that was counted follows its account to a key that this has got in this transaction. */
+static bool
+follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair)
+{
+	Datum old_key;
+	Datum new_key;
+
+	if (!quota_renamed_any() || pair->before.n == 0)
+		return false;
+	old_key = quota_attachment_row_account(attachment, &pair->before);
+	new_key = quota_attachment_row_account(after, &pair->after);
+	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
 /* One of them. Returns the pins with that of this row, if it needs one. */

@@ -32,6 +32,7 @@
 
 static QuotaKind kind_of(const char *feature);
 static void read_expressions(TriggerData *trigdata, QuotaAttachment *attachment);
+static ExprState *read_condition(TriggerData *trigdata, int argument, const char *name);
 static void read_key(QuotaAttachment *attachment);
 static QuotaColumn column_named(Relation rel, const char *name);
 static QuotaColumn column_of(Form_pg_attribute attribute);
@@ -40,6 +41,7 @@ static bool amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, i
 static int64 integer_of(Oid type, Datum value);
 static void refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column) pg_attribute_noreturn();
 static bool read_account(const QuotaAttachment *attachment, QuotaRow *row);
+static bool read_valid_account(const QuotaAttachment *attachment, QuotaRow *row);
 static bool same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b);
 static void append_key(StringInfo key, Oid type, Datum value, bool isnull);
 
@@ -146,10 +148,26 @@ quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, Quot
 	row->slot = slot;
 	row->n = 0;
 	if (is_counted(attachment, slot) &&
-		(!amount_of(attachment, slot, &row->n) || row->n < 0 || !read_account(attachment, row) ||
-		 row->account.length == 0 || row->account.length > QUOTA_MAX_ACCOUNT))
+		(!amount_of(attachment, slot, &row->n) || row->n < 0 || !read_valid_account(attachment, row)))
 		row->n = 0;
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Whether a row for which there is no room is not marked, and so makes its
+ * statement fail: where mark_when is false, or does not know.
+ */
+bool
+quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot)
+{
+	bool isnull;
+	Datum marked;
+
+	if (attachment->mark_when == NULL)
+		return false;
+	attachment->econtext->ecxt_scantuple = slot;
+	marked = ExecEvalExprSwitchContext(attachment->mark_when, attachment->econtext, &isnull);
+	return isnull || !DatumGetBool(marked);
 }
 
 /* The time in a row's time column; false: it is not known. */
@@ -223,6 +241,19 @@ quota_row_units(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(PG_GETARG_INT64(0));
 }
 
+/* The name of the account of a row that has been read, be it counted or not; 0: it has none that could be charged. */
+Datum
+quota_attachment_row_account(const QuotaAttachment *attachment, QuotaRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
+	Datum account = (Datum) 0;
+
+	if (read_valid_account(attachment, row))
+		account = quota_attachment_account(attachment, row->account);
+	MemoryContextSwitchTo(old);
+	return account;
+}
+
 /* The name of an account from its bytes, as text. */
 Datum
 quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes)
@@ -279,21 +310,30 @@ static void
 read_expressions(TriggerData *trigdata, QuotaAttachment *attachment)
 {
 	Expr *amount = quota_expression_plan(trigdata, QUOTA_ARG_AMOUNT_EXPRESSION);
-	Expr *counted_when = quota_expression_plan(trigdata, QUOTA_ARG_COUNTED_WHEN);
 
 	if (amount != NULL)
 	{
 		attachment->amount_expression = ExecInitExpr(amount, NULL);
 		attachment->amount_type = getBaseType(exprType((Node *) amount));
 	}
-	if (counted_when != NULL)
-	{
-		if (getBaseType(exprType((Node *) counted_when)) != BOOLOID)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("counted_when must be boolean, not %s", format_type_be(exprType((Node *) counted_when)))));
-		attachment->counted_when = ExecInitExpr(counted_when, NULL);
-	}
+	attachment->counted_when = read_condition(trigdata, QUOTA_ARG_COUNTED_WHEN, "counted_when");
+	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		attachment->mark_when = read_condition(trigdata, QUOTA_ARG_MARK_WHEN, "mark_when");
+}
+
+/* NULL: there is none */
+static ExprState *
+read_condition(TriggerData *trigdata, int argument, const char *name)
+{
+	Expr *condition = quota_expression_plan(trigdata, argument);
+
+	if (condition == NULL)
+		return NULL;
+	if (getBaseType(exprType((Node *) condition)) != BOOLOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s must be boolean, not %s", name, format_type_be(exprType((Node *) condition)))));
+	return ExecInitExpr(condition, NULL);
 }
 
 /* What tells a row from others, in the order of the key, which partitions share. */
@@ -483,6 +523,13 @@ read_account(const QuotaAttachment *attachment, QuotaRow *row)
 					 errmsg("type %s cannot name an account", format_type_be(attachment->account.type))));
 	}
 	return true;
+}
+
+/* The same; false also: what cannot be charged. */
+static bool
+read_valid_account(const QuotaAttachment *attachment, QuotaRow *row)
+{
+	return read_account(attachment, row) && row->account.length > 0 && row->account.length <= QUOTA_MAX_ACCOUNT;
 }
 
 static bool

@@ -25,6 +25,7 @@ enum
 	QUOTA_ARG_AMOUNT_EXPRESSION,
 	QUOTA_ARG_COUNTED_WHEN,
 	QUOTA_ARG_TIME,
+	QUOTA_ARG_MARK_WHEN,
 	QUOTA_ARGS
 };
 
@@ -57,7 +58,8 @@ typedef struct QuotaAttachment
 	Datum blocked_status;
 	ExprState *amount_expression;
 	ExprState *counted_when;
-	Oid amount_type; /* of the expression */
+	ExprState *mark_when; /* only where rows are judged */
+	Oid amount_type;      /* of the expression */
 	ExprContext *econtext;
 	/* of a tracked one: */
 	Oid root; /* the table that was attached, of which this one may be a partition */
@@ -85,9 +87,11 @@ extern TriggerData *quota_attachment_check(FunctionCallInfo fcinfo, const char *
 extern void quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment);
 extern void quota_attachment_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
 extern void quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
+extern bool quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot);
 extern bool quota_attachment_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at);
 extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b);
 extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);
+extern Datum quota_attachment_row_account(const QuotaAttachment *attachment, QuotaRow *row);
 extern Datum quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes);
 extern Datum quota_attachment_input(const QuotaColumn *column, const char *value);
 

@@ -1,5 +1,6 @@
 /*
- * Expressions on a row of the application's table: amounts and counted_when.
+ * Expressions on a row of the application's table: amounts, counted_when and
+ * mark_when.
  *
  * They are kept as text in the triggers' arguments, so that dump and restore
  * keep them, and parsed against the table with a fixed search_path: who inserts

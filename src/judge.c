@@ -5,7 +5,8 @@
  * come. Between its BEFORE and AFTER STATEMENT triggers a statement has a frame,
  * which remembers for each account what its rows would use; the first row that is
  * let in locks the account's counters. These locks are taken in the order of the
- * rows.
+ * rows. A row that mark_when does not mark goes in unjudged, and counts for those
+ * after it: the statement's end charges it, or fails, as with raise.
  *
  * Memory: a frame has a context below TopTransactionContext. A frame whose
  * statement fails goes with its subtransaction or transaction.
@@ -38,6 +39,7 @@ typedef struct Account
 	TimestampTz now;               /* and when */
 	uint64 read_at;                /* quota_consume_writes of then */
 	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
+	bool pool_known;               /* whether that has been looked for */
 } Account;
 
 /* It, by a name. */
@@ -95,6 +97,7 @@ static void cannot_charge(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
 static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
 static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);
+static void find_pool(const Frame *frame, Account *account, Datum name);
 static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
 static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
 static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **message);
@@ -140,6 +143,8 @@ quota_begin_rows(PG_FUNCTION_ARGS)
  * BEFORE INSERT ROW trigger, for skip and mark: leaves the row out or marks it
  * where the limit has no room for it.
  *
+ * Errors: those of quota_attachment_read and quota_attachment_row; whatever
+ * mark_when says.
  * Locks: the counters of each account that has a row let in, in the order of
  * the rows.
  */
@@ -339,14 +344,41 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 	Account *account = account_of_row(state, row);
 
 	/* a statement inside of this one may have charged, or given back */
-	if ((account->read_at != quota_consume_writes() || row->n > account->most || account->n > account->most - row->n) &&
-		!decide_row(state->frame, account, quota_attachment_account(&state->attachment, row->account), row->n, message))
-		return false;
-	account->n += row->n;
-	account->own += row->n;
+	if (account->read_at != quota_consume_writes() || row->n > account->most || account->n > account->most - row->n)
+	{
+		Datum name = quota_attachment_account(&state->attachment, row->account);
+
+		if (quota_attachment_raises(&state->attachment, row->slot))
+			find_pool(state->frame, account, name);
+		else if (!decide_row(state->frame, account, name, row->n, message))
+			return false;
+	}
+	account->n = quota_decide_sum(account->n, row->n);
+	account->own = quota_decide_sum(account->own, row->n);
 	if (account->pool.length > 0)
-		account_named(state->frame, account->pool)->n += row->n;
+	{
+		Account *pool = account_named(state->frame, account->pool);
+
+		pool->n = quota_decide_sum(pool->n, row->n);
+	}
 	return true;
+}
+
+/* The pool of an account that has not been judged yet: its rows count there as well. */
+static void
+find_pool(const Frame *frame, Account *account, Datum name)
+{
+	QuotaStore *store;
+	Datum pool;
+
+	if (account->pool_known)
+		return;
+	store = quota_store_begin_read();
+	pool = quota_account_pool(store, name);
+	if (pool != 0)
+		account->pool = copy_bytes(frame, quota_account_bytes(pool));
+	account->pool_known = true;
+	quota_store_end(store);
 }
 
 static Account *
@@ -507,6 +539,7 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCh
 	account->counters = copy(frame, charge->counters, charge->entitlement.count * sizeof(QuotaCounter));
 	account->now = loaded.now;
 	account->pool = copy_bytes(frame, pool);
+	account->pool_known = true;
 	account->read_at = quota_consume_writes();
 	return decision;
 }

@@ -9,6 +9,7 @@
 #include "guc.h"
 #include "judge.h"
 #include "ledger.h"
+#include "renamed.h"
 #include "store.h"
 
 PG_MODULE_MAGIC;
@@ -23,4 +24,5 @@ _PG_init(void)
 	quota_ledger_init();
 	quota_expression_init();
 	quota_judge_init();
+	quota_renamed_init();
 }

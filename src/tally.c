@@ -33,7 +33,8 @@ typedef struct Entry
 	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
-	int64 n; /* to be charged; below 0: to be given back */
+	int64 n;     /* to be charged; below 0: to be given back */
+	int64 moved; /* of that, what is not judged */
 	Span *spans;
 	int nspans;
 	int last; /* the one that was looked for last */
@@ -104,6 +105,15 @@ quota_tally_add(QuotaTally *tally, const QuotaRow *row, int sign)
 		return;
 	entry = entry_of(tally, row);
 	entry->n = quota_decide_sum(entry->n, sign * row->n);
+}
+
+/* Of what has been added for a row, n units that the account had before, under another name: they are not judged. */
+void
+quota_tally_move(QuotaTally *tally, const QuotaRow *row, int64 n)
+{
+	Entry *entry = entry_of(tally, row);
+
+	entry->moved = quota_decide_sum(entry->moved, n);
 }
 
 /* A row that was charged at some time, and is to be refunded to the windows of then. */
@@ -197,6 +207,7 @@ entry_of(QuotaTally *tally, const QuotaRow *row)
 	{
 		entry->bytes.data = memcpy(MemoryContextAlloc(tally->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
 		entry->n = 0;
+		entry->moved = 0;
 		entry->spans = NULL;
 		entry->nspans = 0;
 		entry->last = 0;
@@ -253,6 +264,7 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 {
 	Entry *entry = account->entry;
 	QuotaCharge charge;
+	int64 moved;
 
 	qsort(entry->spans, entry->nspans, sizeof(Span), compare_spans);
 	for (int i = 0; i < entry->nspans; i++)
@@ -265,6 +277,15 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 			/* what was written is written again, or read, only after a refresh */
 			quota_store_refresh(store);
 		}
+	moved = Min(entry->moved, entry->n);
+	if (moved > 0)
+	{
+		quota_consume_ask(&charge, tally->attachment->feature, moved);
+		charge.occasion.what = "trigger";
+		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_ALWAYS);
+		entry->n -= moved;
+		quota_store_refresh(store);
+	}
 	if (entry->n > 0)
 	{
 		quota_consume_ask(&charge, tally->attachment->feature, entry->n);

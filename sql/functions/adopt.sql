@@ -127,12 +127,19 @@ CREATE OR REPLACE FUNCTION quota.adopt_statement(source text, follow_name boolea
 COMMENT ON FUNCTION quota.adopt_statement(text, boolean, boolean) IS
 	'the statement that makes quota.accounts and their owners what a query of adopted_columns says, and tells how many it changed';
 
+CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_note_rename';
+COMMENT ON FUNCTION quota.note_rename(text, text) IS
+	'until the transaction ends, a row that moves from the one account to the other has moved with its account';
+
 /*
  * An account must not get a fresh allowance by changing its key. A gauge that an
  * attached table counts stays with the table's rows: where these follow the key, as
- * by ON UPDATE CASCADE, their trigger moves it, after this. What is reserved goes
- * with the account, and can be settled. Where a key of a call has been used
- * under both, the answer of the new one stands.
+ * by ON UPDATE CASCADE, their trigger moves it, after this. A counter goes with the
+ * account, and the trigger of rows that follow learns that there is nothing to
+ * move. What is reserved goes with the account, and can be settled. Where a key of
+ * a call has been used under both, the answer of the new one stands.
  *
  * Locks: subscriptions, then the account, as webhooks do; reservations, then
  * counters, as settling does; those that came while it waited for a counter after
@@ -146,6 +153,7 @@ AS $$
 DECLARE
 	with_rows text[];
 BEGIN
+	PERFORM quota.note_rename(old_key, new_key);
 	PERFORM FROM quota.stripe_subscriptions WHERE account = old_key ORDER BY subscription FOR UPDATE;
 	UPDATE quota.accounts SET account = new_key WHERE account = old_key;
 	UPDATE quota.stripe_subscriptions SET account = new_key WHERE account = old_key;

@@ -2,7 +2,7 @@
  * Triggers on the application's tables. Their arguments are text and names, which
  * dump and restore keep: feature, account column, amount column, on_block, status
  * column, blocked status, message column, amount expression, counted_when, time
- * column; '' stands for none.
+ * column, mark_when; '' stands for none.
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
@@ -340,25 +340,37 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or expression that cannot be an amount';
 
-CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
+CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition text, argument text, tells text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type regtype;
+BEGIN
+	type := (quota.row_expression("table", condition)).type;
+	IF type <> 'boolean'::regtype THEN
+		RAISE datatype_mismatch USING
+			MESSAGE = format('expression "%s" cannot tell whether a row is %s', condition, tells),
+			DETAIL = format('Its type is %s.', type),
+			HINT = format('%s is boolean.', argument);
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_condition(regclass, text, text, text) IS 'refuses an expression on a row that is not boolean';
+
+CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
 	key record;
 BEGIN
 	IF counted_when IS NULL THEN
 		RETURN;
 	END IF;
-	type := (quota.row_expression("table", counted_when)).type;
-	IF type <> 'boolean'::regtype THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('expression "%s" cannot tell whether a row is counted', counted_when),
-			DETAIL = format('Its type is %s.', type),
-			HINT = 'counted_when is boolean.';
-	ELSIF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary AND indimmediate) THEN
+	PERFORM quota.check_condition("table", counted_when, 'counted_when', 'counted');
+	IF kind = 'counter' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = "table" AND indisprimary AND indimmediate) THEN
 		RAISE object_not_in_prerequisite_state USING
 			MESSAGE = format('table %s has no primary key', "table"),
 			DETAIL = 'A row that stops to be counted is refunded to the windows in which it was charged, which may have to be remembered.',
@@ -382,7 +394,7 @@ END $$;
 COMMENT ON FUNCTION quota.check_counted_when(regclass, text, text) IS
 	'refuses what cannot tell whether a row is counted, and tables whose rows cannot be told apart';
 
-CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text)
+CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text, mark_when text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -390,9 +402,9 @@ AS $$
 BEGIN
 	CASE on_block
 	WHEN 'raise', 'skip' THEN
-		IF status_column IS NOT NULL OR blocked_status IS NOT NULL OR message_column IS NOT NULL THEN
+		IF num_nonnulls(status_column, blocked_status, message_column, mark_when) > 0 THEN
 			RAISE invalid_parameter_value USING
-				MESSAGE = 'status_column, blocked_status and message_column are for on_block mark only';
+				MESSAGE = 'status_column, blocked_status, message_column and mark_when are for on_block mark only';
 		END IF;
 	WHEN 'mark' THEN
 		IF status_column IS NULL OR blocked_status IS NULL THEN
@@ -409,13 +421,16 @@ BEGIN
 				MESSAGE = format('column "%s" cannot hold a message', message_column),
 				DETAIL = format('Its type is %s.', quota.column_type("table", message_column));
 		END IF;
+		IF mark_when IS NOT NULL THEN
+			PERFORM quota.check_condition("table", mark_when, 'mark_when', 'marked');
+		END IF;
 	ELSE
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('on_block "%s" does not exist', on_block),
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 END $$;
-COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text) IS 'refuses what cannot be done with rows over the limit';
+COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text, text) IS 'refuses what cannot be done with rows over the limit';
 
 CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
 	RETURNS void
@@ -485,7 +500,8 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
 	blocked_status text DEFAULT NULL,
 	message_column text DEFAULT NULL,
 	backfill boolean DEFAULT true,
-	time_column text DEFAULT NULL)
+	time_column text DEFAULT NULL,
+	mark_when text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -509,12 +525,13 @@ BEGIN
 	PERFORM quota.check_account_column("table", account_column);
 	PERFORM quota.check_amount("table", amount_column);
 	PERFORM quota.check_counted_when("table", counted_when, kind);
-	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column);
+	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column, mark_when);
 	is_column := quota.is_column("table", amount_column);
 	PERFORM quota.check_not_generated("table", on_block,
 		ARRAY[account_column, status_column, message_column]
 		|| CASE WHEN is_column THEN ARRAY[amount_column] WHEN amount_column IS NOT NULL THEN (quota.row_expression("table", amount_column)).columns END
-		|| CASE WHEN counted_when IS NOT NULL THEN (quota.row_expression("table", counted_when)).columns END);
+		|| CASE WHEN counted_when IS NOT NULL THEN (quota.row_expression("table", counted_when)).columns END
+		|| CASE WHEN mark_when IS NOT NULL THEN (quota.row_expression("table", mark_when)).columns END);
 	time_column := quota.time_column("table", time_column, kind);
 
 	/* no row comes between those that are there now and those that the triggers see */
@@ -524,7 +541,7 @@ BEGIN
 		SELECT COALESCE(a, '')
 		FROM unnest(ARRAY[feature, account_column, CASE WHEN is_column THEN amount_column END, on_block,
 			status_column, blocked_status, message_column,
-			CASE WHEN NOT is_column THEN amount_column END, counted_when, time_column]) WITH ORDINALITY u (a, n)
+			CASE WHEN NOT is_column THEN amount_column END, counted_when, time_column, mark_when]) WITH ORDINALITY u (a, n)
 		ORDER BY n);
 	FOR relation IN SELECT "table" UNION SELECT relid FROM pg_partition_tree("table") LOOP
 		PERFORM quota.create_statement_triggers(relation, arguments);
@@ -540,5 +557,5 @@ BEGIN
 		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text) IS
+COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
 	'let a counter be charged for the rows of a table, or a gauge follow them';

@@ -31,6 +31,7 @@ CATALOGUE = {
         "token": {"kind": "counter", "ledger": True}, "extra": {"kind": "counter"},
         "level": {"kind": "gauge", "ledger": True},
         "post": {"kind": "counter"}, "slip": {"kind": "counter"}, "mark": {"kind": "counter"},
+        "run": {"kind": "counter"},
         "job": {"kind": "counter", "ledger": True},
         "disk": {"kind": "gauge", "ledger": True}, "text": {"kind": "gauge"},
     },
@@ -43,6 +44,7 @@ CATALOGUE = {
             "post": {"month": {"limit": 8}},
             "slip": {"month": {"limit": 8}},
             "mark": {"month": {"limit": 8, "block_ratio": 0.8}},
+            "run": {"month": {"limit": 9}},
             "job": {"day": {"limit": 5}, "month": {"limit": 12}},
             "disk": {"lifetime": {"limit": 15}},
             "text": {"lifetime": {"limit": 30}}}},
@@ -55,6 +57,7 @@ CATALOGUE = {
             "post": {"month": {"limit": 20}},
             "slip": {"month": {"limit": 20}},
             "mark": {"month": {"limit": 20, "on_limit": "charge", "overage_cap": 0}},
+            "run": {"month": {"limit": 18}},
             "job": {"day": {"limit": 12}, "month": {"limit": 40}},
             "disk": {"lifetime": {"limit": 40, "block_ratio": 1.2}},
             "text": {"lifetime": {"limit": None}}}},
@@ -301,6 +304,7 @@ class Attached(NamedTuple):
     factor: int = 1
     plus: int = 0
     counted_when: bool = False  # whether a row that has failed does not count
+    mark_when: str = ""  # what the owners are called whose rows are marked
 
     def units(self, row):
         if row.status == "skipped" or self.counted_when and row.status == "failed":
@@ -310,6 +314,7 @@ class Attached(NamedTuple):
 
 ATTACHED = {
     "post": Attached(), "slip": Attached("skip"), "mark": Attached("mark"),
+    "run": Attached("mark", mark_when="a"),
     "job": Attached(follows=True, counted_when=True),
     "disk": Attached(follows=True),
     "text": Attached("skip", follows=True, factor=2, plus=1, counted_when=True),

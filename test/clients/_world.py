@@ -35,6 +35,8 @@ ATTACH = [
     "SELECT quota_attach('slips', 'slip', 'owner', 'n', 'skip', time_column => 'at')",
     "SELECT quota_attach('marks', 'mark', 'owner', 'n', 'mark', status_column => 'status', "
     "    blocked_status => 'skipped', time_column => 'at')",
+    "SELECT quota_attach('runs', 'run', 'owner', 'n', 'mark', status_column => 'status', "
+    "    blocked_status => 'skipped', time_column => 'at', mark_when => $$owner LIKE '%a%'$$)",
     "SELECT quota_attach('jobs', 'job', 'owner', 'n', counted_when => $$status <> 'failed'$$, time_column => 'at')",
     "SELECT quota_attach('disks', 'disk', 'owner', 'n')",
     "SELECT quota_attach('texts', 'text', 'owner', 'n * 2 + 1', 'skip', counted_when => $$status <> 'failed'$$)",

@@ -21,7 +21,7 @@ CATALOGUE = {
         name: {"kind": kind}
         for name, kind in {
             "one": "counter", "some": "counter", "few": "counter",
-            "pair": "counter", "post": "counter", "mark": "counter",
+            "pair": "counter", "post": "counter", "mark": "counter", "mixed": "counter",
             "skip": "counter", "shared": "counter", "left": "counter",
             "right": "counter", "level": "gauge", "strict": "counter",
             "tended": "counter", "moving": "counter",
@@ -37,6 +37,7 @@ CATALOGUE = {
                 "pair": {"day": {"limit": 600}, "month": {"limit": 1000}},
                 "post": {"month": {"limit": 1000}},
                 "mark": {"month": {"limit": 300}},
+                "mixed": {"month": {"limit": 300}},
                 "skip": {"month": {"limit": 300}},
                 "shared": {"month": {"limit": 60}},
                 "tended": {"day": {"limit": None}, "month": {"limit": 1600}},
@@ -306,6 +307,43 @@ def test_leave_out(admin, crowd):
               f"{feature}: so says usage")
 
 
+def test_leave_out_some(admin, crowd):
+    """on_block mark with mark_when, several rows of either kind at once"""
+    admin.execute(
+        "CREATE TABLE mixed (id bigserial PRIMARY KEY, owner int, "
+        "scheduled boolean, status text NOT NULL DEFAULT 'new');"
+        "SELECT quota_attach('mixed', 'mixed', 'owner', on_block => 'mark', "
+        "status_column => 'status', blocked_status => 'skipped', "
+        "mark_when => 'scheduled')")
+
+    def work(connection, rng, barrier):
+        full = False
+        while not full:
+            kinds = [rng.randrange(2) == 0 for _ in range(rng.choice((1, 1, 2, 5)))]
+            undo = rng.randrange(3) == 0
+            try:
+                with connection.transaction() as whole:
+                    statuses = connection.execute(
+                        "INSERT INTO mixed (owner, scheduled) "
+                        "SELECT 7, unnest(%s::boolean[]) RETURNING status",
+                        (kinds,)).fetchall()
+                    if undo:
+                        raise psycopg.Rollback(whole)
+                full = kinds == [True] and statuses == [("skipped",)]
+            except psycopg.Error as error:
+                if error.sqlstate != "PT429":
+                    raise
+                full = kinds == [False]
+
+    crowd.run(work)
+    equal(
+        admin.execute(
+            "SELECT count(*), count(*) FILTER (WHERE NOT scheduled AND status = 'skipped')"
+            " FROM mixed WHERE status = 'new' OR NOT scheduled").fetchone(),
+        (300, 0), "mixed: as many rows as the limit, of which none is marked that is not to be")
+    equal(usage(admin, "7", "mixed"), [("month", 300)], "mixed: so says usage")
+
+
 def test_several_accounts(admin, crowd):
     accounts = [f"team-{i}" for i in range(100, 140)]
     admin.execute(
@@ -467,8 +505,8 @@ def main():
     admin.execute("SELECT quota_apply(%s)", (json.dumps(CATALOGUE),))
     crowd = Crowd(CONNECTIONS, rng)
     for test in (test_one_account, test_gauge, test_first_use, test_two_windows,
-                 test_many, test_raise, test_leave_out, test_several_accounts,
-                 test_isolation, test_tended, test_rising_limit):
+                 test_many, test_raise, test_leave_out, test_leave_out_some,
+                 test_several_accounts, test_isolation, test_tended, test_rising_limit):
         try:
             test(admin, crowd)
         except Exception as error:

@@ -239,7 +239,7 @@ def insert_rows(world, session):
         entered = []
         for row in rows:
             units = attached.units(row)
-            if units and rules.refusal(state, row.owner, feature, units, now):
+            if units and attached.mark_when in row.owner and rules.refusal(state, row.owner, feature, units, now):
                 if attached.on_block == "skip":
                     continue
                 row = row._replace(status="skipped")

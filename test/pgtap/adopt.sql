@@ -2,8 +2,8 @@
  * quota_adopt: the rows of an application's accounts table become accounts, and
  * go on being followed.
  */
-BEGIN;
 SELECT no_plan();
+BEGIN;
 \ir _helpers.sql
 SET LOCAL timezone = 'UTC';
 SET LOCAL quota.now = '2026-03-10 12:00+00';
@@ -150,8 +150,105 @@ UPDATE teams SET id = 311 WHERE id = 301;
 SELECT is(seats(), '301=2', 'a new key: rows that name the old one are counted for it');
 UPDATE places SET apart = 311;
 SELECT is(seats(), '311=2', 'a new key: until they follow');
+SELECT quota_detach('places', 'seat'), quota_reset(311, 'seat'), quota_attach('places', 'seat', 'team') \g /dev/null
+SELECT quota_set_override(310, 'seat', 'lifetime', 1) \g /dev/null
+SELECT lives_ok('UPDATE teams SET id = 312 WHERE id = 310', 'a new key: also of an account that is over its limit');
+SELECT is(seats(), '312=2', 'a new key: which it stays');
+SELECT throws_ok('INSERT INTO places VALUES (3, 312)', 'PT429', 'Seat limit reached (2/1).', 'a new key: there is no more room than before');
+ALTER TABLE places ADD n int DEFAULT 1;
+SELECT quota_attach('places', 'seat', 'team', 'n') \g /dev/null
+INSERT INTO teams (id) VALUES (302);
+INSERT INTO places (id, team, n) VALUES (4, 302, 1);
+SELECT throws_ok('UPDATE places SET team = 312 WHERE id = 4', 'PT429', 'Seat limit reached (2/1).', 'a new key: a row of another account is judged');
+ALTER TABLE places DROP CONSTRAINT places_team_fkey;
+UPDATE teams SET id = 313 WHERE id = 312;
+SELECT throws_ok('UPDATE places SET team = 313 WHERE team IN (312, 302)', 'PT429', 'Seat limit reached (2/1).', 'a new key: also with those that follow');
+SELECT throws_ok('UPDATE places SET team = 313, n = 2 WHERE id = 1', 'PT429', 'Seat limit reached (1/1).', 'a new key: a row that follows and grows is judged for that');
+UPDATE places SET team = 313 WHERE id = 1;
+SELECT is(seats(), '302=1 312=1 313=1', 'a new key: one follows');
+UPDATE places SET team = 313 WHERE team = 312;
+SELECT is(seats(), '302=1 313=2', 'a new key: and the other');
+SELECT quota_suspend(313) \g /dev/null
+UPDATE teams SET id = 314 WHERE id = 313;
+SELECT lives_ok('UPDATE places SET team = 314 WHERE team = 313', 'a new key: also of an account that is suspended');
+SELECT throws_ok('UPDATE places SET team = 314 WHERE team = 302', 'PT403', 'Account is suspended.', 'a new key: which gets no other rows');
+SELECT is_empty($$SELECT FROM quota_reconcile('places', 'seat') WHERE account LIKE '3%'$$, 'a new key: the levels are those of the rows');
 SELECT quota_detach('places', 'seat') \g /dev/null
 DROP TABLE places;
+
+/* A counter goes with the account, and rows that it counts, each in its window, are not counted again when they follow. */
+CREATE TABLE scans (
+	id int PRIMARY KEY, team bigint REFERENCES teams ON UPDATE CASCADE ON DELETE CASCADE, apart bigint, n int DEFAULT 1, status text DEFAULT 'ok',
+	at timestamptz DEFAULT quota.now());
+CREATE FUNCTION scanned() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s %s=%s', account, to_char(period_start, 'MM'), used), ', ' ORDER BY period_start, account)
+	FROM quota.counters WHERE (feature, period) = ('report', 'month') AND account ~ '^[45]\d\d$' AND used > 0
+$$;
+CREATE FUNCTION adrift(with_rows regclass) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT format('%s %s %s', account, period_start, drift) FROM quota_reconcile(with_rows, 'report') WHERE account ~ '^[45]\d\d$'
+$$;
+INSERT INTO teams (id) VALUES (400), (402), (401), (403);
+SELECT quota_attach('scans', 'report', 'team', 'n', counted_when => $$status <> 'failed'$$) \g /dev/null
+SET LOCAL quota.now = '2026-02-10 12:00+00';
+INSERT INTO scans VALUES (1, 400), (2, 400), (3, 401);
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+INSERT INTO scans (id, team, n, status) VALUES (4, 400, 1, 'ok'), (5, 400, 1, 'ok'), (6, 400, 1, 'ok'), (7, 400, 1, 'failed'), (8, 400, 1, 'ok'), (9, 402, 2, 'ok');
+UPDATE scans SET at = '2026-01-10' WHERE id = 4;
+DELETE FROM scans WHERE id = 8;
+SELECT is(scanned(), '400 02=2, 401 02=1, 400 03=4, 402 03=2', 'rows of a counter, before');
+UPDATE teams SET id = 410 WHERE id = 400;
+SELECT is(scanned(), '401 02=1, 410 02=2, 402 03=2, 410 03=4', 'a new key: rows that follow it are counted once, each in its window, as are those that have gone');
+SELECT is_empty($$SELECT FROM adrift('scans') d WHERE d NOT LIKE '410 % 1'$$, 'a new key: but for what has gone the counters are what the rows come to');
+SELECT is((quota_evaluate(410, 'report')).allowed, false, 'a new key: no fresh allowance');
+UPDATE scans SET status = 'failed' WHERE id IN (1, 4);
+SELECT is(scanned(), '401 02=1, 410 02=1, 402 03=2, 410 03=3', 'a new key: a refund is one of the windows in which the row was charged');
+UPDATE teams SET id = CASE id WHEN 402 THEN 420 WHEN 401 THEN 402 ELSE id END WHERE id IN (401, 402);
+SELECT is(scanned(), '402 02=1, 410 02=1, 410 03=3, 420 03=2', 'new keys of several, one that another had');
+UPDATE teams SET id = 500 WHERE id = 410;
+UPDATE teams SET id = 501 WHERE id = 500;
+UPDATE teams SET id = 410 WHERE id = 501;
+SELECT is(scanned(), '402 02=1, 410 02=1, 410 03=3, 420 03=2', 'there and back');
+SAVEPOINT renamed;
+UPDATE teams SET id = 430 WHERE id = 410;
+ROLLBACK TO renamed;
+UPDATE scans SET team = 403 WHERE id = 6;
+SELECT is(scanned(), '402 02=1, 410 02=1, 403 03=1, 410 03=2, 420 03=2', 'a row that moves to another account is charged there');
+UPDATE scans SET team = 410 WHERE id = 6;
+INSERT INTO teams (id) VALUES (430);
+UPDATE scans SET team = 430 WHERE id = 6;
+SELECT is(scanned(), '402 02=1, 410 02=1, 410 03=2, 420 03=2, 430 03=1', 'also to one whose key a rollback has taken back');
+UPDATE scans SET team = 410 WHERE id = 6;
+SELECT quota_detach('scans', 'report') \g /dev/null
+
+/* Rows that follow by a statement of their own, or do more than that. */
+SELECT quota_attach('scans', 'report', 'apart', 'n', counted_when => $$status <> 'failed'$$, backfill => false) \g /dev/null
+DELETE FROM quota.usage WHERE account ~ '^[45]\d\d$';
+SELECT quota_set_override(403, 'report', 'day', 99) \g /dev/null
+INSERT INTO scans (id, apart, status) VALUES (11, 403, 'ok'), (12, 403, 'ok'), (13, 403, 'ok'), (14, 403, 'failed'), (15, 403, 'ok');
+UPDATE teams SET id = 440 WHERE id = 403;
+SELECT is(scanned(), '440 03=4', 'a new key: the counter goes at once');
+UPDATE scans SET apart = 440 WHERE id = 11;
+UPDATE scans SET apart = 440, id = 112, at = '2026-02-01' WHERE id = 12;
+SELECT is(scanned(), '440 03=4', 'rows that follow later, also with a new key and time of their own');
+UPDATE scans SET apart = 440, n = 2 WHERE id = 13;
+SELECT is(scanned(), '440 03=5', 'with another amount: charged the difference');
+UPDATE scans SET apart = 440, status = 'failed' WHERE id = 15;
+SELECT is(scanned(), '440 03=4', 'that stop to be counted: refunded');
+UPDATE scans SET apart = 440, status = 'ok' WHERE id = 14;
+SELECT is(scanned(), '440 03=5', 'that begin to be: charged');
+SELECT is(error_of($$UPDATE scans SET n = 9 WHERE id = 14$$)->>'state', 'PT429', 'more than there is room for');
+UPDATE scans SET status = 'failed' WHERE id IN (11, 112, 13, 14);
+SELECT is(scanned(), NULL, 'all of them fail: nothing is left');
+SELECT quota_detach('scans', 'report') \g /dev/null
+
+/* What counts rows that come, and no others, has nothing to do with it. */
+DELETE FROM quota.usage WHERE account ~ '^[45]\d\d$';
+SELECT quota_attach('scans', 'report', 'team', backfill => false) \g /dev/null
+INSERT INTO scans (id, team) VALUES (21, 440), (22, 440);
+UPDATE teams SET id = 450 WHERE id = 440;
+SELECT is(scanned(), '450 03=2', 'a new key: without counted_when the counter goes with the account, and rows cost nothing more');
+SELECT quota_detach('scans', 'report') \g /dev/null
+DROP TABLE scans;
 
 /* The pool that members have reserved of. */
 SELECT quota_set_pool(8, 80), quota_set_override(8, 'report', 'month', 10) \g /dev/null
@@ -268,5 +365,35 @@ SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id')$$),
 ALTER TABLE companies OWNER TO quota_test_adopt;
 SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id'), quota_unadopt('companies')$$), 'ok', 'but its own');
 
-SELECT * FROM finish();
 ROLLBACK;
+
+/* Rows that follow in another transaction, one after the next. */
+\ir _helpers.sql
+SET quota.now = '2026-03-10 12:00+00';
+SELECT quota_apply('{"features": {"report": {"kind": "counter"}}, "plans": {"free": {"default": true, "limits": {"report": {"month": {"limit": 9}}}}}}') \g /dev/null
+CREATE TABLE teams (id bigint PRIMARY KEY);
+CREATE TABLE scans (id int PRIMARY KEY, team bigint, at timestamptz DEFAULT quota.now());
+INSERT INTO teams VALUES (1);
+SELECT quota_adopt('teams', 'id'), quota_attach('scans', 'report', 'team', counted_when => 'true') \g /dev/null
+CREATE FUNCTION used() RETURNS text LANGUAGE sql AS $$SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.counters WHERE used > 0$$;
+INSERT INTO scans VALUES (1, 1), (2, 1), (3, 1);
+BEGIN;
+UPDATE teams SET id = 2 WHERE id = 1;
+UPDATE scans SET team = 2 WHERE id = 1;
+COMMIT;
+SELECT is(used(), '2=3', 'a new key: rows that follow in its transaction cost nothing');
+UPDATE scans SET team = 2 WHERE id = 2;
+SELECT is(used(), '2=4', 'those that follow in another are charged as if they came from an account of their own');
+SELECT results_eq($$SELECT account COLLATE "default", drift FROM quota_reconcile('scans', 'report')$$, $$VALUES ('1', -1::bigint), ('2', 2)$$, 'which shows');
+UPDATE scans SET team = 2;
+SELECT quota_reconcile('scans', 'report', repair => true) \g /dev/null
+SELECT is(used(), '2=3', 'and can be repaired');
+INSERT INTO teams VALUES (1);
+INSERT INTO scans VALUES (4, 1);
+BEGIN;
+UPDATE teams SET id = 3 WHERE id = 1;
+ROLLBACK;
+UPDATE scans SET team = 3 WHERE id = 4;
+SELECT is(used(), '2=3 3=1', 'a row that moves to an account after a key did not change');
+
+SELECT * FROM finish();

@@ -531,7 +531,7 @@ FROM (VALUES
 	('''e'', ''report'', ''account'', on_block => ''explode''', '22023', 'on_block "explode" does not exist'),
 	('''e'', ''report'', ''account'', on_block => ''mark''', '22023', 'on_block mark needs status_column and blocked_status'),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''status''', '22023', 'on_block mark needs status_column and blocked_status'),
-	('''e'', ''report'', ''account'', status_column => ''status''', '22023', 'status_column, blocked_status and message_column are for on_block mark only'),
+	('''e'', ''report'', ''account'', status_column => ''status''', '22023', 'status_column, blocked_status, message_column and mark_when are for on_block mark only'),
 	('''e'', ''report'', ''account'', on_block => ''skip'', message_column => ''problem''', '22023', NULL),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''nothing'', blocked_status => ''x''', '42703', 'column "nothing" of table public.e does not exist'),
 	('''e'', ''report'', ''account'', on_block => ''mark'', status_column => ''status'', blocked_status => ''x'', message_column => ''nothing''', '42703', NULL),
@@ -593,19 +593,19 @@ CREATE TABLE hand (account text);
 CREATE TRIGGER x AFTER INSERT ON hand REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'charge_rows with other arguments');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x AFTER INSERT ON hand FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report', 'account', '', 'raise', '', '', '', '', '', '');
+CREATE TRIGGER x AFTER INSERT ON hand FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report', 'account', '', 'raise', '', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', 'quota.charge_rows needs a transition table', 'charge_rows without rows');
 DROP TRIGGER x ON hand;
 CREATE TRIGGER x BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.begin_rows('report', 'account', '', 'skip', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'begin_rows for a row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
+CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'judge_row after the row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
+CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '55000', NULL, 'judge_row without the others');
 DROP TRIGGER zz_quota_judge_report ON hand;
-CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '');
+CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 INSERT INTO hand VALUES ('x');
 SELECT throws_ok($$UPDATE hand SET account = 'y'$$, '39P01', NULL, 'judge_row of an update');
 SELECT throws_ok(format('CREATE TABLE c%s AS SELECT %s AS x', n, f), NULL, NULL, f || ' is no ordinary function')

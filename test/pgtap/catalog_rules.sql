@@ -242,7 +242,7 @@ SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE prona
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
 	'"table" regclass, feature text, account_column text, amount_column text DEFAULT NULL::text, '
 	'on_block text DEFAULT ''raise''::text, counted_when text DEFAULT NULL::text, status_column text DEFAULT NULL::text, '
-	'blocked_status text DEFAULT NULL::text, message_column text DEFAULT NULL::text, backfill boolean DEFAULT true, time_column text DEFAULT NULL::text',
+	'blocked_status text DEFAULT NULL::text, message_column text DEFAULT NULL::text, backfill boolean DEFAULT true, time_column text DEFAULT NULL::text, mark_when text DEFAULT NULL::text',
 	'arguments of quota_attach');
 SELECT is(pg_get_function_arguments('quota_reconcile'::regproc), '"table" regclass, feature text, repair boolean DEFAULT false', 'arguments of quota_reconcile');
 

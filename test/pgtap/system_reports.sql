@@ -12,11 +12,11 @@ CREATE TABLE accounts (id uuid PRIMARY KEY, name text NOT NULL);
 CREATE TABLE report_generations (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	account_id uuid NOT NULL REFERENCES accounts,
+	schedule_id bigint,
 	status text NOT NULL DEFAULT 'processing' CHECK (status IN ('processing', 'completed', 'failed', 'skipped_limit')),
 	error_message text,
 	generated_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
 CREATE TABLE schedule_runs (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	account_id uuid NOT NULL REFERENCES accounts,
@@ -29,9 +29,8 @@ INSERT INTO accounts VALUES
 CREATE FUNCTION id(which int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(which::text, 12, '0'))::uuid$$;
 
 SELECT quota_apply(quota_preset('reports')) \g /dev/null
-SELECT quota_attach('report_generations', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$) \g /dev/null
-SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
-	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message') \g /dev/null
+SELECT quota_attach('report_generations', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message', mark_when => 'schedule_id IS NOT NULL') \g /dev/null
 SELECT quota_attach('schedule_runs', 'schedule_run', 'account_id', on_block => 'mark', status_column => 'status', blocked_status => 'skipped_limit') \g /dev/null
 INSERT INTO quota.accounts (account, name, account_type, plan) VALUES
 	(id(2)::text, 'Pro Realty', 'REGULAR', 'pro'), (id(3)::text, 'Team Realty', 'REGULAR', 'team'),
@@ -41,7 +40,7 @@ INSERT INTO quota.account_users (account, user_id, role) VALUES
 	(id(2)::text, 'ann', 'OWNER'), (id(3)::text, 'ann', 'MEMBER'), (id(4)::text, 'bob', 'AFFILIATE'), (id(5)::text, 'carl', 'ADMIN');
 CREATE ROLE quota_test_reports;
 GRANT USAGE ON SCHEMA public TO quota_test_reports;
-GRANT SELECT, INSERT ON report_generations, scheduled_reports, schedule_runs TO quota_test_reports;
+GRANT SELECT, INSERT ON report_generations, schedule_runs TO quota_test_reports;
 SELECT quota_allow('quota_test_reports', 'app') \g /dev/null
 
 /* The product makes n reports for an account, one INSERT each; returns how many went in. */
@@ -82,13 +81,16 @@ SELECT is(error_of($$INSERT INTO report_generations (account_id) VALUES (id(1))$
 SELECT is((SELECT count(*) FROM report_generations WHERE account_id = id(1)), 55::bigint, 'free: as many rows as were charged');
 
 /* By schedule: the row goes in as skipped_limit, the work never starts. */
-INSERT INTO scheduled_reports (account_id) VALUES (id(1));
-SELECT results_eq($$SELECT status, error_message FROM scheduled_reports$$,
+INSERT INTO report_generations (account_id, schedule_id) VALUES (id(1), 7);
+SELECT results_eq($$SELECT status, error_message FROM report_generations WHERE schedule_id = 7$$,
 	$$VALUES ('skipped_limit', 'Monthly report limit reached (55/50).')$$, 'free by schedule: skipped_limit, not failed');
 INSERT INTO schedule_runs (account_id) SELECT id(1) FROM generate_series(1, 100);
 SELECT is((SELECT count(*) FROM schedule_runs WHERE status = 'processing'), 100::bigint, 'schedule runs are unlimited');
 SELECT is(brief(quota_evaluate(id(1), 'schedule_run')), 'ALLOW 100/- unlimited', 'and counted');
 SELECT is((quota_evaluate(id(1), 'report')).used, 55::bigint, 'what was skipped is not');
+
+SELECT throws_ok($$INSERT INTO report_generations (account_id, schedule_id) VALUES (id(1), 7), (id(1), NULL)$$, 'PT429', NULL, 'one of each: the statement fails');
+SELECT is((SELECT count(*) FROM report_generations WHERE schedule_id = 7), 1::bigint, 'as a whole');
 
 /* The app cannot go round it. */
 SELECT throws_ok($$UPDATE quota.usage SET used = 0$$, '42501', NULL, 'the app cannot touch the counters');
@@ -166,13 +168,13 @@ SELECT is(quota_status(id(6), 'report')#>'{account,override}', '500', 'an overri
 
 /* Scheduled work of an account with some room. */
 INSERT INTO quota.limit_overrides (account, feature, period, usage_limit) VALUES ('00000000-0000-4000-8000-000000000001', 'report', 'month', 52);
-INSERT INTO scheduled_reports (account_id) SELECT id(1) FROM generate_series(1, 4);
-SELECT results_eq($$SELECT status, error_message, count(*) FROM scheduled_reports WHERE account_id = id(1) GROUP BY 1, 2 ORDER BY 1, 2 DESC$$,
+INSERT INTO report_generations (account_id, schedule_id) SELECT id(1), 7 FROM generate_series(1, 4);
+SELECT results_eq($$SELECT status, error_message, count(*) FROM report_generations WHERE account_id = id(1) AND schedule_id = 7 GROUP BY 1, 2 ORDER BY 1, 2 DESC$$,
 	$$VALUES ('processing', NULL, 2::bigint), ('skipped_limit', 'Monthly report limit reached (57/52).', 2), ('skipped_limit', 'Monthly report limit reached (55/50).', 1)$$,
 	'by schedule: as many as there is room for');
 INSERT INTO quota.accounts (account, status) VALUES (id(1)::text, 'suspended');
-INSERT INTO scheduled_reports (account_id) VALUES (id(1));
-SELECT is((SELECT error_message FROM scheduled_reports ORDER BY id DESC LIMIT 1), 'Account is suspended.', 'by schedule: a suspended account');
+INSERT INTO report_generations (account_id, schedule_id) VALUES (id(1), 7);
+SELECT is((SELECT error_message FROM report_generations ORDER BY id DESC LIMIT 1), 'Account is suspended.', 'by schedule: a suspended account');
 INSERT INTO schedule_runs (account_id) VALUES (id(1));
 SELECT is((SELECT status FROM schedule_runs ORDER BY id DESC LIMIT 1), 'skipped_limit', 'its schedule run likewise');
 SELECT is((quota_evaluate(id(1), 'schedule_run')).used, 100::bigint, 'which is not counted');
@@ -234,7 +236,7 @@ SELECT results_eq($$
 	SELECT u.account, u.used FROM quota.usage u WHERE u.feature = 'report' AND u.period_start = '2026-01-01 00:00+00' ORDER BY u.account
 	$$, $$
 	SELECT account_id::text COLLATE "C", count(*) + CASE account_id WHEN id(2) THEN 2 WHEN id(6) THEN -1 WHEN id(1) THEN -55 ELSE 0 END
-	FROM (SELECT account_id FROM report_generations WHERE status <> 'failed' UNION ALL SELECT account_id FROM scheduled_reports WHERE status <> 'skipped_limit') r
+	FROM report_generations WHERE status IN ('processing', 'completed')
 	GROUP BY account_id ORDER BY 1
 	$$, 'counters and rows agree, but for two consumed and one refunded by hand, and February');
 SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_users USING (account) WHERE user_id = 'ann' ORDER BY 1$$,
@@ -314,15 +316,13 @@ ROLLBACK;
 \ir _race.sql
 SET quota.now = '2026-01-15 09:30+00';
 SELECT quota_apply(quota_preset('reports')) \g /dev/null
-CREATE TABLE report_generations (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id uuid NOT NULL, status text NOT NULL DEFAULT 'processing', error_message text);
-CREATE TABLE scheduled_reports (LIKE report_generations INCLUDING ALL);
-SELECT quota_attach('report_generations', 'report', 'account_id', counted_when => $$status IN ('processing', 'completed')$$) \g /dev/null
-SELECT quota_attach('scheduled_reports', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
-	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message') \g /dev/null
+CREATE TABLE report_generations (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account_id uuid NOT NULL, schedule_id bigint, status text NOT NULL DEFAULT 'processing', error_message text);
+SELECT quota_attach('report_generations', 'report', 'account_id', on_block => 'mark', counted_when => $$status IN ('processing', 'completed')$$,
+	status_column => 'status', blocked_status => 'skipped_limit', message_column => 'error_message', mark_when => 'schedule_id IS NOT NULL') \g /dev/null
 CREATE FUNCTION id(which int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$SELECT format('00000000-0000-4000-8000-%s', lpad(which::text, 12, '0'))::uuid$$;
 CREATE FUNCTION demand(which int) RETURNS text LANGUAGE sql AS $$SELECT format('INSERT INTO report_generations (account_id) VALUES (id(%s)) RETURNING status', which)$$;
 CREATE FUNCTION schedule(which int) RETURNS text LANGUAGE sql AS $$
-	SELECT format('INSERT INTO scheduled_reports (account_id) VALUES (id(%s)) RETURNING concat_ws('' '', status, error_message)', which)
+	SELECT format('INSERT INTO report_generations (account_id, schedule_id) VALUES (id(%s), 7) RETURNING concat_ws('' '', status, error_message)', which)
 $$;
 CREATE FUNCTION fail(which int) RETURNS text LANGUAGE sql AS $$
 	SELECT format('UPDATE report_generations SET status = ''failed'' WHERE id = (SELECT min(id) FROM report_generations WHERE account_id = id(%s)) RETURNING status', which)
@@ -337,8 +337,8 @@ SELECT is(race(schedule(5), 'COMMIT', schedule(5)), 'processing, then skipped_li
 SELECT is(race(fail(6), 'COMMIT', demand(6)), 'failed, then processing', 'one fails while another comes: they are counted one after the other');
 SELECT is(race(fail(7), 'ROLLBACK', demand(7)), 'failed, then processing', 'one does not fail after all');
 SELECT is(race(fail(1), 'ROLLBACK', demand(1)), 'failed, then at once PT429 Monthly report limit reached (55/50).', 'what may yet fail is counted until it has');
-SELECT results_eq($$SELECT brief(quota_evaluate(id(which), 'report')), (SELECT count(*) FROM report_generations WHERE account_id = id(which) AND status = 'processing'),
-		(SELECT string_agg(status, ' ') FROM scheduled_reports WHERE account_id = id(which)) FROM generate_series(1, 7) which$$, $$VALUES
+SELECT results_eq($$SELECT brief(quota_evaluate(id(which), 'report')), (SELECT count(*) FROM report_generations WHERE account_id = id(which) AND status = 'processing' AND schedule_id IS NULL),
+		(SELECT string_agg(status, ' ' ORDER BY id) FROM report_generations WHERE account_id = id(which) AND schedule_id IS NOT NULL) FROM generate_series(1, 7) which$$, $$VALUES
 	('BLOCK 55/50 limit_reached', 55::bigint, NULL), ('BLOCK 55/50 limit_reached', 55, NULL), ('BLOCK 55/50 limit_reached', 55, 'skipped_limit'),
 	('BLOCK 55/50 limit_reached', 54, 'processing'), ('BLOCK 55/50 limit_reached', 54, 'processing skipped_limit'), ('ALLOW_WITH_WARNING 54/50 soft_limit', 54, NULL),
 	('BLOCK 55/50 limit_reached', 55, NULL)$$, 'each has as many as are of use, and none has 56');

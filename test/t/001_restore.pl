@@ -79,9 +79,10 @@ sub fill
 		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
 		SELECT quota_attach('reports', 'report', 'owner');
 		SELECT quota_attach('runs', 'run', 'owner', 'amount', 'mark',
-			status_column => 'status', blocked_status => 'skipped_limit', message_column => 'why');
+			status_column => 'status', blocked_status => 'skipped_limit', message_column => 'why', mark_when => $$why <> 'no'$$);
 		INSERT INTO reports (owner) VALUES ('kim'), ('kim'), ('lee');
-		INSERT INTO runs (owner, amount, status) VALUES ('kim', 2, 'new'), ('kim', 2, 'new');
+		INSERT INTO runs (owner, amount, status) VALUES ('kim', 2, 'new');
+		INSERT INTO runs (owner, amount, status, why) VALUES ('kim', 2, 'new', 'by schedule');
 
 		-- a ledger with months, and with events that have none
 		SELECT quota_maintain();
@@ -175,9 +176,12 @@ sub triggers_work
 
 	# limit of 3, 2 used, one row marked
 	is( $node->safe_psql($dbname,
-			q{INSERT INTO runs (owner, amount, status) VALUES ('kim', 1, 'new'), ('kim', 1, 'new')
-			RETURNING status, why IS NOT NULL}),
-		"new|f\nskipped_limit|t", "$dbname: mark marks");
+			q{INSERT INTO runs (owner, amount, status) VALUES ('kim', 1, 'new');
+			INSERT INTO runs (owner, amount, status, why) VALUES ('kim', 1, 'new', 'by schedule')
+			RETURNING status, why LIKE '%(3/3)%'}),
+		"skipped_limit|t", "$dbname: mark marks");
+	is(sqlstate($dbname, q{INSERT INTO runs (owner, amount, status) VALUES ('kim', 1, 'new')}),
+		'PT429', "$dbname: what it does not mark is refused");
 	is( $node->safe_psql($dbname,
 			q{SELECT sum(used) FROM quota.usage WHERE (account, feature) = ('kim', 'run')}),
 		'3', "$dbname: mark charges");
