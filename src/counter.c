@@ -106,6 +106,8 @@ typedef struct Survey
 	int32 holds;
 	int16 alerted;
 	TransactionId busy;      /* one of the others, invalid: there is none */
+	TransactionId raising;   /* one whose charges may come on top of what is used */
+	TransactionId lowering;  /* one whose refunds may */
 	TransactionId gathering; /* that which gathers the slots, or deletes them */
 	int own;                 /* the slot that is this transaction's own, -1: none */
 	int locked;              /* a slot that is locked without a change, -1: none */
@@ -369,8 +371,11 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 		counter->alerted = Min(change->alerted, Max(counter->alerted, survey->alerted));
 	if (slots <= 1)
 		;
-	else if (quota_decide_sum(survey->most, change->used) > change->most || quota_decide_sum(survey->least, change->used) < change->least)
-		wait_for = survey->busy;
+	/* for one that it depends on: another may be waiting for this one. There is none where it is to be judged again. */
+	else if (quota_decide_sum(survey->most, change->used) > change->most)
+		wait_for = survey->raising;
+	else if (quota_decide_sum(survey->least, change->used) < change->least)
+		wait_for = survey->lowering;
 	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
 		wait_for = survey->gathering;
 	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, change->used, change->most))
@@ -517,6 +522,10 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		if (TransactionIdIsValid(slot->busy))
 		{
 			survey->busy = slot->busy;
+			if (slot->most > slot->used)
+				survey->raising = slot->busy;
+			if (slot->least < slot->used)
+				survey->lowering = slot->busy;
 			if (i == 0 && slot->slots_changed <= 0)
 				survey->gathering = slot->busy;
 			/* when it has committed others can use the slots that it has made, which the snapshot does not see */
