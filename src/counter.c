@@ -84,7 +84,7 @@ typedef struct Slot
 	bool own;           /* made by this transaction */
 	TransactionId busy; /* another transaction that has changed it; invalid: none */
 	bool locked;        /* by another transaction that has not changed it */
-	bool own_lock;      /* by this one */
+	bool own_lock;      /* by this one, and by no other */
 	int64 used;         /* without that change */
 	int64 least;
 	int64 most;    /* with or without it */
@@ -123,11 +123,11 @@ static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
-static bool is_locked(HeapTupleHeader version);
-static bool is_own_lock(HeapTupleHeader version);
+static void look_at_locks(HeapTupleHeader version, Slot *slot);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
 static HeapTuple gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change);
+static bool lock_slot(QuotaStore *store, const Slot *slot);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
 static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
 static bool overwrite(QuotaStore *store, HeapTuple version);
@@ -557,8 +557,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	version = ExecFetchSlotHeapTuple(store->usage.slot, false, NULL);
 	slot->exists = true;
 	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
-	slot->locked = is_locked(version->t_data);
-	slot->own_lock = is_own_lock(version->t_data);
+	look_at_locks(version->t_data, slot);
 	slot->tid = version->t_self;
 	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
 	slot->holds = USAGE_ROW(version)->holds;
@@ -617,26 +616,30 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	return updater;
 }
 
-/* Whether another transaction has locked a version without changing it. */
-static bool
-is_locked(HeapTupleHeader version)
+/*
+ * Who has locked a version without changing it. Where that is this transaction
+ * alone, to write the version is to wait for nobody.
+ */
+static void
+look_at_locks(HeapTupleHeader version, Slot *slot)
 {
-	TransactionId holder = HeapTupleHeaderGetRawXmax(version);
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(version);
+	MultiXactMember single = {.xid = xmax};
+	MultiXactMember *holders = &single;
+	int count = 1;
 
 	if ((version->t_infomask & HEAP_XMAX_INVALID) || !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
-		return false;
+		return;
 	if (version->t_infomask & HEAP_XMAX_IS_MULTI)
-		return MultiXactIdIsRunning(holder, true);
-	return !TransactionIdIsCurrentTransactionId(holder) && TransactionIdIsInProgress(holder);
-}
-
-/* Whether this transaction alone has locked a version: to write it is to wait for nobody. */
-static bool
-is_own_lock(HeapTupleHeader version)
-{
-	return !(version->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
-		   HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
-		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(version));
+		count = GetMultiXactIdMembers(xmax, &holders, false, true);
+	for (int i = 0; i < count; i++)
+		if (TransactionIdIsCurrentTransactionId(holders[i].xid))
+			slot->own_lock = true;
+		else if (TransactionIdIsInProgress(holders[i].xid))
+			slot->locked = true;
+	slot->own_lock &= !slot->locked;
+	if (count > 0 && holders != &single)
+		pfree(holders);
 }
 
 /* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
@@ -673,7 +676,9 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 
 /*
  * Change a counter, and make slot 0 all of it, none of whose slots is another transaction's.
- * Returns its new version; NULL: somebody has locked slot 0 since it was looked at.
+ * Returns its new version; NULL, with nothing changed: somebody has locked a slot
+ * since it was looked at.
+ * Locks: all slots, before one is changed.
  */
 static HeapTuple
 gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
@@ -682,24 +687,40 @@ gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 	TM_FailureData failure;
 	TM_Result result;
 
+	for (int i = 0; i < survey->slots; i++)
+		if (survey->slot[i].exists && !lock_slot(store, &survey->slot[i]))
+			return NULL;
 	USAGE_ROW(version)->used = survey->used + change->used;
 	USAGE_ROW(version)->holds = survey->holds + change->holds;
 	USAGE_ROW(version)->alerted = change->alerted;
 	USAGE_ROW(version)->slots = 1;
-	result = write_version(store, version, survey->slot[0].own_lock);
-	if (result == TM_BeingModified)
-		return NULL;
+	result = write_version(store, version, true);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
-								 GetCurrentCommandId(true), InvalidSnapshot, survey->slot[i].own_lock, &failure, false);
+								 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
 	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock a row of table quota.usage"),
-				 errdetail("Another session locks or changes it by hand at this moment.")));
+		elog(ERROR, "slot changed under its lock");
 	store->written = true;
 	return version;
+}
+
+/* Lock a slot that nobody has; false: somebody has locked it nevertheless. Nobody else sees one that is this transaction's own. */
+static bool
+lock_slot(QuotaStore *store, const Slot *slot)
+{
+	TupleTableSlot *version;
+	ItemPointerData tid = slot->tid;
+	TM_FailureData failure;
+	TM_Result result;
+
+	if (slot->own || slot->own_lock)
+		return true;
+	version = table_slot_create(store->usage.rel, NULL);
+	result = table_tuple_lock(store->usage.rel, &tid, store->as_of, version, GetCurrentCommandId(true),
+							  LockTupleExclusive, LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(version);
+	return result == TM_Ok;
 }
 
 /* A copy of the version at a place; NULL: there is none. */
