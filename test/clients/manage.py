@@ -9,6 +9,7 @@ in a deadlock (doc/locking.md), and are tried again.
 """
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,8 @@ def test_reset(admin, crowd, rng):
 
 def main():
     rng = seeded()
+    # windows that no midnight ends
+    os.environ["PGOPTIONS"] = "-c quota.now=2026-01-15T12:00Z"
     admin = connect()
     admin.execute("SELECT quota_apply(%s)", (json.dumps(CATALOGUE),))
     crowd = Crowd(CONNECTIONS, rng)
