@@ -624,16 +624,20 @@ static void
 look_at_locks(HeapTupleHeader version, Slot *slot)
 {
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(version);
-	MultiXactMember single = {.xid = xmax};
+	bool locked_only = HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
+	MultiXactMember single = {.xid = xmax, .status = locked_only ? MultiXactStatusForUpdate : MultiXactStatusUpdate};
 	MultiXactMember *holders = &single;
 	int count = 1;
 
-	if ((version->t_infomask & HEAP_XMAX_INVALID) || !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
+	if (version->t_infomask & HEAP_XMAX_INVALID)
 		return;
 	if (version->t_infomask & HEAP_XMAX_IS_MULTI)
-		count = GetMultiXactIdMembers(xmax, &holders, false, true);
+		count = GetMultiXactIdMembers(xmax, &holders, false, locked_only);
 	for (int i = 0; i < count; i++)
-		if (TransactionIdIsCurrentTransactionId(holders[i].xid))
+		if (ISUPDATE_from_mxstatus(holders[i].status))
+			/* which updater_of tells of; one that has been rolled back leaves the others' locks */
+			continue;
+		else if (TransactionIdIsCurrentTransactionId(holders[i].xid))
 			slot->own_lock = true;
 		else if (TransactionIdIsInProgress(holders[i].xid))
 			slot->locked = true;
