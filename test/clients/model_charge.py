@@ -20,7 +20,7 @@ from _harness import check, finish, seeded
 from _model import ATTACHED, CATALOGUE, Answer, Denied, account_of
 from _world import ACCOUNTS, MEMBERS, POOL, POOLED, Step, World
 
-STEPS = int(os.environ.get("QUOTA_STEPS") or 4000)
+STEPS = int(os.environ.get("QUOTA_STEPS") or 6000)
 CHECK_EVERY = 20
 RECOUNT_EVERY = 200
 COUNTED = ["scan", "page", "token", "extra", "level"]  # by calls
