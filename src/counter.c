@@ -674,8 +674,8 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 	USAGE_ROW(version)->alerted = change->alerted;
 	if (number == 0)
 		USAGE_ROW(version)->slots = slots;
-	/* where the lock is this transaction's own, nobody is waited for */
-	return write_version(store, version, slot->own_lock);
+	/* Nobody is waited for where the lock is this transaction's own, or the version is: none that others can have of that keeps from writing. */
+	return write_version(store, version, slot->own || slot->own_lock);
 }
 
 /*
