@@ -169,6 +169,13 @@ def undo(worker, name, n):
     worker.run("ROLLBACK TO s")
 
 
+@operation(2)
+def lock(worker, name, n):
+    """Counters by hand, which changes nothing."""
+    strength = worker.rng.choice(("KEY SHARE", "SHARE SKIP LOCKED", "UPDATE SKIP LOCKED"))
+    worker.run(f"SELECT FROM quota.usage WHERE account = %s AND feature = 'unit' FOR {strength}", payer(name))
+
+
 # The crowd
 
 class Clock:
