@@ -84,7 +84,7 @@ typedef struct Slot
 	bool own;           /* made by this transaction */
 	TransactionId busy; /* another transaction that has changed it; invalid: none */
 	bool locked;        /* by another transaction that has not changed it */
-	bool own_lock;      /* by this one */
+	bool own_lock;      /* by this one, and by no other */
 	int64 used;         /* without that change */
 	int64 least;
 	int64 most;    /* with or without it */
@@ -106,6 +106,8 @@ typedef struct Survey
 	int32 holds;
 	int16 alerted;
 	TransactionId busy;      /* one of the others, invalid: there is none */
+	TransactionId raising;   /* one whose charges may come on top of what is used */
+	TransactionId lowering;  /* one whose refunds may */
 	TransactionId gathering; /* that which gathers the slots, or deletes them */
 	int own;                 /* the slot that is this transaction's own, -1: none */
 	int locked;              /* a slot that is locked without a change, -1: none */
@@ -121,11 +123,11 @@ static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
-static bool is_locked(HeapTupleHeader version);
-static bool is_own_lock(HeapTupleHeader version);
+static void look_at_locks(HeapTupleHeader version, Slot *slot);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
 static HeapTuple gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change);
+static bool lock_slot(QuotaStore *store, const Slot *slot);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
 static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
 static bool overwrite(QuotaStore *store, HeapTuple version);
@@ -369,8 +371,11 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 		counter->alerted = Min(change->alerted, Max(counter->alerted, survey->alerted));
 	if (slots <= 1)
 		;
-	else if (quota_decide_sum(survey->most, change->used) > change->most || quota_decide_sum(survey->least, change->used) < change->least)
-		wait_for = survey->busy;
+	/* for one that it depends on: another may be waiting for this one. There is none where it is to be judged again. */
+	else if (quota_decide_sum(survey->most, change->used) > change->most)
+		wait_for = survey->raising;
+	else if (quota_decide_sum(survey->least, change->used) < change->least)
+		wait_for = survey->lowering;
 	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
 		wait_for = survey->gathering;
 	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, change->used, change->most))
@@ -517,6 +522,10 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		if (TransactionIdIsValid(slot->busy))
 		{
 			survey->busy = slot->busy;
+			if (slot->most > slot->used)
+				survey->raising = slot->busy;
+			if (slot->least < slot->used)
+				survey->lowering = slot->busy;
 			if (i == 0 && slot->slots_changed <= 0)
 				survey->gathering = slot->busy;
 			/* when it has committed others can use the slots that it has made, which the snapshot does not see */
@@ -548,8 +557,7 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	version = &store->usage.tuple;
 	slot->exists = true;
 	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
-	slot->locked = is_locked(version->t_data);
-	slot->own_lock = is_own_lock(version->t_data);
+	look_at_locks(version->t_data, slot);
 	slot->tid = version->t_self;
 	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
 	slot->holds = USAGE_ROW(version)->holds;
@@ -608,26 +616,34 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	return updater;
 }
 
-/* Whether another transaction has locked a version without changing it. */
-static bool
-is_locked(HeapTupleHeader version)
+/*
+ * Who has locked a version without changing it. Where that is this transaction
+ * alone, to write the version is to wait for nobody.
+ */
+static void
+look_at_locks(HeapTupleHeader version, Slot *slot)
 {
-	TransactionId holder = HeapTupleHeaderGetRawXmax(version);
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(version);
+	bool locked_only = HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
+	MultiXactMember single = {.xid = xmax, .status = locked_only ? MultiXactStatusForUpdate : MultiXactStatusUpdate};
+	MultiXactMember *holders = &single;
+	int count = 1;
 
-	if ((version->t_infomask & HEAP_XMAX_INVALID) || !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
-		return false;
+	if (version->t_infomask & HEAP_XMAX_INVALID)
+		return;
 	if (version->t_infomask & HEAP_XMAX_IS_MULTI)
-		return MultiXactIdIsRunning(holder, true);
-	return !TransactionIdIsCurrentTransactionId(holder) && TransactionIdIsInProgress(holder);
-}
-
-/* Whether this transaction alone has locked a version: to write it is to wait for nobody. */
-static bool
-is_own_lock(HeapTupleHeader version)
-{
-	return !(version->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
-		   HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
-		   TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(version));
+		count = GetMultiXactIdMembers(xmax, &holders, false, locked_only);
+	for (int i = 0; i < count; i++)
+		if (ISUPDATE_from_mxstatus(holders[i].status))
+			/* which updater_of tells of; one that has been rolled back leaves the others' locks */
+			continue;
+		else if (TransactionIdIsCurrentTransactionId(holders[i].xid))
+			slot->own_lock = true;
+		else if (TransactionIdIsInProgress(holders[i].xid))
+			slot->locked = true;
+	slot->own_lock &= !slot->locked;
+	if (count > 0 && holders != &single)
+		pfree(holders);
 }
 
 /* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
@@ -658,13 +674,15 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 	USAGE_ROW(version)->alerted = change->alerted;
 	if (number == 0)
 		USAGE_ROW(version)->slots = slots;
-	/* where the lock is this transaction's own, nobody is waited for */
-	return write_version(store, version, slot->own_lock);
+	/* Nobody is waited for where the lock is this transaction's own, or the version is: none that others can have of that keeps from writing. */
+	return write_version(store, version, slot->own || slot->own_lock);
 }
 
 /*
  * Change a counter, and make slot 0 all of it, none of whose slots is another transaction's.
- * Returns its new version; NULL: somebody has locked slot 0 since it was looked at.
+ * Returns its new version; NULL, with nothing changed: somebody has locked a slot
+ * since it was looked at.
+ * Locks: all slots, before one is changed.
  */
 static HeapTuple
 gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
@@ -673,24 +691,40 @@ gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 	TM_FailureData failure;
 	TM_Result result;
 
+	for (int i = 0; i < survey->slots; i++)
+		if (survey->slot[i].exists && !lock_slot(store, &survey->slot[i]))
+			return NULL;
 	USAGE_ROW(version)->used = survey->used + change->used;
 	USAGE_ROW(version)->holds = survey->holds + change->holds;
 	USAGE_ROW(version)->alerted = change->alerted;
 	USAGE_ROW(version)->slots = 1;
-	result = write_version(store, version, survey->slot[0].own_lock);
-	if (result == TM_BeingModified)
-		return NULL;
+	result = write_version(store, version, true);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
-								 GetCurrentCommandId(true), InvalidSnapshot, survey->slot[i].own_lock, &failure, false);
+								 GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
 	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock a row of table quota.usage"),
-				 errdetail("Another session locks or changes it by hand at this moment.")));
+		elog(ERROR, "slot changed under its lock");
 	store->written = true;
 	return version;
+}
+
+/* Lock a slot that nobody has; false: somebody has locked it nevertheless. Nobody else sees one that is this transaction's own. */
+static bool
+lock_slot(QuotaStore *store, const Slot *slot)
+{
+	TupleTableSlot *version;
+	ItemPointerData tid = slot->tid;
+	TM_FailureData failure;
+	TM_Result result;
+
+	if (slot->own || slot->own_lock)
+		return true;
+	version = table_slot_create(store->usage.rel, NULL);
+	result = table_tuple_lock(store->usage.rel, &tid, store->as_of, version, GetCurrentCommandId(true),
+							  LockTupleExclusive, LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(version);
+	return result == TM_Ok;
 }
 
 /* A copy of the version at a place; NULL: there is none. */

@@ -207,7 +207,7 @@ BEGIN
 		made := made + 1;
 	END LOOP;
 	RETURN made;
-EXCEPTION WHEN lock_not_available THEN
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION quota.make_ledger_months() IS
@@ -238,7 +238,7 @@ BEGIN
 		dropped := dropped + 1;
 	END LOOP;
 	RETURN dropped;
-EXCEPTION WHEN lock_not_available THEN
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS

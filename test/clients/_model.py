@@ -19,7 +19,7 @@ A counter is (owner, feature, period, start of the window in seconds since 1970)
 
 import itertools
 import math
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from typing import NamedTuple, Optional
 
@@ -88,9 +88,29 @@ class Window(NamedTuple):
         return self.owner, feature, self.period, window_start(self.period, at)
 
 
+class Verdict(NamedTuple):
+    decision: str
+    reason: str
+    window: Window  # the tightest
+    counter: tuple  # in it
+    in_plan: bool
+
+
+class Answer(NamedTuple):
+    """What a call returns: the columns of that name."""
+    decision: str
+    allowed: bool
+    used: int
+    usage_limit: Optional[int]
+    remaining: Optional[int]
+    period: Optional[str]
+    reason: str
+
+
 class Reservation(NamedTuple):
     feature: str
     units: int
+    at: datetime
     expires: datetime
     counters: tuple
 
@@ -120,6 +140,15 @@ def window_start(period, now):
     return int(now.replace(second=0, microsecond=0, **first).timestamp())
 
 
+def window_end(period, now):
+    """Infinite: lifetime."""
+    if period == "lifetime":
+        return math.inf
+    longest = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31), "year": timedelta(days=366)}
+    start = datetime.fromtimestamp(window_start(period, now), timezone.utc)
+    return window_start(period, start + longest[period])
+
+
 # What an account may have
 
 def own_plan(state, name, now):
@@ -135,7 +164,7 @@ def own_windows(state, name, feature, now, plan, terms):
         limit, expires = state.get(("override", name, feature, period)) or (None, now)
         if expires is None or expires > now:
             limits[period] = {**offers[terms].get(period, {}), "limit": limit}
-    return [Window(name, period, limit) for period, limit in limits.items()]
+    return [Window(name, period, limits[period]) for period in PERIODS if period in limits]
 
 
 def windows(state, name, feature, now):
@@ -175,17 +204,75 @@ def level(state, counter, now):
         units for units, expires in holds.values() if now is None or expires > now)
 
 
+def judge(state, name, feature, n, now, at=None):
+    """The verdict on n more units in the windows of a time, by the tightest of them."""
+    found, in_plan = windows(state, name, feature, now)
+    verdicts = []
+    for window in found:
+        counter = window.counter(feature, at or now)
+        if is_suspended(state, name):
+            verdict = "BLOCK", "suspended"
+        elif is_bypassed(state, name):
+            verdict = "ALLOW", "bypass"
+        elif not in_plan:
+            verdict = "BLOCK", "not_in_plan"
+        else:
+            verdict = judge_window(window.limit, level(state, counter, now), n)
+        verdicts.append(Verdict(*verdict, window, counter, in_plan))
+
+    def tightness(verdict):
+        """The least comes first: the worst; of denials that which lasts longest, otherwise where least is left."""
+        if verdict.decision == "BLOCK":
+            return -2, -window_end(verdict.window.period, at or now)
+        left = remaining(verdict.window.limit["limit"], level(state, verdict.counter, now))
+        return -(verdict.decision == "ALLOW_WITH_WARNING"), math.inf if left is None else left
+
+    return min(verdicts, key=tightness)
+
+
+def judge_window(terms, used, n):
+    limit = terms["limit"]
+    if used + n > most(terms):
+        return "BLOCK", "limit_reached"
+    if limit is None:
+        return "ALLOW", "unlimited"
+    if used + n > limit:
+        return "ALLOW_WITH_WARNING", over(terms)
+    if used >= limit * Fraction(4, 5):
+        return "ALLOW_WITH_WARNING", "near_limit"
+    return "ALLOW", "ok"
+
+
+def over(terms):
+    return "overage" if terms.get("on_limit") == "charge" else "soft_limit"
+
+
+def remaining(limit, used):
+    return None if limit is None else max(0, limit - used)
+
+
+def whatever(verdict):
+    """Of what is done whatever the limit says."""
+    if verdict.decision != "BLOCK":
+        return verdict
+    reason = over(verdict.window.limit) if verdict.reason == "limit_reached" else verdict.reason
+    return verdict._replace(decision="ALLOW_WITH_WARNING", reason=reason)
+
+
+def answer(state, verdict, now):
+    """A verdict, with the figures as they are now."""
+    decision, reason, window, counter, in_plan = verdict
+    if decision == "BLOCK" and not in_plan:
+        return Answer(decision, False, 0, 0, 0, None, reason)
+    used, limit = level(state, counter, now), window.limit["limit"]
+    return Answer(decision, decision != "BLOCK", used, limit, remaining(limit, used), window.period, reason)
+
+
 def refusal(state, name, feature, n, now):
     """The SQLSTATE with which n units are refused; None: there is room."""
-    limits, in_plan = windows(state, name, feature, now)
-    if is_suspended(state, name):
-        return "PT403"
-    if is_bypassed(state, name):
-        return None
-    if not in_plan:
-        return "PT402"
-    full = any(level(state, window.counter(feature, now), now) + n > most(window.limit) for window in limits)
-    return "PT429" if full else None
+    verdict = judge(state, name, feature, n, now)
+    codes = {"suspended": "PT403", "not_in_plan": "PT402", "limit_reached": "PT429"}
+    return codes[verdict.reason] if verdict.decision == "BLOCK" else None
 
 
 # Charging
@@ -207,21 +294,42 @@ def charge(state, name, feature, n, now, hold=None):
     return tuple(counters)
 
 
+def evaluate(state, name, feature, n, now):
+    return answer(state, judge(state, name, feature, n, now), now)
+
+
 def consume(state, name, feature, n, now):
-    """Charge where there is room; whether there is."""
-    refused = refusal(state, name, feature, n, now)
-    if refused:
+    """Charge where there is room."""
+    verdict = judge(state, name, feature, n, now)
+    if verdict.decision == "BLOCK":
         note(state, name, feature, n, refused=True)
     else:
         charge(state, name, feature, n, now)
-    return not refused
+    return answer(state, verdict, now)
+
+
+def consume_many(state, name, amounts, now):
+    """All or none; the answers by feature."""
+    verdicts = {feature: judge(state, name, feature, n, now) for feature, n in amounts.items()}
+    refused = [feature for feature, verdict in verdicts.items() if verdict.decision == "BLOCK"]
+    for feature, n in amounts.items():
+        if not refused:
+            charge(state, name, feature, n, now)
+        elif feature in refused:
+            note(state, name, feature, n, refused=True)
+    return {feature: answer(state, verdict, now) for feature, verdict in verdicts.items()}
 
 
 def enforce(state, name, feature, n, now):
     if error := refusal(state, name, feature, n, now):
         raise Denied(error)
+    return consume(state, name, feature, n, now)
+
+
+def record(state, name, feature, n, now):
+    verdict = whatever(judge(state, name, feature, n, now))
     charge(state, name, feature, n, now)
-    return True
+    return answer(state, verdict, now)
 
 
 def give_back(state, name, feature, n, at, now):
@@ -236,6 +344,12 @@ def give_back(state, name, feature, n, at, now):
         given = max(given, units)
     if given:
         note(state, name, feature, -given)
+    return as_it_is(state, name, feature, at, now)
+
+
+def as_it_is(state, name, feature, at, now):
+    """The answer to what has been done, in the windows of a time."""
+    return answer(state, whatever(judge(state, name, feature, 0, now, at)), now)
 
 
 def tell(state, name, window, counter, rising):
@@ -261,13 +375,14 @@ def note(state, name, feature, units, refused=False):
 # Reservations
 
 def reserve(state, name, feature, n, now, ttl, number):
-    """number: what the server has given it. The answer: a number or None, and whether there was room."""
-    if refusal(state, name, feature, n, now):
+    """number: what the server has given it. Returns that, or None where there was no room, and the answer."""
+    verdict = judge(state, name, feature, n, now)
+    if verdict.decision == "BLOCK":
         note(state, name, feature, n, refused=True)
-        return None, False
+        return None, answer(state, verdict, now)
     counters = charge(state, name, feature, n, now, (number, now + ttl))
-    state["reservation", name, number] = Reservation(feature, n, now + ttl, counters)
-    return number, True
+    state["reservation", name, number] = Reservation(feature, n, now, now + ttl, counters)
+    return number, answer(state, verdict, now)
 
 
 def settle(state, name, number, actual, now):
@@ -284,6 +399,7 @@ def settle(state, name, number, actual, now):
         state["used", *counter] = (state.get(("used", *counter)) or 0) + units
     state["reservation", name, number] = None
     note(state, name, reservation.feature, units - reservation.units)
+    return as_it_is(state, name, reservation.feature, reservation.at, now)
 
 
 def reset(state, name, features, now):
@@ -365,13 +481,12 @@ class Changes:
                 give_back(state, name, self.feature, -units, self.now, self.now)
 
 
-def counted_rows(state, feature):
-    """What the rows of an attached table come to, by counter."""
+def counted_rows(rows, feature, counters):
+    """What the rows of an attached table come to, by counter; counters: (owner of rows, whose counter, period)."""
     sums = {}
-    periods = {period for plan in CATALOGUE["plans"].values() for period in plan["limits"][feature]}
-    for key, row in state.items():
-        if key[:2] == ("row", feature) and row:
-            for period in periods:
-                counter = row.owner, feature, period, window_start(period, row.charged_at)
+    for row in rows:
+        for owner, account, period in counters:
+            if owner == row.owner:
+                counter = account, feature, period, window_start(period, row.charged_at)
                 sums[counter] = sums.get(counter, 0) + ATTACHED[feature].units(row)
     return sums

@@ -5,7 +5,7 @@ at any time.
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor, TimeoutError as Busy
 from datetime import datetime, timezone
 
@@ -20,7 +20,7 @@ BEGIN = datetime(2026, 1, 30, 20, tzinfo=timezone.utc)
 
 POOL = "team"
 MEMBERS = ["max", "mia"]
-POOLED = {POOL, *MEMBERS}  # what was used stays where it was charged: their rows do not tell it
+POOLED = {POOL, *MEMBERS}
 ACCOUNTS = ["ada", "bob", "cleo", "dan", "eve", "fay", "gus", rules.BYPASS, *sorted(POOLED)]
 # not found, settled or expired, a key that stands for another call; denials
 ERRORS = {"42704", "55000", "22023", "PT429", "PT402", "PT403"}
@@ -48,6 +48,25 @@ COUNTER = """account, feature, period::text,
 
 
 # The connections
+
+class Committed(dict):
+    """What is committed, and what of it has changed since it was looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = defaultdict(dict)  # the same by the first two of each key
+        self.changed = set()  # such pairs
+
+    def update(self, state):
+        super().update(state)
+        for key, what in state.items():
+            self.parts[key[:2]][key] = what
+            self.changed.add(key[:2])
+
+    def part(self, *pair):
+        """The keys and what is there, of what is something."""
+        return [(key, what) for key, what in self.parts[pair].items() if what]
+
 
 class State(dict):
     """What one transaction sees: its own changes over what is committed."""
@@ -124,7 +143,7 @@ class World:
     def __init__(self, rng):
         self.rng = rng
         self.admin = connect()
-        self.committed = {}
+        self.committed = Committed()
         self.admin.execute("SELECT quota_apply(%s)", (json.dumps(CATALOGUE),))
         self.admin.execute("INSERT INTO quota.accounts (account, bypass) VALUES (%s, true)", (rules.BYPASS,))
         for feature in ATTACHED:
@@ -137,6 +156,7 @@ class World:
         self.seen = Counter()  # what has happened, how often
         self.reservations = [("nobody", 0)]  # who has made it, its number; also such as were rolled back
         self.ids = {feature: [] for feature in ATTACHED}  # of rows that ever went in
+        self.rows_changed = set()  # features whose rows have, since they were counted again
 
     def note(self, session, what):
         self.history.append(f"{self.sessions.index(session)}: {what}")
@@ -228,19 +248,35 @@ class World:
 
     # What must hold
 
-    def compare(self):
-        """Counters as everybody sees them, whatever transactions are open, by any of their clocks."""
+    def look_at_changes(self):
+        """Whatever has been committed since the last look: counters, and what the rows come to."""
+        changed, self.committed.changed = self.committed.changed, set()
+        names = sorted({name for what, name in changed if what in ("used", "holds")})
+        if names:
+            self.compare(names)
+        self.rows_changed.update(feature for what, feature in changed if what == "row")
+        for feature in sorted(self.rows_changed):
+            # nobody else can read a table that is being truncated
+            if not any(("truncated", feature) in session.state for session in self.sessions):
+                self.recount_rows(feature)
+
+    def compare(self, names):
+        """Counters of accounts as everybody sees them, whatever transactions are open, by any of their clocks."""
+        now = self.some_time()
+        counters = {tuple(key): used for *key, used in self.admin.execute(
+            f"SELECT {COUNTER}, used FROM quota.counters WHERE used <> 0 AND account = ANY (%s)", (list(names),))}
+        self.agree("counters", counters, {
+            counter: rules.level(self.committed, counter, now) for name in names for counter in self.counters(name)})
+
+    def some_time(self):
         now = self.rng.choice(self.sessions).now
         self.admin.execute("SELECT set_config('quota.now', %s, false)", (str(now),))
-        counters = {tuple(key): used for *key, used in self.admin.execute(
-            f"SELECT {COUNTER}, used FROM quota.counters WHERE used <> 0")}
-        self.agree("counters", counters, {
-            counter: rules.level(self.committed, counter, now) for counter in self.counters()})
+        return now
 
     def recount(self):
         """Whatever else has been written down, and counters against the rows that they count."""
         for session in self.sessions:
-            if any(key[0] == "truncated" for key in session.state):  # nobody else can read that table
+            if any(key[0] == "truncated" for key in session.state):
                 self.commit(session)
         committed = self.committed
 
@@ -272,19 +308,32 @@ class World:
             self.recount_rows(feature)
 
     def recount_rows(self, feature):
-        rows = {id: tuple(row) for id, *row in self.admin.execute(f"SELECT id, owner, n, status FROM {feature}s")}
-        self.agree(f"rows of {feature}", rows, {
-            key[2]: tuple(row[:3]) for key, row in self.committed.items() if key[:2] == ("row", feature) and row})
-        counted = rules.counted_rows(self.committed, feature)
+        """Those of a pool's members are counted as its own, and as theirs."""
+        self.rows_changed.discard(feature)
+        rows = dict(self.committed.part("row", feature))
+        self.agree(f"rows of {feature}", {
+            ("row", feature, id): tuple(row)
+            for id, *row in self.admin.execute(f"SELECT id, owner, n, status FROM {feature}s")
+        }, {key: tuple(row[:3]) for key, row in rows.items()})
+        now = self.some_time()
+        windows = {(name, window.owner, window.period) for name in ACCOUNTS
+                   for window in rules.windows(self.committed, name, feature, now)[0]}
+        for account, period in self.admin.execute(
+                "SELECT DISTINCT account, period::text FROM quota.counters WHERE feature = %s", (feature,)):
+            windows.update((name, account, period) for name in ACCOUNTS
+                           if account in (name, rules.account_of(self.committed, name).pool))
+        counted = rules.counted_rows(rows.values(), feature, windows)
         drift = {tuple(key): drift for *key, drift in self.admin.execute(
             "SELECT account, %s, period::text, CASE WHEN isfinite(period_start) THEN extract(epoch FROM period_start)::bigint END, "
-            "drift FROM quota_reconcile(%s, %s) WHERE account <> ALL (%s)", (feature, f"{feature}s", feature, list(POOLED)))}
+            "drift FROM quota_reconcile(%s, %s)", (feature, f"{feature}s", feature))}
+        known = {counter for name in ACCOUNTS for counter in self.counters(name) if counter[1] == feature}
         self.agree(f"drift of {feature}", drift, {
             counter: rules.level(self.committed, counter, None) - counted.get(counter, 0)
-            for counter in counted.keys() | set(self.counters()) if counter[1] == feature and counter[0] not in POOLED})
+            for counter in counted.keys() | known})
 
-    def counters(self):
-        return [key[1:] for key in self.committed if key[0] == "used"]
+    def counters(self, name):
+        """Those of an account that were ever charged."""
+        return {key[1:] for what in ("used", "holds") for key in self.committed.parts[what, name]}
 
     def agree(self, what, got, expected):
         """What is nothing need not be there."""

@@ -6,6 +6,7 @@ back meanwhile.
 """
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -501,6 +502,8 @@ def test_rising_limit(admin, crowd):
 
 def main():
     rng = seeded()
+    # windows that no midnight ends
+    os.environ["PGOPTIONS"] = "-c quota.now=2026-01-15T12:00Z"
     admin = connect()
     admin.execute("SELECT quota_apply(%s)", (json.dumps(CATALOGUE),))
     crowd = Crowd(CONNECTIONS, rng)

@@ -17,10 +17,10 @@ from datetime import timedelta
 
 import _model as rules
 from _harness import check, finish, seeded
-from _model import ATTACHED, CATALOGUE, Denied, account_of
+from _model import ATTACHED, CATALOGUE, Answer, Denied, account_of
 from _world import ACCOUNTS, MEMBERS, POOL, POOLED, Step, World
 
-STEPS = int(os.environ.get("QUOTA_STEPS") or 4000)
+STEPS = int(os.environ.get("QUOTA_STEPS") or 6000)
 CHECK_EVERY = 20
 RECOUNT_EVERY = 200
 COUNTED = ["scan", "page", "token", "extra", "level"]  # by calls
@@ -43,8 +43,11 @@ def some_units(rng):
     return rng.choice((1, 1, 1, 2, 3, 7))
 
 
+ANSWER = ", ".join(Answer._fields)
+
+
 def first(rows):
-    return rows[0][0]
+    return rows[0]
 
 
 def nothing(rows):
@@ -79,14 +82,14 @@ def once(state, name, key, call, answer):
 
 
 def charge_once(world, session, function, rule):
-    """A step that calls a function, whose rule is (state, name, feature, n, now) -> allowed."""
+    """A step that calls a function, whose rule is (state, name, feature, n, now) -> answer."""
     name = world.some_account(session)
     key, feature, n = keyed(world, session, function, name, world.rng.choice(COUNTED), some_units(world.rng))
 
     def model(state, now):
         return once(state, name, key, (function, feature, n), lambda: rule(state, name, feature, n, now))
 
-    return Step(model, first, f"SELECT allowed FROM {function}(%s, %s, %s, %s)", name, feature, n, key)
+    return Step(model, first, f"SELECT {ANSWER} FROM {function}(%s, %s, %s, %s)", name, feature, n, key)
 
 
 @operation(14)
@@ -101,11 +104,7 @@ def enforce(world, session):
 
 @operation(4)
 def record(world, session):
-    def rule(*call):
-        rules.charge(*call)
-        return True
-
-    return charge_once(world, session, "quota_record", rule)
+    return charge_once(world, session, "quota_record", rules.record)
 
 
 @operation(7)
@@ -115,10 +114,9 @@ def refund(world, session):
     at = None if back is None else session.now - back
 
     def model(state, now):
-        rules.give_back(state, name, feature, n, at or now, now)
-        return True
+        return rules.give_back(state, name, feature, n, at or now, now)
 
-    return Step(model, first, "SELECT allowed FROM quota_refund(%s, %s, %s, %s)", name, feature, n, at)
+    return Step(model, first, f"SELECT {ANSWER} FROM quota_refund(%s, %s, %s, %s)", name, feature, n, at)
 
 
 @operation(6)
@@ -127,15 +125,10 @@ def consume_many(world, session):
     amounts = {feature: some_units(world.rng) for feature in world.rng.sample(COUNTED, world.rng.randint(2, 3))}
 
     def model(state, now):
-        refused = {feature: rules.refusal(state, name, feature, n, now) for feature, n in amounts.items()}
-        for feature, n in amounts.items():
-            if not any(refused.values()):
-                rules.charge(state, name, feature, n, now)
-            elif refused[feature]:
-                rules.note(state, name, feature, n, refused=True)
-        return [(feature, not refused[feature]) for feature in sorted(amounts)]
+        answers = rules.consume_many(state, name, amounts, now)
+        return [(feature, *answers[feature]) for feature in sorted(amounts)]
 
-    return Step(model, list, "SELECT feature, allowed FROM quota_consume_many(%s, %s)",
+    return Step(model, list, f"SELECT feature, {ANSWER} FROM quota_consume_many(%s, %s)",
                 name, json.dumps(amounts))
 
 
@@ -145,9 +138,9 @@ def evaluate(world, session):
     name, feature, n = world.rng.choice(ACCOUNTS), world.rng.choice(COUNTED), some_units(world.rng)
 
     def model(state, now):
-        return not rules.refusal(state, name, feature, n, now)
+        return rules.evaluate(state, name, feature, n, now)
 
-    return Step(model, first, "SELECT allowed FROM quota_evaluate(%s, %s, %s)", name, feature, n)
+    return Step(model, first, f"SELECT {ANSWER} FROM quota_evaluate(%s, %s, %s)", name, feature, n)
 
 
 @operation(9)
@@ -161,13 +154,13 @@ def reserve(world, session):
         made[0] = rows[0][0]
         if made[0] is not None:
             world.reservations.append((name, made[0]))
-        return rows[0]
+        return rows[0][0], rows[0][1:]
 
     def model(state, now):
         return once(state, name, key, ("quota_reserve", feature, n),
                     lambda: rules.reserve(state, name, feature, n, now, ttl, made[0]))
 
-    return Step(model, read, "SELECT id, allowed FROM quota_reserve(%s, %s, %s, %s, %s)", name, feature, n, ttl, key)
+    return Step(model, read, f"SELECT id, {ANSWER} FROM quota_reserve(%s, %s, %s, %s, %s)", name, feature, n, ttl, key)
 
 
 @operation(9)
@@ -184,12 +177,11 @@ def settle(world, session):
     releases = world.rng.random() < 0.3
 
     def model(state, now):
-        rules.settle(state, name, number, 0 if releases else actual, now)
-        return True
+        return rules.settle(state, name, number, 0 if releases else actual, now)
 
     if releases:
-        return Step(model, first, "SELECT allowed FROM quota_release(%s)", number)
-    return Step(model, first, "SELECT allowed FROM quota_commit(%s, %s)", number, actual)
+        return Step(model, first, f"SELECT {ANSWER} FROM quota_release(%s)", number)
+    return Step(model, first, f"SELECT {ANSWER} FROM quota_commit(%s, %s)", number, actual)
 
 
 @operation(1)
@@ -441,13 +433,14 @@ def main():
     try:
         for number in range(STEPS):
             step(world, world.rng.choice(world.sessions))
+            world.look_at_changes()
             if number % CHECK_EVERY == 0:
-                world.compare()
+                world.compare(ACCOUNTS)
             if number % RECOUNT_EVERY == 0:
                 world.recount()
         for session in world.sessions:
             world.rng.choice((world.commit, world.rollback))(session)
-        world.compare()
+        world.compare(ACCOUNTS)
         world.recount()
     except AssertionError as wrong:
         check(False, f"step {len(world.history)}", wrong, "before that:", *world.history[-60:])
