@@ -254,6 +254,8 @@ def watch(begun, stop):
                     "SELECT pid, wait_event_type, wait_event, left(query, 90) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()").fetchall()
                 check(False, "no transaction hangs", *waiting)
+                connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid",
+                                   ([pid for pid, *_ in waiting],))
                 os._exit(1)
 
 

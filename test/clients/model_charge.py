@@ -5,7 +5,8 @@ account, of rows in attached tables, savepoints, commits, rollbacks, a killed
 connection, a clock that moves on.  So what comes out is known exactly, though
 transactions interleave.  A step that has to wait for another connection's
 transaction makes the driver (_world.py) end that one, or cancel the step; then the
-model (_model.py) judges what is there by then.
+model (_model.py) judges what is there by then.  Every answer is compared whole; after
+each step the counters of whoever it committed something of, and what the rows come to.
 
 QUOTA_STEPS says how many steps, QUOTA_SEED brings a run back.  An operation is a
 function below "The operations"; another kind of charge is another function.
@@ -186,7 +187,7 @@ def settle(world, session):
 
 @operation(1)
 def reset(world, session):
-    """Of rows only where nobody compares them."""
+    """Of tables only for some accounts: their counters are no longer what the rows come to."""
     name, feature = world.some_account(session), world.rng.choice(COUNTED)
     if name in POOLED and world.rng.random() < 0.5:
         feature = None
