@@ -114,6 +114,7 @@ typedef struct Survey
 	Slot slot[MAX_SLOTS];
 } Survey;
 
+static bool is_text(const char **at, const QuotaKey *key, int column);
 static void counter_key(QuotaStore *store, const QuotaCounterKey *key, QuotaKey *columns);
 static void slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
 static bool add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
@@ -273,6 +274,33 @@ quota_counter_has_slot(const QuotaCounter *counter)
 
 	return survey != NULL && survey->slots > 1 && survey->own >= 0 &&
 		   !(survey->slot[0].own && survey->slot[0].slots < 0);
+}
+
+/* Whether a row has the key of a slot: by where its columns stand, as the look at many slots costs what this does. */
+bool
+quota_counter_has_key(HeapTuple tuple, const QuotaKey *key)
+{
+	const UsageRow *row = USAGE_ROW(tuple);
+	const char *at = (const char *) &row->alerted + sizeof(row->alerted);
+
+	return DatumGetTimestampTz(key->columns[3].value) == row->period_start &&
+		   DatumGetObjectId(key->columns[2].value) == row->period &&
+		   DatumGetInt16(key->columns[4].value) == row->slot &&
+		   is_text(&at, key, 0) && is_text(&at, key, 1);
+}
+
+/* Whether a text of a row is that of a key; on to its end. It is too short to be compressed. */
+static bool
+is_text(const char **at, const QuotaKey *key, int column)
+{
+	const char *text;
+	Size length = key->columns[column].length;
+
+	if (!VARATT_IS_1B(*at))
+		*at = (const char *) INTALIGN(*at);
+	text = *at;
+	*at += VARSIZE_ANY(text);
+	return VARSIZE_ANY_EXHDR(text) == length && memcmp(VARDATA_ANY(text), key->columns[column].bytes, length) == 0;
 }
 
 /* The key of a counter; that of one of its slots has a column more. */

@@ -33,6 +33,7 @@
 #include "shared.h"
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
+static uint64 mix(uint64 value);
 static bool probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 static bool probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
@@ -48,9 +49,10 @@ static bool has_key(QuotaProbe *probe, const QuotaKey *key);
  * transaction as that of any statement.
  */
 void
-quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns)
+quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
 {
 	probe->rel = rel;
+	probe->has_key = has_key;
 	probe->write = write;
 	probe->columns = columns;
 	probe->tuple.t_data = NULL;
@@ -125,7 +127,7 @@ probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	tid = place;
 	if (!follow(probe, &tid, snapshot))
 		return false;
-	if (!has_key(probe, key))
+	if (!(probe->has_key != NULL ? probe->has_key(&probe->tuple, key) : has_key(probe, key)))
 	{
 		probe->tuple.t_data = NULL;
 		return false;
@@ -210,13 +212,23 @@ static void
 add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
 {
 	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
-	key->hash = hash_combine64(key->hash, bytes == NULL ? hash_bytes_extended((unsigned char *) &value, sizeof(value), 0)
-														: hash_bytes_extended(bytes, length, 0));
+	key->hash = hash_combine64(key->hash, bytes == NULL ? mix(value) : hash_bytes_extended(bytes, length, 0));
 	key->columns[key->count].equals = equals;
 	key->columns[key->count].value = value;
 	key->columns[key->count].bytes = bytes;
 	key->columns[key->count].length = length;
 	key->count++;
+}
+
+/* The finalizer of MurmurHash3 (A. Appleby), which is in the public domain. */
+static uint64
+mix(uint64 value)
+{
+	value ^= value >> 33;
+	value *= UINT64CONST(0xff51afd7ed558ccd);
+	value ^= value >> 33;
+	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return value ^ value >> 33;
 }
 
 static void

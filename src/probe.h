@@ -14,10 +14,16 @@
 
 #define QUOTA_MAX_KEY_COLUMNS 5
 
+struct QuotaKey;
+
+/* Whether a row of a table has a key. */
+typedef bool (*QuotaHasKey)(HeapTuple tuple, const struct QuotaKey *key);
+
 /* A table that is looked into. */
 typedef struct QuotaProbe
 {
 	Relation rel;              /* NULL: not open */
+	QuotaHasKey has_key;       /* NULL: to be seen by the table's description */
 	bool write;                /* its pages are cleaned up on the way */
 	const AttrNumber *columns; /* of the primary key */
 	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
@@ -42,7 +48,7 @@ typedef struct QuotaKey
 	} columns[QUOTA_MAX_KEY_COLUMNS];
 } QuotaKey;
 
-extern void quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns);
+extern void quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key);
 extern void quota_probe_close(QuotaProbe *probe);
 
 extern void quota_probe_key(QuotaKey *key, const QuotaProbe *probe);

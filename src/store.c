@@ -725,7 +725,8 @@ open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
 	MemoryContext old = MemoryContextSwitchTo(store->context);
 
-	quota_probe_open(probe, quota_store_table(table, lock), lock > AccessShareLock, table == USAGE ? usage_key : accounts_key);
+	quota_probe_open(probe, quota_store_table(table, lock), lock > AccessShareLock,
+					 table == USAGE ? usage_key : accounts_key, table == USAGE ? quota_counter_has_key : NULL);
 	MemoryContextSwitchTo(old);
 }
 

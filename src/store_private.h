@@ -109,5 +109,6 @@ extern Relation quota_store_table(Table table, LOCKMODE lock);
 extern SysScanDesc quota_store_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
 extern QuotaPeriod quota_store_period(Oid period);
 extern bool quota_store_changed(void);
+extern bool quota_counter_has_key(HeapTuple tuple, const QuotaKey *key);
 
 #endif
