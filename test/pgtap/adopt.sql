@@ -77,6 +77,17 @@ SELECT results_eq($$SELECT account, name, plan, users FROM taken WHERE account >
 SELECT is((quota_evaluate(4, 'report')).plan, 'pro', 'a new account has the plan of its row at once');
 SELECT is((SELECT session_role || ' ' || role FROM quota.audit_log WHERE account = '4' LIMIT 1), session_user || ' quota_test_adopt', 'the log tells who it was');
 
+/* The log is kept, whatever the application sets: with row_security off a dump is restored. */
+SET LOCAL ROLE quota_test_adopt;
+SET LOCAL row_security = off;
+INSERT INTO teams (id, title) VALUES (99, 'Hidden');
+UPDATE teams SET title = 'Still hidden' WHERE id = 99;
+DELETE FROM teams WHERE id = 99;
+SET LOCAL row_security = on;
+RESET ROLE;
+SELECT results_eq($$SELECT COALESCE(after, before)->>'name', after IS NULL FROM quota.audit_log WHERE account = '99' AND table_name = 'accounts' ORDER BY id$$,
+	$$VALUES ('Hidden', false), ('Still hidden', false), ('Still hidden', true)$$, 'row_security off hides nothing from the log');
+
 /* Rows that change. */
 SET LOCAL ROLE quota_test_adopt;
 UPDATE teams SET title = 'Fore', kind = 'PARTNER', creator = user_of(5), tier = 'gold' WHERE id = 4;
