@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/json.h"

@@ -30,8 +30,8 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
@@ -831,13 +831,10 @@ static void
 relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	bool known = false;
-	bool catalogue = relid == InvalidOid;
 
 	invalidations++;
 	for (int i = 0; i < TABLES; i++)
 		known |= oids.tables[i] == relid;
-	for (int i = 0; i < CATALOGUE_TABLES; i++)
-		catalogue |= oids.tables[i] == relid;
 	if (!known && relid != InvalidOid)
 		return;
 	oids_valid = false;
@@ -873,6 +870,7 @@ quota_store_oids(void)
 			/* a new extension of the same name, or the first look */
 			catalog_version++;
 			pool_version++;
+			generation_known = false;
 			oids = found;
 		}
 		/* if anything changed while looking, look again */

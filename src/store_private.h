@@ -33,8 +33,6 @@ typedef enum Table
 	TABLES
 } Table;
 
-#define CATALOGUE_TABLES (PLAN_FEATURES + 1)
-
 enum
 {
 	USAGE_USED = 1,
