@@ -35,6 +35,7 @@
 #include "hold.h"
 #include "rate.h"
 #include "request.h"
+#include "standing.h"
 
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
@@ -275,6 +276,7 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, Quota
 	QuotaAnswer answer = {0};
 	QuotaStore *store;
 
+	quota_standing_expect(account);
 	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (request.key != 0)
 	{

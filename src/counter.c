@@ -23,8 +23,9 @@
  * has no others; `slots` in it says how many there are, with a minus while a
  * transaction gathers them into one. It is changed only by whoever has slot 0.
  *
- * Locks, beside those of rows: the counter's LWLock, from looking at all slots to
- * the write of one. Nobody waits for a row or a transaction with it held.
+ * Locks, beside those of rows: the counter's LWLock, for the write of a slot, and
+ * for a look at all of them before it, unless one from before the lock still
+ * serves. Nobody waits for a row or a transaction with it held.
  * Rows are locked in the order in which callers charge counters; of one counter a
  * transaction charges one slot, the same again where it charges again.
  */
@@ -62,6 +63,8 @@
 /* Near its limit a counter has no slots: within a share of the limit, or as many charges of the same size. */
 #define NEAR_SHARE 16
 #define NEAR_CHARGES 64
+/* the greatest charge that is summed up for others who have looked before it */
+#define MAX_RAISED (INT64CONST(1) << 32)
 
 /* The columns of fixed width, as they stand at the beginning of every row. */
 typedef struct UsageRow
@@ -99,8 +102,10 @@ typedef struct Slot
 typedef struct Survey
 {
 	uint64 changes; /* the lock's, before looking */
-	int slots;      /* 0: the counter is gone */
-	int64 used;     /* by this transaction and those that have committed */
+	uint64 raised;
+	bool old;   /* others have charged since, which `most` allows for */
+	int slots;  /* 0: the counter is gone */
+	int64 used; /* by this transaction and those that have committed */
 	int64 least;
 	int64 most; /* whatever becomes of the others */
 	int32 holds;
@@ -114,12 +119,23 @@ typedef struct Survey
 	Slot slot[MAX_SLOTS];
 } Survey;
 
+/* What is in the way of a charge, if anything. */
+typedef struct Obstacle
+{
+	TransactionId transaction; /* that has to end first */
+	int locked;                /* a slot that is locked without a change, -1: none */
+} Obstacle;
+
 static bool is_text(const char **at, const QuotaKey *key, int column);
 static void counter_key(QuotaStore *store, const QuotaCounterKey *key, QuotaKey *columns);
 static void slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
 static bool add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static bool is_near(int64 used, int64 delta, int64 most);
 static bool add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
+static bool still_serves(Survey *survey, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Survey *survey,
+						const QuotaCounterChange *change, Obstacle *obstacle);
+static bool has_to_wait(const Survey *survey, const QuotaCounterChange *change, TransactionId *transaction);
 static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
@@ -127,7 +143,7 @@ static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static void look_at_locks(HeapTupleHeader version, Slot *slot);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
-static HeapTuple gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change);
+static bool gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCounterChange *change);
 static bool lock_slot(QuotaStore *store, const Slot *slot);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
 static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
@@ -371,15 +387,11 @@ is_near(int64 used, int64 delta, int64 most)
 static bool
 add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
-	static int quiet = 0;
 	QuotaSharedLock *lock;
 	Survey *survey = counter->survey != NULL ? counter->survey : palloc(sizeof(Survey));
+	Obstacle obstacle;
 	QuotaKey key;
-	QuotaCounterChange mine = *change;
-	int number = -1;
-	int slots;
-	TM_Result result = TM_Invisible;
-	TransactionId wait_for = InvalidTransactionId;
+	bool charged;
 
 	/* what is not to happen under the lock */
 	GetCurrentTransactionId();
@@ -387,71 +399,126 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 	lock = quota_shared_lock(key.hash);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	if (counter->survey == NULL || survey->changes != pg_atomic_read_u64(&lock->changes))
+	charged = counter->survey != NULL && still_serves(survey, lock, counter, change) &&
+			  charge_slot(store, lock, counter, survey, change, &obstacle);
+	if (!charged)
 	{
 		/* who has committed while the lock was waited for has a slot to spare */
 		quota_store_new_snapshots(store);
 		survey_slots(store, &key, survey);
+		charged = charge_slot(store, lock, counter, survey, change, &obstacle);
 	}
-	slots = survey->slots;
-	/* what another has told of meanwhile, this one need not */
-	if (change->alerted > counter->alerted)
-		counter->alerted = Min(change->alerted, Max(counter->alerted, survey->alerted));
-	if (slots <= 1)
-		;
-	/* for one that it depends on: another may be waiting for this one. There is none where it is to be judged again. */
-	else if (quota_decide_sum(survey->most, change->used) > change->most)
-		wait_for = survey->raising;
-	else if (quota_decide_sum(survey->least, change->used) < change->least)
-		wait_for = survey->lowering;
-	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
-		wait_for = survey->gathering;
-	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, change->used, change->most))
-		wait_for = survey->busy;
-	else if (!TransactionIdIsValid(survey->busy) && survey->locked < 0 &&
-			 (is_near(survey->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
-	{
-		HeapTuple version;
+	LWLockRelease(&lock->lock);
 
-		/* the slots may know of more than this one was judged by */
-		if (change->alerted >= counter->alerted || survey->alerted > counter->alerted)
-			mine.alerted = Max(change->alerted, survey->alerted);
-		version = gather(store, survey, &mine);
-		if (version != NULL)
-		{
-			slots = 1;
-			counter->version = version;
-			result = TM_Ok;
-		}
+	if (!charged)
+	{
+		if (TransactionIdIsValid(obstacle.transaction))
+			XactLockTableWait(obstacle.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
+		else if (obstacle.locked >= 0)
+			/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
+			lock_newest(store, &survey->slot[obstacle.locked].tid);
+		return survey->slots == 0 ? quota_store_changed() : false;
 	}
-	else if ((number = survey->own >= 0 ? survey->own : free_slot(survey)) < 0)
-		wait_for = survey->busy;
+	if (counter->slots > survey->slots)
+		insert_slots(store, counter, survey->slots, counter->slots);
+	return true;
+}
+
+/*
+ * Whether a charge can go by a survey from before the lock was had: nothing has
+ * happened since but charges, and there is room for all of them. Two looks at all
+ * slots would cost more than all else of a charge.
+ */
+static bool
+still_serves(Survey *survey, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
+{
+	uint64 raised = pg_atomic_read_u64(&lock->raised) - survey->raised;
+
+	if (pg_atomic_read_u64(&lock->changes) != survey->changes)
+		return false;
+	if (raised == 0)
+		return true;
+	if (change->used <= 0 || change->alerted > counter->alerted || raised > (uint64) (PG_INT64_MAX - survey->most))
+		return false;
+	survey->old = true;
+	survey->most += raised;
+	return !is_near(survey->most, change->used, change->most);
+}
+
+/*
+ * Charge one of the slots, or the counter as one row, by what a survey tells,
+ * with the counter's lock held. Returns whether that was done; otherwise nothing
+ * was, and obstacle is what is in the way.
+ */
+static bool
+charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Survey *survey,
+			const QuotaCounterChange *change, Obstacle *obstacle)
+{
+	static int quiet = 0;
+	QuotaCounterChange mine = *change;
+	bool alone = !survey->old && !TransactionIdIsValid(survey->busy) && survey->locked < 0;
+	int16 alerted = counter->alerted;
+	int slots = survey->slots;
+	int number = 0;
+
+	*obstacle = (Obstacle){InvalidTransactionId, -1};
+	/* what another has told of meanwhile, this one need not */
+	if (change->alerted > alerted)
+		alerted = Min(change->alerted, Max(alerted, survey->alerted));
+	if (slots <= 1 || has_to_wait(survey, change, &obstacle->transaction))
+		return false;
+	if (alone && (is_near(survey->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
+	{
+		/* the slots may know of more than this one was judged by */
+		if (change->alerted >= alerted || survey->alerted > alerted)
+			mine.alerted = Max(change->alerted, survey->alerted);
+		if (!gather(store, counter, survey, &mine))
+			return false;
+		slots = 1;
+	}
 	else
 	{
+		number = survey->own >= 0 ? survey->own : free_slot(survey);
+		if (number < 0)
+		{
+			*obstacle = (Obstacle){survey->busy, survey->locked};
+			return false;
+		}
 		/* what the others have told of is theirs to take back */
-		if (change->alerted == counter->alerted)
+		if (change->alerted == alerted)
 			mine.alerted = survey->slot[number].alerted;
 		/* slot 0 is the last that is taken: there are too few */
 		if (number == 0 && survey->own < 0)
 			slots = Min(2 * slots, MAX_SLOTS);
-		result = write_slot(store, &survey->slot[number], number, &mine, slots);
+		if (write_slot(store, &survey->slot[number], number, &mine, slots) != TM_Ok)
+			return false;
 	}
-	if (result == TM_Ok)
-		pg_atomic_write_u64(&lock->changes, survey->changes + 1);
-	LWLockRelease(&lock->lock);
-
-	if (TransactionIdIsValid(wait_for))
-		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Update);
-	else if (number < 0 && survey->locked >= 0)
-		/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
-		lock_newest(store, &survey->slot[survey->locked].tid);
-	if (result != TM_Ok)
-		return survey->slots == 0 ? quota_store_changed() : false;
 	counter->used = survey->used + change->used;
+	counter->alerted = alerted;
 	counter->slots = slots;
-	counter->slot = Max(number, 0);
-	if (slots > survey->slots)
-		insert_slots(store, counter, survey->slots, slots);
+	counter->slot = number;
+	if (slots == survey->slots && change->used > 0 && change->used <= MAX_RAISED && change->alerted == alerted)
+		quota_shared_raised(lock, change->used);
+	else
+		quota_shared_changed(lock);
+	return true;
+}
+
+/* Whether somebody else has to end before a slot can be charged: one that the charge depends on, since another may be waiting for this one. */
+static bool
+has_to_wait(const Survey *survey, const QuotaCounterChange *change, TransactionId *transaction)
+{
+	/* there is no such one where the charge is to be judged again */
+	if (quota_decide_sum(survey->most, change->used) > change->most)
+		*transaction = survey->raising;
+	else if (quota_decide_sum(survey->least, change->used) < change->least)
+		*transaction = survey->lowering;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->gathering))
+		*transaction = survey->gathering;
+	else if (survey->own < 0 && TransactionIdIsValid(survey->busy) && is_near(survey->most, change->used, change->most))
+		*transaction = survey->busy;
+	else
+		return false;
 	return true;
 }
 
@@ -478,13 +545,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	if (survey.slots <= 1)
 		;
 	else if (!TransactionIdIsValid(survey.busy) && survey.locked < 0)
-	{
-		HeapTuple version = gather(store, &survey, &(QuotaCounterChange){.alerted = survey.alerted});
-
-		gathered = version != NULL;
-		if (gathered)
-			counter->version = version;
-	}
+		gathered = gather(store, counter, &survey, &(QuotaCounterChange){.alerted = survey.alerted});
 	else if (!TransactionIdIsValid(survey.busy))
 		;
 	else if (TransactionIdIsValid(survey.slot[0].busy))
@@ -495,7 +556,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		if (survey.slot[0].slots > 0)
 			write_slot(store, &survey.slot[0], 0, &(QuotaCounterChange){.alerted = survey.slot[0].alerted}, -survey.slots);
 	}
-	pg_atomic_write_u64(&lock->changes, survey.changes + 1);
+	quota_shared_changed(lock);
 	LWLockRelease(&lock->lock);
 
 	if (TransactionIdIsValid(wait_for))
@@ -510,7 +571,7 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 
 /*
  * Look at all slots of a counter. What is found holds for as long as the
- * counter's lock is held, and so long as the lock's changes do not.
+ * counter's lock is held, and so long as the lock's numbers do not change.
  *
  * Errors: serialization_failure where a slot has changed since the transaction's
  * snapshot, at the higher isolation levels.
@@ -518,8 +579,13 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 static void
 survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 {
+	/* where this backend found them last: each is on a page of its own, as soon as they are busy */
+	static Buffer buffers[MAX_SLOTS];
+	QuotaSharedLock *lock = quota_shared_lock(key->hash);
+
 	memset(survey, 0, offsetof(Survey, slot));
-	survey->changes = pg_atomic_read_u64(&quota_shared_lock(key->hash)->changes);
+	survey->changes = pg_atomic_read_u64(&lock->changes);
+	survey->raised = pg_atomic_read_u64(&lock->raised);
 	pg_memory_barrier();
 	survey->own = survey->locked = -1;
 	survey->slots = 1;
@@ -529,6 +595,7 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		QuotaKey columns;
 
 		slot_key(key, i, &columns);
+		quota_probe_expect(&store->usage, &buffers[i]);
 		look_at_slot(store, &columns, slot);
 		if (!slot->exists)
 		{
@@ -708,12 +775,12 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 
 /*
  * Change a counter, and make slot 0 all of it, none of whose slots is another transaction's.
- * Returns its new version; NULL, with nothing changed: somebody has locked a slot
- * since it was looked at.
+ * Returns false, with nothing changed, where somebody has locked a slot since it
+ * was looked at.
  * Locks: all slots, before one is changed.
  */
-static HeapTuple
-gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
+static bool
+gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCounterChange *change)
 {
 	HeapTuple version = version_at(store, &survey->slot[0].tid);
 	TM_FailureData failure;
@@ -721,7 +788,7 @@ gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 
 	for (int i = 0; i < survey->slots; i++)
 		if (survey->slot[i].exists && !lock_slot(store, &survey->slot[i]))
-			return NULL;
+			return false;
 	USAGE_ROW(version)->used = survey->used + change->used;
 	USAGE_ROW(version)->holds = survey->holds + change->holds;
 	USAGE_ROW(version)->alerted = change->alerted;
@@ -734,7 +801,8 @@ gather(QuotaStore *store, Survey *survey, const QuotaCounterChange *change)
 	if (result != TM_Ok)
 		elog(ERROR, "slot changed under its lock");
 	store->written = true;
-	return version;
+	counter->version = version;
+	return true;
 }
 
 /* Lock a slot that nobody has; false: somebody has locked it nevertheless. Nobody else sees one that is this transaction's own. */

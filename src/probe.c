@@ -57,6 +57,7 @@ quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *
 	probe->columns = columns;
 	probe->tuple.t_data = NULL;
 	probe->page = InvalidBuffer;
+	probe->expected = NULL;
 	probe->index = NULL;
 	probe->context = CurrentMemoryContext;
 }
@@ -161,6 +162,16 @@ probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 		remember(probe, key);
 	}
 	return found;
+}
+
+/*
+ * Where the page of the next row is expected, and which is written to that: it is
+ * asked for there first, which saves the look into the table of buffers.
+ */
+void
+quota_probe_expect(QuotaProbe *probe, Buffer *buffer)
+{
+	probe->expected = buffer;
 }
 
 /*
@@ -299,7 +310,18 @@ page_of(QuotaProbe *probe, BlockNumber block)
 {
 	if (BufferIsValid(probe->page) && BufferGetBlockNumber(probe->page) == block)
 		return probe->page;
-	probe->page = ReleaseAndReadBuffer(probe->page, probe->rel, block);
+	if (BufferIsValid(probe->page))
+		ReleaseBuffer(probe->page);
+	if (probe->expected != NULL && BufferIsValid(*probe->expected) &&
+		ReadRecentBuffer(probe->rel->rd_node, MAIN_FORKNUM, block, *probe->expected))
+		probe->page = *probe->expected;
+	else
+	{
+		probe->page = InvalidBuffer;
+		probe->page = ReadBuffer(probe->rel, block);
+		if (probe->expected != NULL)
+			*probe->expected = probe->page;
+	}
 	if (probe->write)
 		/* as index scans do: a page that nobody cleans up has no room for HOT updates */
 		heap_page_prune_opt(probe->rel, probe->page);

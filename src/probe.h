@@ -28,6 +28,7 @@ typedef struct QuotaProbe
 	const AttrNumber *columns; /* of the primary key */
 	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
 	Buffer page;               /* the one looked at last, until quota_probe_done */
+	Buffer *expected;          /* NULL: nowhere */
 	Relation index;            /* NULL: not needed yet, nor are the two that follow */
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
@@ -56,6 +57,7 @@ extern void quota_probe_key_text(QuotaKey *key, Datum value);
 extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+extern void quota_probe_expect(QuotaProbe *probe, Buffer *buffer);
 extern bool quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader header, void *data, Size size);
 extern void quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);

@@ -113,6 +113,20 @@ quota_shared_lock(uint64 hash)
 	return &shared->locks[hash % LOCKS].lock;
 }
 
+/* To be told by who has charged a counter, with its lock held, and has changed nothing else. */
+void
+quota_shared_raised(QuotaSharedLock *lock, int64 units)
+{
+	pg_atomic_write_u64(&lock->raised, pg_atomic_read_u64(&lock->raised) + units);
+}
+
+/* The same of any other change. */
+void
+quota_shared_changed(QuotaSharedLock *lock)
+{
+	pg_atomic_write_u64(&lock->changes, pg_atomic_read_u64(&lock->changes) + 1);
+}
+
 /*
  * The memory of a segment, mapped to this backend; NULL: none is to be had now.
  * Not to be called again once it has been had: the caller keeps it.
@@ -193,6 +207,7 @@ create(void)
 	for (int i = 0; i < LOCKS; i++)
 	{
 		LWLockInitialize(&shared->locks[i].lock.lock, shared->tranche);
+		pg_atomic_init_u64(&shared->locks[i].lock.raised, 0);
 		pg_atomic_init_u64(&shared->locks[i].lock.changes, 0);
 	}
 }

@@ -9,10 +9,15 @@
 #include "storage/itemptr.h"
 #include "storage/lwlock.h"
 
-/* The lock of the counters of some hashes, and a number that is another after each change of them. */
+/*
+ * The lock of the counters of some hashes, and two numbers that are written with
+ * it held: what charges have added to any of them, and one that is another after
+ * each other change.
+ */
 typedef struct QuotaSharedLock
 {
 	LWLock lock;
+	pg_atomic_uint64 raised;
 	pg_atomic_uint64 changes;
 } QuotaSharedLock;
 
@@ -28,6 +33,8 @@ typedef enum QuotaSegment
 extern bool quota_shared_find(uint64 hash, ItemPointer tid);
 extern void quota_shared_remember(uint64 hash, const ItemPointerData *tid);
 extern QuotaSharedLock *quota_shared_lock(uint64 hash);
+extern void quota_shared_raised(QuotaSharedLock *lock, int64 units);
+extern void quota_shared_changed(QuotaSharedLock *lock);
 extern void *quota_shared_segment(QuotaSegment segment, Size size, void (*fill)(void *memory, int tranche));
 
 #endif

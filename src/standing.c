@@ -88,6 +88,27 @@ static LWLock *lock_of(uint64 hash);
 static int way_for(const Set *set, const text *account, uint64 hash);
 static bool is_of(const Place *place, const text *account);
 
+/*
+ * Have what is remembered of an account brought to the processor, for a
+ * quota_standing_find to come: in a large memory it is far away.
+ */
+void
+quota_standing_expect(Datum account)
+{
+	uint64 hash = hash_of(account);
+	const Set *set;
+	const char *place;
+
+	if (!is_there())
+		return;
+	set = &table->sets[hash % SETS];
+	place = (const char *) &set->places[TAG(hash) % WAYS];
+	__builtin_prefetch(set);
+	/* two lines, at most three */
+	__builtin_prefetch(place);
+	__builtin_prefetch(place + sizeof(Place) - 1);
+}
+
 /* What an account amounts to at a time; false: it is not known. */
 bool
 quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStanding *standing)
@@ -253,17 +274,18 @@ lock_of(uint64 hash)
 	return &table->locks[hash % LOCKS].lock;
 }
 
-/* The place that an account has, or else an empty one, or else any. */
+/* The place that an account has, or else the one where it is expected, unless another is empty. */
 static int
 way_for(const Set *set, const text *account, uint64 hash)
 {
-	int way = TAG(hash) % WAYS;
+	int expected = TAG(hash) % WAYS;
+	int way = expected;
 
 	for (int i = 0; i < WAYS; i++)
 	{
 		if (is_of(&set->places[i], account))
 			return i;
-		if (set->places[i].length == 0)
+		if (set->places[i].length == 0 && set->places[expected].length != 0)
 			way = i;
 	}
 	return way;

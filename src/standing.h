@@ -18,6 +18,7 @@ typedef struct QuotaStanding
 	char plan[21]; /* its own plan; empty: it has none */
 } QuotaStanding;
 
+extern void quota_standing_expect(Datum account);
 extern bool quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStanding *standing);
 extern void quota_standing_keep(Datum account, uint64 generation, const QuotaStanding *standing, uint64 oldest);
 extern void quota_standing_forget(Datum account);

@@ -18,6 +18,7 @@
 
 #include "consume.h"
 #include "guc.h"
+#include "standing.h"
 
 /* Times that fall into the same windows of an account. */
 typedef struct Span
@@ -177,7 +178,8 @@ quota_tally_settle(QuotaTally *tally)
 
 		/* their memory is in any order: have it brought here meanwhile */
 		__builtin_prefetch(later->entry);
-		__builtin_prefetch(DatumGetPointer(later->name));
+		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, count - 1)].name));
+		quota_standing_expect(later->name);
 		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
 		if (i > 0 && quota_plan_pools_exist())
 			quota_store_refresh(store);
