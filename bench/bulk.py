@@ -16,12 +16,17 @@ WHERE c.account = r.account_id AND c.feature = 'report' AND c.period = 'month'
     AND c.period_start = date_trunc('month', now())"""
 BARS = {('raise', 1_000): 'COPY of 1,000 accounts vs without trigger',
         ('raise', 100_000): 'COPY of 100,000 accounts vs without trigger'}
+# the same of a table with keys
+KEYED_BARS = {1_000: 'COPY of 1,000 accounts, table with keys',
+              100_000: 'COPY of 100,000 accounts, table with keys'}
 
 
 @measurement('Many rows in one statement', 'with the trigger', 'without')
 def copy(bench):
     """`COPY` and `INSERT ... SELECT` into a table with quota's trigger, against the same without, for
-    each `on_block`. The tables have no index, so that nothing hides what the trigger costs. Where the
+    each `on_block`. The tables have no index, so that nothing hides what the trigger costs; "with keys"
+    are tables as a product has them (examples/reports.sql): a primary key, a foreign key to the accounts,
+    and an index of the account and the time. Where the
     ratio does not rise with the number of rows, growth is linear. Memory is the backend's peak (`VmHWM`)
     less the shared memory that it touched."""
     bench.load('bulk.sql')
@@ -33,6 +38,9 @@ def copy(bench):
                 more = {'target': TARGETS[on_block, accounts],
                         'bar': BARS.get((on_block, accounts), '')} if statement is copy_from else {}
                 figures.append(timed(bench, statement, on_block, accounts, ROWS, **more))
+    for accounts in 1, 1_000, 100_000:
+        figures.append(timed(bench, copy_from, 'raise', accounts, ROWS, ('app.keyed_raise', 'app.keyed_plain'),
+                             ', with keys', target=TARGETS['raise', accounts], bar=KEYED_BARS.get(accounts, '')))
     for accounts in 1, 1_000, 100_000:
         figures += [timed(bench, copy_from, 'raise', accounts, rows) for rows in GROWTH]
     figures += [memory(bench, accounts) for accounts in (1, 1_000, 100_000)]
@@ -98,13 +106,15 @@ def insert_select(accounts, rows, target):
             f'FROM generate_series(1, {rows}) i')
 
 
-def timed(bench, statement, on_block, accounts, rows, **more):
+def timed(bench, statement, on_block, accounts, rows, tables=None, suffix='', **more):
+    """tables: that with the trigger, and that without."""
     write_copy_file(bench, accounts, rows)
+    tables = tables or (f'app.bulk_{on_block}', 'app.bulk_plain')
     case = (f'{"COPY" if statement is copy_from else "INSERT ... SELECT"}, {on_block}, '
-            f'{rows:,} rows, {plural(accounts, "account")}')
+            f'{rows:,} rows, {plural(accounts, "account")}{suffix}')
     pairs = []
     for turn in range(-1, bench.options.pairs):     # the first fills the caches
-        charged, plain = pair(bench, statement, on_block, accounts, rows)
+        charged, plain = pair(bench, statement, tables, accounts, rows)
         say(f'{case}: {charged:.0f} / {plain:.0f} ms = {charged / plain:.2f}')
         if turn >= 0:
             pairs.append((charged, plain))
@@ -118,14 +128,14 @@ def write_copy_file(bench, accounts, rows):
             f"FROM generate_series(1, {rows}) i) TO '{copy_file(accounts, rows)}'")
 
 
-def pair(bench, statement, on_block, accounts, rows):
+def pair(bench, statement, tables, accounts, rows):
     """Milliseconds that the statement takes with and without the trigger: means
     of as many, in turn, as come to 200,000 rows."""
     bench.settle()
     elapsed, times = [0, 0], 200_000 // rows
     with bench.charging(statement.__name__, rows * times):
         for _ in range(times):
-            for side, table in enumerate((f'app.bulk_{on_block}', 'app.bulk_plain')):
+            for side, table in enumerate(tables):
                 bench.db.execute(f'TRUNCATE {table}')
                 elapsed[side] += timed_ms(bench.db, statement(accounts, rows, table))
     return [ms / times for ms in elapsed]

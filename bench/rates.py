@@ -1,19 +1,24 @@
 """What a rate costs, against a function that does nothing."""
 
-from measure import FIRST_ACCOUNT, QUOTA, Figure, Side, case_of, measurement, say, throughput_and_cpu, timed_ms
+from measure import (
+    FIRST_ACCOUNT, HERE, QUOTA, WORK, Figure, Side, case_of, measurement, run, say, throughput_and_cpu, timed_ms)
 
 CALLS = 200_000
 IN_A_STATEMENT = {
     'rate': f"SELECT count(quota_consume('{FIRST_ACCOUNT}', 'request')) FROM generate_series(1, {CALLS})",
-    'empty': f'SELECT count(pg_backend_pid()) FROM generate_series(1, {CALLS})',
+    'empty': f"SELECT count(app.empty('{FIRST_ACCOUNT}', 'request')) FROM generate_series(1, {CALLS})",
 }
 
 
-@measurement('A rate', '`quota_consume`', '`pg_backend_pid()`')
+@measurement('A rate', '`quota_consume`', 'empty function')
 def rate(bench):
-    """A rate, which is in shared memory and writes nothing, against a C function of PostgreSQL's own that
-    does next to nothing: over the wire, for accounts drawn at random, and called again and again within
-    one statement, for one account, as the difference of the two."""
+    """A rate, which is in shared memory and writes nothing, against a C function of the same arguments and
+    the same result that does nothing: over the wire, for accounts drawn at random, and called again and
+    again within one statement, for one account, as the difference of the two."""
+    library = WORK / 'empty.so'
+    run('cc', '-O2', '-fPIC', '-shared', '-I', run('pg_config', '--includedir-server').strip(),
+        HERE / 'empty.c', '-o', library)
+    bench.load('rate.sql', library=library)
     sides = Side('rate', QUOTA, charge=0), Side('empty', None)
     figures = []
     for clients in bench.clients((1, 2, 8)):

@@ -1,1 +1,2 @@
-SELECT pg_backend_pid();
+\set account 10000000000 + random(1, :accounts)
+SELECT (app.empty(:account, 'request')).allowed;
