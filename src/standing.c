@@ -15,7 +15,8 @@
  * What else could change the tables has another generation (src/store.c), under
  * which nothing is found that was remembered before: triggers that were disabled
  * and enabled again, a table that was written anew. A standby remembers nothing.
- * The memory of a server that has started notes all transactions before.
+ * The memory of a server that has started notes all transactions before; it is
+ * not made in recovery, when others come whose triggers ran elsewhere.
  *
  * An account is remembered with its key, so that none is taken for another. A
  * set has nine places; a new one takes that of any other when all are in use.
@@ -31,6 +32,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -99,7 +101,8 @@ quota_standing_expect(Datum account)
 	const Set *set;
 	const char *place;
 
-	if (!is_there())
+	/* it is not made here: a standby, which asks as well, must not */
+	if (table == NULL)
 		return;
 	set = &table->sets[hash % SETS];
 	place = (const char *) &set->places[TAG(hash) % WAYS];
@@ -220,6 +223,7 @@ is_there(void)
 static bool
 attach(void)
 {
+	Assert(!RecoveryInProgress());
 	if (table == NULL)
 		table = quota_shared_segment(QUOTA_SEGMENT_STANDINGS, sizeof(Table), fill);
 	return table != NULL;
