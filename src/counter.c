@@ -78,6 +78,8 @@ typedef struct UsageRow
 	int16 alerted;
 } UsageRow;
 
+StaticAssertDecl(sizeof(UsageRow) <= QUOTA_VERSION_DATA, "a version that is looked at has all of it");
+
 #define USAGE_ROW(tuple) ((UsageRow *) GETSTRUCT(tuple))
 
 /* What is found of one slot. */
@@ -660,18 +662,15 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 	slot->slots = slot->slots_changed = USAGE_ROW(version)->slots;
 	slot->busy = updater = updater_of(store, version->t_data);
 	next = version->t_data->t_ctid;
-	quota_probe_next(&store->usage);
 
 	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater);)
 	{
-		HeapTupleHeaderData header;
+		QuotaVersion *later = ItemPointerEquals(&next, &tid) ? NULL : quota_probe_version(&store->usage, next);
 		UsageRow row = {0};
 
 		/* where no version follows the slot is being deleted: nothing is used then */
-		if (ItemPointerEquals(&next, &tid) ||
-			!quota_probe_version(&store->usage, next, &header, &row, sizeof(row)) ||
-			!TransactionIdEquals(HeapTupleHeaderGetXmin(&header), updater))
-			memset(&row, 0, sizeof(row));
+		if (later != NULL && TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
+			memcpy(&row, later->data, sizeof(row));
 		slot->least = Min(slot->least, row.used);
 		slot->most = Max(slot->most, row.used);
 		slot->alerted = Max(slot->alerted, row.alerted);
@@ -679,9 +678,10 @@ look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 		if (row.slots == 0)
 			break;
 		tid = next;
-		next = header.t_ctid;
-		updater = updater_of(store, &header);
+		next = later->header.t_ctid;
+		updater = updater_of(store, &later->header);
 	}
+	quota_probe_next(&store->usage);
 }
 
 /*

@@ -39,6 +39,8 @@ static bool probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapsho
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
 static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
 static void remember(QuotaProbe *probe, const QuotaKey *key);
+static void keep_version(QuotaProbe *probe, Buffer buffer, ItemPointerData tid);
+static bool has_next(HeapTupleHeader version);
 static Buffer page_of(QuotaProbe *probe, BlockNumber block);
 static ItemId item_at(Buffer buffer, ItemPointer tid);
 static bool has_block(Relation rel, BlockNumber block);
@@ -109,6 +111,7 @@ quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 bool
 quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
+	ItemPointerSetInvalid(&probe->next.tid);
 	if (probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
 		return true;
 	quota_probe_done(probe);
@@ -175,27 +178,40 @@ quota_probe_expect(QuotaProbe *probe, Buffer *buffer)
 }
 
 /*
- * Copy the header of the version at a place, whoever made it, and the first
- * bytes of its data; false: there is none. Costs little on the page that was
- * looked at last.
+ * The version at a place, whoever made it; NULL: there is none. Good until the
+ * next look. Costs nothing where it is the next one of the row that was found, on
+ * the same page, and little on the page that was looked at last.
  */
-bool
-quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader header, void *data, Size size)
+QuotaVersion *
+quota_probe_version(QuotaProbe *probe, ItemPointerData tid)
 {
-	Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
-	ItemId item;
+	Buffer buffer;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	item = item_at(buffer, &tid);
-	if (item != NULL)
+	if (!ItemPointerEquals(&probe->next.tid, &tid))
 	{
-		HeapTupleHeader version = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
-
-		memcpy(header, version, SizeofHeapTupleHeader);
-		memcpy(data, (char *) version + version->t_hoff, size);
+		buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		keep_version(probe, buffer, tid);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	return item != NULL;
+	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+}
+
+/* Keep a copy of the version at a place of a page that is locked. */
+static void
+keep_version(QuotaProbe *probe, Buffer buffer, ItemPointerData tid)
+{
+	ItemPointerData at = tid;
+	ItemId item = item_at(buffer, &at);
+	HeapTupleHeader version;
+
+	ItemPointerSetInvalid(&probe->next.tid);
+	if (item == NULL)
+		return;
+	version = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+	probe->next.tid = tid;
+	memcpy(&probe->next.header, version, SizeofHeapTupleHeader);
+	memcpy(probe->next.data, (char *) version + version->t_hoff, Min(ItemIdGetLength(item) - version->t_hoff, QUOTA_VERSION_DATA));
 }
 
 /* Let go of the row, to look for another that may be on the same page. */
@@ -215,6 +231,7 @@ quota_probe_done(QuotaProbe *probe)
 	if (BufferIsValid(probe->page))
 		ReleaseBuffer(probe->page);
 	probe->page = InvalidBuffer;
+	probe->expected = NULL;
 	if (probe->index != NULL)
 		table_index_fetch_reset(probe->scan->xs_heapfetch);
 }
@@ -287,10 +304,12 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 				/* cleaned up, and another row's by now */
 				;
 			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
+			{
 				found = true;
-			else if (!(header->t_infomask & HEAP_XMAX_INVALID) &&
-					 !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-					 !ItemPointerEquals(tid, &header->t_ctid))
+				if (has_next(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
+					keep_version(probe, buffer, header->t_ctid);
+			}
+			else if (has_next(header) && !ItemPointerEquals(tid, &header->t_ctid))
 			{
 				updater = HeapTupleHeaderGetUpdateXid(header);
 				*tid = header->t_ctid;
@@ -303,6 +322,13 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 	if (!found)
 		tuple->t_data = NULL;
 	return found;
+}
+
+/* Whether somebody has written another version after this one, or deleted it, for all that it says itself. */
+static bool
+has_next(HeapTupleHeader version)
+{
+	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
 }
 
 static Buffer

@@ -19,6 +19,16 @@ struct QuotaKey;
 /* Whether a row of a table has a key. */
 typedef bool (*QuotaHasKey)(HeapTuple tuple, const struct QuotaKey *key);
 
+/* The header of a version, and the columns of fixed width that quota.usage begins with. */
+#define QUOTA_VERSION_DATA 32
+
+typedef struct QuotaVersion
+{
+	ItemPointerData tid; /* invalid: there is none */
+	HeapTupleHeaderData header;
+	char data[QUOTA_VERSION_DATA];
+} QuotaVersion;
+
 /* A table that is looked into. */
 typedef struct QuotaProbe
 {
@@ -28,7 +38,8 @@ typedef struct QuotaProbe
 	const AttrNumber *columns; /* of the primary key */
 	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
 	Buffer page;               /* the one looked at last, until quota_probe_done */
-	Buffer *expected;          /* NULL: nowhere */
+	Buffer *expected;          /* where the next one is, NULL: not known */
+	QuotaVersion next;         /* of what was found, if it stands on the same page */
 	Relation index;            /* NULL: not needed yet, nor are the two that follow */
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
@@ -58,7 +69,7 @@ extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum valu
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 extern void quota_probe_expect(QuotaProbe *probe, Buffer *buffer);
-extern bool quota_probe_version(QuotaProbe *probe, ItemPointerData tid, HeapTupleHeader header, void *data, Size size);
+extern QuotaVersion *quota_probe_version(QuotaProbe *probe, ItemPointerData tid);
 extern void quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);
 
