@@ -32,6 +32,10 @@
 
 #include "shared.h"
 
+#if PG_VERSION_NUM < 160000
+#define rd_locator rd_node
+#endif
+
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static uint64 mix(uint64 value);
 static bool probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
@@ -339,7 +343,7 @@ page_of(QuotaProbe *probe, BlockNumber block)
 	if (BufferIsValid(probe->page))
 		ReleaseBuffer(probe->page);
 	if (probe->expected != NULL && BufferIsValid(*probe->expected) &&
-		ReadRecentBuffer(probe->rel->rd_node, MAIN_FORKNUM, block, *probe->expected))
+		ReadRecentBuffer(probe->rel->rd_locator, MAIN_FORKNUM, block, *probe->expected))
 		probe->page = *probe->expected;
 	else
 	{

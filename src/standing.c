@@ -97,13 +97,14 @@ static bool is_of(const Place *place, const text *account);
 void
 quota_standing_expect(Datum account)
 {
-	uint64 hash = hash_of(account);
+	uint64 hash;
 	const Set *set;
 	const char *place;
 
 	/* it is not made here: a standby, which asks as well, must not */
 	if (table == NULL)
 		return;
+	hash = hash_of(account);
 	set = &table->sets[hash % SETS];
 	place = (const char *) &set->places[TAG(hash) % WAYS];
 	__builtin_prefetch(set);
