@@ -31,6 +31,7 @@
 
 #include "argument.h"
 #include "event.h"
+#include "gate.h"
 #include "guc.h"
 #include "hold.h"
 #include "rate.h"
@@ -40,7 +41,9 @@
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
 
+static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
 static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises);
+static void check_user_max(const QuotaCharge *charge);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
@@ -59,18 +62,23 @@ static int compare_charges(const void *a, const void *b);
 /* quota_consume(account, feature, n, key, metadata) */
 QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, QUOTA_CHARGE_JUDGED, false);
+	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_CONSUME, account);
+
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, mode, false);
 }
 
 /* quota_enforce(account, feature, n, key, metadata): a denial is an error */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, QUOTA_CHARGE_JUDGED, true);
+	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
+
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, mode, true);
 }
 
 /* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
+	quota_gate_require(QUOTA_GATE_RECORD);
 	return charge_one(fcinfo, account, (QuotaOccasion){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
 }
 
@@ -82,6 +90,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 	QuotaCharge *charges;
 	int count;
 
+	quota_gate_require(QUOTA_GATE_CONSUME_MANY);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -106,6 +115,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	QuotaStore *store;
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
+	quota_gate_require(QUOTA_GATE_REFUND);
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->occasion.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
@@ -252,6 +262,24 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 }
 
 /*
+ * Let limits that charge refuse what is past them, unless the feature leaves
+ * overage to level user. For a charge that quota_consume_look has filled in.
+ */
+void
+quota_consume_close_overage(QuotaCharge *charge)
+{
+	if (charge->entitlement.feature.user_overage)
+		return;
+	for (int i = 0; i < charge->entitlement.count; i++)
+	{
+		QuotaLimit *limit = &charge->entitlement.windows[i].limit;
+
+		if (!limit->unlimited && limit->on_limit == QUOTA_ON_LIMIT_CHARGE)
+			limit->block_at = Min(limit->block_at, limit->usage_limit);
+	}
+}
+
+/*
  * A number that is another after every write of a counter by this backend:
  * whoever keeps what it read compares it.
  */
@@ -267,6 +295,13 @@ quota_consume_wrote(void)
 	writes++;
 }
 
+/* How the caller of a function may charge an account, if it may. */
+static QuotaChargeMode
+mode_of_caller(QuotaGateFunction function, Datum account)
+{
+	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_JUDGED;
+}
+
 /* The common body of consume, enforce and record. */
 static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
@@ -278,6 +313,8 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, Quota
 
 	quota_standing_expect(account);
 	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
+		check_user_max(&charge);
 	if (request.key != 0)
 	{
 		request.function = psprintf("quota_%s", occasion.what);
@@ -299,6 +336,22 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, Quota
 	}
 	quota_store_end(store);
 	return answer.decision;
+}
+
+/* Errors: insufficient_privilege where level user may not charge so much at once. */
+static void
+check_user_max(const QuotaCharge *charge)
+{
+	int64 most;
+
+	quota_plan_begin();
+	most = quota_plan_feature(charge->feature)->user_max;
+	if (charge->n > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("level user may charge at most %lld of feature \"%s\" in one call", (long long) most, charge->feature),
+				 errdetail("The call asked for %lld.", (long long) charge->n),
+				 errhint("\"user_max\" of the feature in the plan document allows more.")));
 }
 
 /* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
@@ -326,11 +379,13 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		bool limited;
 
 		quota_consume_look(store, account, charge, account->now);
+		if (unlikely(mode == QUOTA_CHARGE_AS_USER))
+			quota_consume_close_overage(charge);
 		*decision = quota_decision_make(account, &charge->entitlement, charge->counters, charge->n);
 		if (mode == QUOTA_CHARGE_ALWAYS)
 			quota_decision_allow(decision);
 		quota_decision_enforce(decision);
-		limited = mode == QUOTA_CHARGE_JUDGED && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
+		limited = mode != QUOTA_CHARGE_ALWAYS && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		for (int j = 0; j < charge->entitlement.count; j++)
 		{
 			charge->changes[j] = change_by(charge, j, charge->n, limited);

@@ -8,8 +8,9 @@
 
 typedef enum QuotaChargeMode
 {
-	QUOTA_CHARGE_JUDGED, /* as the limits allow */
-	QUOTA_CHARGE_ALWAYS  /* whatever they say */
+	QUOTA_CHARGE_JUDGED,  /* as the limits allow */
+	QUOTA_CHARGE_AS_USER, /* the same for level user: overage is closed */
+	QUOTA_CHARGE_ALWAYS   /* whatever they say */
 } QuotaChargeMode;
 
 /* What a charge is part of, for the ledger. */
@@ -39,6 +40,7 @@ extern void quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 extern bool quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 extern void quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at);
 extern void quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at);
+extern void quota_consume_close_overage(QuotaCharge *charge);
 extern uint64 quota_consume_writes(void);
 extern void quota_consume_wrote(void);
 

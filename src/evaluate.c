@@ -14,11 +14,12 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "gate.h"
 
 /* Puts the row of one window of a feature into a result. */
 typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 
-static void put_features(FunctionCallInfo fcinfo, Datum account, bool rates_only, PutWindow put);
+static void put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put);
 static List *limited_features(const QuotaAccount *account, List *names);
 static void put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static void put_rate(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
@@ -34,12 +35,15 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	QuotaCharge charge;
 	QuotaStore *store;
 	QuotaAccount loaded;
+	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
 
 	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
 	quota_account_load(store, account, &loaded);
 	quota_consume_look(store, &loaded, &charge, loaded.now);
 	quota_store_end(store);
+	if (unlikely(as_user))
+		quota_consume_close_overage(&charge);
 	charge.decision = quota_decision_make(&loaded, &charge.entitlement, charge.counters, charge.n);
 	quota_decision_enforce(&charge.decision);
 	return quota_decision_datum(&charge.decision);
@@ -48,14 +52,15 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 /* quota_evaluate(account): a row a feature that can be counted, and window */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
-	put_features(fcinfo, account, false, put_decision);
+	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
 	return (Datum) 0;
 }
 
 /* quota_rates(account): a row a rate and window */
 QUOTA_ACCOUNT_FUNCTION(quota_rates)
 {
-	put_features(fcinfo, account, true, put_rate);
+	quota_gate_require_account(QUOTA_GATE_RATES, account);
+	put_features(fcinfo, account, false, put_rate);
 	return (Datum) 0;
 }
 
@@ -65,6 +70,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
 
+	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
 	look_at_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
@@ -76,6 +82,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	QuotaEntitlement entitlement;
 	Datum value;
 
+	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
 	look_at_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
@@ -94,6 +101,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	QuotaEntitlement entitlement;
 	QuotaDecision decision = {0};
 
+	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
 	look_at_feature(fcinfo, account, &loaded, &entitlement);
 	decision.account = account;
 	decision.now = loaded.now;
@@ -112,7 +120,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 
 /* The windows of all features that an account has limits of, in the order of features. */
 static void
-put_features(FunctionCallInfo fcinfo, Datum account, bool rates_only, PutWindow put)
+put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put)
 {
 	QuotaStore *store;
 	QuotaAccount loaded;
@@ -135,10 +143,12 @@ put_features(FunctionCallInfo fcinfo, Datum account, bool rates_only, PutWindow 
 		bool repeated = last != NULL && strcmp(feature, last) == 0;
 
 		last = feature;
-		if (repeated || kind == QUOTA_FLAG || (rates_only && kind != QUOTA_RATE))
+		if (repeated || kind == QUOTA_FLAG || (put == put_rate && kind != QUOTA_RATE))
 			continue;
 		quota_consume_ask(&charge, feature, 1);
 		quota_consume_look(store, &loaded, &charge, loaded.now);
+		if (as_user)
+			quota_consume_close_overage(&charge);
 		for (int window = 0; window < charge.entitlement.count; window++)
 			put(&loaded, &charge, window, (ReturnSetInfo *) fcinfo->resultinfo);
 	}

@@ -30,7 +30,6 @@ static char *now_string;
 static char *timezone_string;
 static char *user_string;
 static char *reason_string;
-static char *act_string;
 static bool now_is_set;
 static TimestampTz fixed_now;
 static pg_tz *default_timezone;
@@ -107,12 +106,6 @@ quota_guc_init(void)
 							   &reason_string,
 							   "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("quota.act",
-							   "The management function that makes the changes, for the audit log.",
-							   "Functions set it for themselves.",
-							   &act_string,
-							   "",
-							   PGC_USERSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("quota");
 }
 

@@ -6,6 +6,7 @@
 #include "fmgr.h"
 
 #include "expression.h"
+#include "gate.h"
 #include "guc.h"
 #include "judge.h"
 #include "ledger.h"
@@ -23,6 +24,7 @@ _PG_init(void)
 	quota_store_init();
 	quota_ledger_init();
 	quota_expression_init();
+	quota_gate_init();
 	quota_judge_init();
 	quota_renamed_init();
 }

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "argument.h"
+#include "gate.h"
 #include "guc.h"
 #include "shared.h"
 
@@ -217,6 +218,7 @@ quota_rate_stats(PG_FUNCTION_ARGS)
 	Datum values[4];
 	bool nulls[4] = {false};
 
+	quota_gate_require(QUOTA_GATE_RATE_STATS);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "quota_rate_stats does not return a row");
 	attach();

@@ -25,6 +25,7 @@
 
 #include "argument.h"
 #include "event.h"
+#include "gate.h"
 #include "guc.h"
 #include "hold.h"
 #include "request.h"
@@ -49,6 +50,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 	TimestampTz expires_at;
 	QuotaStore *store;
 
+	quota_gate_require(QUOTA_GATE_RESERVE);
 	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
 	charge->occasion = (QuotaOccasion){.what = "reserve", .keeps_denial = true};
@@ -81,6 +83,7 @@ quota_commit(PG_FUNCTION_ARGS)
 {
 	int64 actual;
 
+	quota_gate_require(QUOTA_GATE_COMMIT);
 	if (PG_ARGISNULL(1))
 		return settle(fcinfo, "commit", NULL);
 	actual = PG_GETARG_INT64(1);
@@ -99,6 +102,7 @@ quota_release(PG_FUNCTION_ARGS)
 {
 	int64 nothing = 0;
 
+	quota_gate_require(QUOTA_GATE_RELEASE);
 	return settle(fcinfo, "release", &nothing);
 }
 

@@ -64,6 +64,8 @@ enum
 	FEATURES_KIND = 2,
 	FEATURES_UNIT = 3,
 	FEATURES_LEDGER = 5,
+	FEATURES_USER_MAX = 6,
+	FEATURES_USER_OVERAGE = 7,
 
 	PLAN_LIMITS_PLAN = 1,
 	PLAN_LIMITS_FEATURE = 2,
@@ -111,7 +113,7 @@ static const struct
 	const char *name;
 } last_columns[TABLES] = {
 	{PLANS_RATE_MULTIPLIER, "rate_multiplier"},
-	{FEATURES_LEDGER, "ledger"},
+	{FEATURES_USER_OVERAGE, "user_overage"},
 	{PLAN_LIMITS_BURST, "burst"},
 	{PLAN_FEATURES_VALUE, "value"},
 	{ACCOUNTS_BYPASS, "bypass"},
@@ -281,6 +283,8 @@ quota_store_feature(const char *feature, QuotaFeatureRow *row)
 		make_plural(row);
 		row->kind = name_number(kind_names, values[FEATURES_KIND - 1]);
 		row->ledger = DatumGetBool(values[FEATURES_LEDGER - 1]);
+		row->user_max = DatumGetInt64(values[FEATURES_USER_MAX - 1]);
+		row->user_overage = DatumGetBool(values[FEATURES_USER_OVERAGE - 1]);
 	}
 	systable_endscan(scan);
 	table_close(rel, NoLock);
@@ -579,7 +583,7 @@ quota_store_verdict_oid(QuotaVerdict verdict)
 	return quota_store_oids()->verdicts[verdict];
 }
 
-/* The SQL function quota_plan_with. */
+/* The SQL function quota.quota_plan_with, for whoever is told of a plan. */
 Oid
 quota_store_plan_with_function(void)
 {
@@ -924,7 +928,7 @@ resolve(QuotaOids *found)
 	found->alerts_id = sequence("alerts_id_seq", tables);
 	text_argument = buildoidvector(&textoid, 1);
 	found->plan_with = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("quota_plan_with"),
-									   PointerGetDatum(text_argument), ObjectIdGetDatum(api));
+									   PointerGetDatum(text_argument), ObjectIdGetDatum(tables));
 }
 
 static Oid

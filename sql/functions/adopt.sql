@@ -226,14 +226,19 @@ COMMENT ON FUNCTION quota.rename_account(text, text) IS
 	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
 
 /*
- * SECURITY DEFINER, since whoever may write the application's table need hold no
- * right on quota's, nor decide by row_security whether the change is recorded.
+ * The trigger function calls its twin in a frame, so that the audit log names
+ * quota_adopt. The twin is SECURITY DEFINER, since whoever may write the application's
+ * table need hold no right on quota's, nor decide by row_security whether the
+ * change is recorded.
  */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_accounts';
+COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows of an adopted table';
+
+CREATE OR REPLACE FUNCTION quota.followed_accounts() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET row_security = on
-	SET quota.act = 'quota_adopt'
 AS $$
 DECLARE
 	columns text[] := ARRAY(SELECT unnest(TG_ARGV));
@@ -277,7 +282,7 @@ BEGIN
 	EXECUTE statement USING NEW;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows of an adopted table';
+COMMENT ON FUNCTION quota.followed_accounts() IS 'what quota.follow_accounts does';
 
 CREATE OR REPLACE FUNCTION quota.drop_adoption("table" regclass)
 	RETURNS boolean
@@ -364,7 +369,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no table of accounts';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_adopt(
+CREATE OR REPLACE FUNCTION quota.quota_adopt(
 	"table" regclass,
 	key_column text,
 	name_column text DEFAULT NULL,
@@ -375,7 +380,6 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_adopt(
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_adopt'
 AS $$
 DECLARE
 	columns CONSTANT text[] := array_replace(
@@ -392,10 +396,10 @@ BEGIN
 	PERFORM quota.create_adoption("table", columns);
 	RETURN taken;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_adopt(regclass, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS
 	'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_unadopt("table" regclass)
+CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -407,4 +411,4 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('table %s is not adopted', "table");
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';
+COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';

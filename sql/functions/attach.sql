@@ -227,7 +227,7 @@ CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	EXECUTE FUNCTION quota.forget_tables();
 COMMENT ON EVENT TRIGGER quota_forget_tables IS 'charged rows go with their table';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
+CREATE OR REPLACE FUNCTION quota.quota_detach("table" regclass, feature text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -242,7 +242,7 @@ BEGIN
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
+COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
 
 /*
  * What quota_attach checks of its arguments, a function each.
@@ -489,7 +489,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
+CREATE OR REPLACE FUNCTION quota.quota_attach(
 	"table" regclass,
 	feature text,
 	account_column text,
@@ -505,7 +505,6 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_attach'
 AS $$
 DECLARE
 	kind text;
@@ -557,5 +556,5 @@ BEGIN
 		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION quota.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
 	'let a counter be charged for the rows of a table, or a gauge follow them';

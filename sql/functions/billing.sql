@@ -26,7 +26,7 @@ COMMENT ON FUNCTION quota.currency_decimals(text) IS 'the decimals of a currency
  */
 CREATE OR REPLACE FUNCTION quota.changes_since(at timestamptz)
 	RETURNS SETOF quota.audit_log
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	SELECT l.*
 	FROM quota.audit_log l
@@ -37,7 +37,7 @@ COMMENT ON FUNCTION quota.changes_since(timestamptz) IS 'the audit log of what h
 /* PL/pgSQL keeps the plans of its queries: these are called once a window. */
 CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
 	RETURNS quota.accounts
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -66,7 +66,7 @@ COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
 	RETURNS quota.limit_overrides
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -93,7 +93,7 @@ COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, time
 
 CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extschema@.quota_period, at timestamptz)
 	RETURNS quota.plan_limits
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -120,7 +120,7 @@ COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timesta
 
 CREATE OR REPLACE FUNCTION quota.currency_at(plan text, at timestamptz)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -141,7 +141,7 @@ COMMENT ON FUNCTION quota.currency_at(text, timestamptz) IS 'the currency of a p
 
 CREATE OR REPLACE FUNCTION quota.default_plan_at(at timestamptz)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -165,7 +165,7 @@ COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as i
  */
 CREATE OR REPLACE FUNCTION quota.counter_end(of_account text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS timestamptz
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -195,7 +195,7 @@ CREATE OR REPLACE FUNCTION quota.unbilled_overage(since timestamptz, ended_by ti
 	RETURNS TABLE (account text, name text, sponsor text, currency text, invoice_start timestamptz, invoice_end timestamptz,
 		feature text, period @extschema@.quota_period, period_start timestamptz, period_end timestamptz,
 		plan text, used bigint, usage_limit bigint, quantity bigint, unit_price numeric, amount numeric)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	WITH charging AS MATERIALIZED (
 		SELECT l.feature, l.period, min(l.usage_limit) AS least
@@ -271,11 +271,10 @@ COMMENT ON FUNCTION quota.unbilled_overage(timestamptz, timestamptz) IS
  * invoice is made once, so all that belongs to it is left with them. NOT IN is
  * looked up in a hash, however many rows are expected.
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_invoice_overage(since timestamptz DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_invoice_overage(since timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.invoices
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_invoice_overage'
 AS $$
 DECLARE
 	bill record;
@@ -325,12 +324,12 @@ BEGIN
 		RETURN NEXT made;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_invoice_overage(timestamptz) IS
+COMMENT ON FUNCTION quota.quota_invoice_overage(timestamptz) IS
 	'make invoices of the overage in billing periods that have ended, each once; those that it made';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_invoices.account),
@@ -345,5 +344,5 @@ BEGIN ATOMIC
 		AND (until IS NULL OR i.period_start < until)
 	ORDER BY i.period_start DESC, i.currency;
 END;
-COMMENT ON FUNCTION @extschema@.quota_invoices(text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION quota.quota_invoices(text, timestamptz, timestamptz) IS
 	'the invoices of an account with their lines, a document each, the latest first';

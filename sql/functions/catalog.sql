@@ -1,9 +1,9 @@
 /*
  * Plans as code.
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_plan_with(feature text)
+CREATE OR REPLACE FUNCTION quota.quota_plan_with(feature text)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -33,12 +33,12 @@ BEGIN
 		ORDER BY p.price NULLS LAST, p.display_order, p.plan
 		LIMIT 1);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_plan_with(text) IS
+COMMENT ON FUNCTION quota.quota_plan_with(text) IS
 	'the cheapest visible plan that has a feature, or NULL';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_export()
+CREATE OR REPLACE FUNCTION quota.quota_export()
 	RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH limits AS (
@@ -69,7 +69,9 @@ BEGIN ATOMIC
 				'kind', kind,
 				'unit', unit,
 				'description', description,
-				'ledger', NULLIF(ledger, false))))
+				'ledger', NULLIF(ledger, false),
+				'user_max', NULLIF(user_max, 1),
+				'user_overage', NULLIF(user_overage, false))))
 			FROM quota.features), '{}'),
 		'plans', COALESCE((
 			SELECT jsonb_object_agg(plan,
@@ -90,7 +92,7 @@ BEGIN ATOMIC
 				LEFT JOIN limits USING (plan)
 				LEFT JOIN flags USING (plan)), '{}'));
 END;
-COMMENT ON FUNCTION @extschema@.quota_export() IS
+COMMENT ON FUNCTION quota.quota_export() IS
 	'the catalogue as the document that quota_apply takes';
 
 /*
@@ -147,11 +149,26 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.document_changes(jsonb, jsonb) IS 'names of what was added, changed and removed';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_apply(document jsonb)
+/*
+ * Types of the API for PL/pgSQL, which finds what it names when it runs: a body
+ * that is parsed here is bound to them.
+ */
+CREATE OR REPLACE FUNCTION quota.periods()
+	RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN enum_range(NULL::@extschema@.quota_period)::text[];
+COMMENT ON FUNCTION quota.periods() IS 'the periods, in their order';
+
+CREATE OR REPLACE FUNCTION quota.period_of(name text)
+	RETURNS @extschema@.quota_period
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN name::@extschema@.quota_period;
+COMMENT ON FUNCTION quota.period_of(text) IS 'the period of a name';
+
+CREATE OR REPLACE FUNCTION quota.quota_apply(document jsonb)
 	RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_apply'
 AS $$
 DECLARE
 	before jsonb;
@@ -172,10 +189,11 @@ BEGIN
 	features := quota.document_object(document->'features', 'features', NULL);
 	plans := quota.document_object(document->'plans', 'plans', NULL);
 	any_feature := (SELECT COALESCE(jsonb_object_agg(key, ''), '{}') FROM jsonb_each(features));
-	any_period := (SELECT jsonb_object_agg(p, 'object') FROM unnest(enum_range(NULL::@extschema@.quota_period)) p);
+	any_period := (SELECT jsonb_object_agg(p, 'object') FROM unnest(quota.periods()) p);
 	FOR item IN SELECT key, value, 'features.' || key AS path FROM jsonb_each(features) LOOP
 		PERFORM quota.document_object(item.value, item.path,
-			'{"kind": "string", "unit": "string", "description": "string", "ledger": "boolean"}');
+			'{"kind": "string", "unit": "string", "description": "string", "ledger": "boolean",
+				"user_max": "number", "user_overage": "boolean"}');
 		IF item.value->>'kind' IS NULL THEN
 			RAISE invalid_parameter_value USING MESSAGE = item.path || ' has no kind';
 		END IF;
@@ -210,7 +228,7 @@ BEGIN
 	END IF;
 
 	LOCK TABLE quota.plans, quota.features IN SHARE ROW EXCLUSIVE MODE;
-	before := @extschema@.quota_export();
+	before := quota.quota_export();
 
 	/* what is left out goes, unless somebody uses it */
 	SELECT p.plan AS plan, count(*) AS accounts INTO item
@@ -250,11 +268,12 @@ BEGIN
 
 	INSERT INTO quota.features AS f
 	SELECT key, value->>'kind', value->>'unit', value->>'description',
-		COALESCE((value->>'ledger')::boolean, false)
+		COALESCE((value->>'ledger')::boolean, false), COALESCE((value->>'user_max')::bigint, 1),
+		COALESCE((value->>'user_overage')::boolean, false)
 	FROM jsonb_each(features)
 	ON CONFLICT (feature) DO UPDATE
-		SET (kind, unit, description, ledger) =
-			(excluded.kind, excluded.unit, excluded.description, excluded.ledger)
+		SET (kind, unit, description, ledger, user_max, user_overage) =
+			(excluded.kind, excluded.unit, excluded.description, excluded.ledger, excluded.user_max, excluded.user_overage)
 		WHERE f IS DISTINCT FROM excluded;
 
 	INSERT INTO quota.plans AS p
@@ -273,7 +292,7 @@ BEGIN
 		WHERE p IS DISTINCT FROM excluded;
 
 	INSERT INTO quota.plan_limits AS l
-	SELECT p.key, f.key, w.key::@extschema@.quota_period, (w.value->>'limit')::bigint,
+	SELECT p.key, f.key, quota.period_of(w.key), (w.value->>'limit')::bigint,
 		COALESCE(w.value->>'on_limit', 'block'), COALESCE((w.value->>'warn_ratio')::numeric, 0.8),
 		COALESCE((w.value->>'block_ratio')::numeric, 1.0), (w.value->>'overage_price')::numeric,
 		(w.value->>'overage_cap')::bigint, (w.value->>'burst')::bigint
@@ -291,12 +310,12 @@ BEGIN
 		SET value = excluded.value
 		WHERE v IS DISTINCT FROM excluded;
 
-	after := @extschema@.quota_export();
+	after := quota.quota_export();
 	RETURN (
 		SELECT COALESCE(jsonb_object_agg(member, changes), '{}')
 		FROM unnest('{features,plans}'::text[]) member,
 			quota.document_changes(before->member, after->member) changes
 		WHERE changes <> '{}');
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_apply(jsonb) IS
+COMMENT ON FUNCTION quota.quota_apply(jsonb) IS
 	'make the catalogue equal to a document; returns the names of what was added, changed and removed, {} when nothing was';

@@ -5,23 +5,23 @@
  */
 CREATE OR REPLACE FUNCTION quota.now()
 	RETURNS timestamptz
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_now';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_now';
 COMMENT ON FUNCTION quota.now() IS 'the time that decisions are made for: the start of the transaction, or setting quota.now';
 
 CREATE OR REPLACE FUNCTION quota.timezone()
 	RETURNS text
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_timezone';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_timezone';
 COMMENT ON FUNCTION quota.timezone() IS 'setting quota.timezone, the time zone of accounts that have none of their own';
 
 CREATE OR REPLACE FUNCTION quota.window_start(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
 	RETURNS timestamptz
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_window_start';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_window_start';
 COMMENT ON FUNCTION quota.window_start(@extschema@.quota_period, timestamptz, text, timestamptz) IS
 	'the first instant of the window that holds a time; NULL time zone: the setting; NULL anchor: the calendar month';
 
 CREATE OR REPLACE FUNCTION quota.window_end(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
 	RETURNS timestamptz
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_window_end';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_window_end';
 COMMENT ON FUNCTION quota.window_end(@extschema@.quota_period, timestamptz, text, timestamptz) IS
 	'the first instant after the window that holds a time';
 
@@ -32,7 +32,7 @@ COMMENT ON FUNCTION quota.default_plan() IS 'the plan of accounts that have no o
 
 CREATE OR REPLACE FUNCTION quota.charged_counters(owner text, feature text, OUT account text, OUT period @extschema@.quota_period)
 	RETURNS SETOF record
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_charged_counters';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_charged_counters';
 COMMENT ON FUNCTION quota.charged_counters(text, text) IS
 	'the counters that are charged when an account is: its own, and those of its pool';
 
@@ -55,7 +55,7 @@ COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN quota.plan_has_ended(a, quota.now());
 COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts) IS 'whether the trial or the plan of an account is over; NULL: no';
 
@@ -72,14 +72,14 @@ COMMENT ON FUNCTION quota.own_plan(quota.accounts, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION quota.own_plan(a quota.accounts)
 	RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN quota.own_plan(a, quota.now());
 COMMENT ON FUNCTION quota.own_plan(quota.accounts) IS
 	'the plan that a row of quota.accounts amounts to now; NULL: that of its pool, or the default plan';
 
 CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts, pool quota.accounts)
 	RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN COALESCE(quota.own_plan(a), quota.own_plan(pool), quota.default_plan());
 COMMENT ON FUNCTION quota.plan_in_effect(quota.accounts, quota.accounts) IS
 	'the plan of an account, given the rows of it and of its pool; NULL: none';

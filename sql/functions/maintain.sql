@@ -197,6 +197,7 @@ BEGIN
 		/* the whole as well: who waited for the default one alone would not see what is moved out of it */
 		LOCK TABLE ONLY quota.events, quota.events_default IN ACCESS EXCLUSIVE MODE;
 		EXECUTE format('CREATE TABLE %s (LIKE quota.events_default INCLUDING ALL)', name);
+		PERFORM quota.revoke_all('pg_class', name::regclass);
 		EXECUTE format('COMMENT ON TABLE %s IS %L', name, 'events of one month');
 		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name);
 		EXECUTE format('
@@ -244,11 +245,10 @@ END $$;
 COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS
 	'drops the months of the ledger that ended longer ago; how many; NULL: others were in the way';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_maintain'
 BEGIN ATOMIC
 	SELECT quota.check_argument('retention', retention >= '0' OR retention IS NULL, 'not be negative'),
 		quota.check_argument('key_retention', key_retention >= '0' OR key_retention IS NULL, 'not be negative'),
@@ -266,5 +266,5 @@ BEGIN ATOMIC
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);
 END;
-COMMENT ON FUNCTION @extschema@.quota_maintain(interval, interval, interval) IS
+COMMENT ON FUNCTION quota.quota_maintain(interval, interval, interval) IS
 	'write down plan changes and expired reservations, make the ledger''s months, delete what ended longer ago than the retentions; what was done';

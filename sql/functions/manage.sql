@@ -2,8 +2,7 @@
  * Managing accounts. Each function makes one change of a row, in one statement
  * that also makes the account's row where there is none, so that two of them at
  * once follow one another. What they set is all that an account's life needs:
- * ends take effect by themselves (src/account.c). quota.act tells the audit log
- * who made the change.
+ * ends take effect by themselves (src/account.c).
  */
 CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
 	RETURNS void
@@ -63,7 +62,7 @@ COMMENT ON FUNCTION quota.start_plan(text, text, timestamptz, text, text) IS
 
 CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
 	RETURNS quota.accounts
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -89,7 +88,7 @@ COMMENT ON FUNCTION quota.settled(quota.accounts) IS
  */
 CREATE OR REPLACE FUNCTION quota.paid_until(a quota.accounts)
 	RETURNS timestamptz
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -141,11 +140,10 @@ END;
 COMMENT ON FUNCTION quota.change_at_period_end(text, text) IS
 	'puts an account on a plan (NULL: the default plan) when its trial, plan or billing period ends';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION quota.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_set_plan'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -161,14 +159,13 @@ BEGIN
 		PERFORM quota.start_plan(account, plan, quota.now() + duration, 'active', NULL);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_set_plan(text, text, interval, boolean) IS
+COMMENT ON FUNCTION quota.quota_set_plan(text, text, interval, boolean) IS
 	'put an account on a plan, now (for a duration, then the default plan) or when what it has paid for ends';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_start_trial(account text, plan text, duration interval)
+CREATE OR REPLACE FUNCTION quota.quota_start_trial(account text, plan text, duration interval)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_start_trial'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -176,14 +173,13 @@ BEGIN
 	PERFORM quota.check_argument('duration', duration > '0', 'be positive');
 	PERFORM quota.start_plan(account, plan, quota.now() + duration, 'trialing', NULL);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_start_trial(text, text, interval) IS
+COMMENT ON FUNCTION quota.quota_start_trial(text, text, interval) IS
 	'put an account on a plan for trial; the default plan follows, or what quota_set_plan sets at_period_end';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_cancel(account text, at_period_end boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION quota.quota_cancel(account text, at_period_end boolean DEFAULT false)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_cancel'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -199,14 +195,13 @@ BEGIN
 			plan_ends_at = LEAST(a.plan_ends_at, excluded.plan_ends_at),
 			next_plan = NULL;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_cancel(text, boolean) IS
+COMMENT ON FUNCTION quota.quota_cancel(text, boolean) IS
 	'put an account on the default plan, now or when what it has paid for ends';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_suspend(account text, reason text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_suspend(account text, reason text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_suspend'
 AS $$
 DECLARE
 	outer_reason text := COALESCE(current_setting('quota.reason', true), '');
@@ -224,13 +219,12 @@ BEGIN
 			next_plan = CASE WHEN a.status <> 'canceled' THEN a.next_plan END;
 	PERFORM set_config('quota.reason', outer_reason, true);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_suspend(text, text) IS 'refuse an account everything until quota_activate';
+COMMENT ON FUNCTION quota.quota_suspend(text, text) IS 'refuse an account everything until quota_activate';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_activate(account text)
+CREATE OR REPLACE FUNCTION quota.quota_activate(account text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_activate'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -239,11 +233,11 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
 		SET status = CASE a.status WHEN 'trialing' THEN a.status ELSE 'active' END;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_activate(text) IS 'end the suspension of an account, or that its payment is due';
+COMMENT ON FUNCTION quota.quota_activate(text) IS 'end the suspension of an account, or that its payment is due';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_preview(account text, plan text)
+CREATE OR REPLACE FUNCTION quota.quota_preview(account text, plan text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, limit_now bigint, limit_then bigint, over_by bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -295,17 +289,16 @@ BEGIN
 		FROM figures g
 		ORDER BY g.feature, g.period;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_preview(text, text) IS
+COMMENT ON FUNCTION quota.quota_preview(text, text) IS
 	'what an account''s limits would be on another plan, a row a feature and window, and by how much its use is over them';
 
 /*
  * Overrides and counters
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_set_override(account text, feature text, period @extschema@.quota_period, usage_limit bigint, expires_at timestamptz DEFAULT NULL, reason text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_set_override(account text, feature text, period @extschema@.quota_period, usage_limit bigint, expires_at timestamptz DEFAULT NULL, reason text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_set_override'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -319,14 +312,13 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT limit_overrides_pkey DO UPDATE
 		SET (usage_limit, expires_at, reason) = (excluded.usage_limit, excluded.expires_at, excluded.reason);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_set_override(text, text, @extschema@.quota_period, bigint, timestamptz, text) IS
+COMMENT ON FUNCTION quota.quota_set_override(text, text, @extschema@.quota_period, bigint, timestamptz, text) IS
 	'give one account its own limit (NULL: unlimited) in place of the plan''s, until expires_at';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_clear_override'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -339,7 +331,7 @@ BEGIN
 			MESSAGE = format('account "%s" has no override of feature "%s"%s', account, feature, ' for period ' || period);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_clear_override(text, text, @extschema@.quota_period) IS
+COMMENT ON FUNCTION quota.quota_clear_override(text, text, @extschema@.quota_period) IS
 	'take back quota_set_override, for one period or all';
 
 CREATE OR REPLACE FUNCTION quota.lock_counter(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
@@ -352,11 +344,10 @@ COMMENT ON FUNCTION quota.lock_counter(text, text, @extschema@.quota_period, tim
  * A gauge is a level: resetting it unasked would make it differ from the rows
  * that it counts.
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_reset(account text, feature text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_reset(account text, feature text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_reset'
 AS $$
 DECLARE
 	current quota.counters[];
@@ -374,7 +365,7 @@ BEGIN
 		SELECT c::quota.counters
 		FROM (
 			SELECT quota_reset.account, d.feature COLLATE "C", d.period, COALESCE(d.period_start, '-infinity'), 0
-			FROM @extschema@.quota_evaluate(account) d
+			FROM quota.evaluate(account) d
 			UNION
 			SELECT u.account, u.feature, u.period, u.period_start, 0
 			FROM quota.usage u LEFT JOIN quota.accounts a ON a.account = u.account
@@ -397,17 +388,16 @@ BEGIN
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_reset.feature IS NULL OR f.feature = quota_reset.feature);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_reset(text, text) IS
+COMMENT ON FUNCTION quota.quota_reset(text, text) IS
 	'set the current windows of an account back to 0, of one feature or of all that are not gauges';
 
 /*
  * Who belongs together
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_sponsor(sponsor text, account text, plan text)
+CREATE OR REPLACE FUNCTION quota.quota_sponsor(sponsor text, account text, plan text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_sponsor'
 AS $$
 BEGIN
 	PERFORM quota.check_argument('sponsor', octet_length(sponsor) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
@@ -416,13 +406,12 @@ BEGIN
 	PERFORM quota.check_exists('plan', plan);
 	PERFORM quota.start_plan(account, plan, NULL, 'active', sponsor);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
+COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_unsponsor(account text)
+CREATE OR REPLACE FUNCTION quota.quota_unsponsor(account text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_unsponsor'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -433,13 +422,12 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('account "%s" has no sponsor', account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
+COMMENT ON FUNCTION quota.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_set_pool(account text, pool text)
+CREATE OR REPLACE FUNCTION quota.quota_set_pool(account text, pool text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_set_pool'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -458,14 +446,13 @@ BEGIN
 	VALUES (account, pool)
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE SET pool = excluded.pool;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_set_pool(text, text) IS
+COMMENT ON FUNCTION quota.quota_set_pool(text, text) IS
 	'let an account draw on the counters of another, within limits of its own; NULL: no longer';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
+CREATE OR REPLACE FUNCTION quota.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_add_user'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -477,14 +464,13 @@ BEGIN
 	VALUES (account, user_id, role)
 	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_add_user(text, text, text) IS
+COMMENT ON FUNCTION quota.quota_add_user(text, text, text) IS
 	'make a user of the application a member of an account, or change its role';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_remove_user(account text, user_id text)
+CREATE OR REPLACE FUNCTION quota.quota_remove_user(account text, user_id text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_remove_user'
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -495,15 +481,12 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('user "%s" does not belong to account "%s"', user_id, account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_remove_user(text, text) IS 'take back quota_add_user';
+COMMENT ON FUNCTION quota.quota_remove_user(text, text) IS 'take back quota_add_user';
 
-/*
- * SECURITY DEFINER, so that an application that may decide and charge can ask
- * it without rights on the tables.
- */
-CREATE OR REPLACE FUNCTION @extschema@.quota_accounts_of(user_id text)
+/* A reader is shown what the table shows, level user its own memberships. */
+CREATE OR REPLACE FUNCTION quota.quota_accounts_of(user_id text)
 	RETURNS TABLE (account text, name text, role text)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -512,6 +495,8 @@ BEGIN
 		SELECT u.account, a.name, u.role
 		FROM quota.account_users u JOIN quota.accounts a ON a.account = u.account
 		WHERE u.user_id = quota_accounts_of.user_id
+			AND (quota.sees_all() OR u.account IN (SELECT quota.visible_accounts()))
+			AND (NOT quota.acts_as_user() OR u.user_id = quota.user_id())
 		ORDER BY u.account;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_accounts_of(text) IS 'the accounts that a user is a member of, and its role in each';
+COMMENT ON FUNCTION quota.quota_accounts_of(text) IS 'the accounts that a user is a member of, and its role in each';

@@ -1,6 +1,7 @@
 /*
- * Functions in SQL whose first argument is an account, for accounts named by
- * uuid and bigint: made from the one for text, and nothing but a call of it.
+ * Public functions whose first argument is an account, for accounts named by
+ * uuid and bigint: made from the one for text, and nothing but a call of it,
+ * with the rights of whoever calls.
  */
 DO $$
 DECLARE
@@ -13,17 +14,18 @@ BEGIN
 			pg_get_function_identity_arguments(p.oid) AS identity,
 			pg_get_function_result(p.oid) AS result,
 			p.proretset AS returns_set,
-			CASE p.provolatile WHEN 'v' THEN 'VOLATILE PARALLEL UNSAFE' ELSE 'STABLE PARALLEL SAFE' END AS options,
+			CASE p.provolatile WHEN 'v' THEN 'VOLATILE PARALLEL UNSAFE' ELSE 'STABLE PARALLEL RESTRICTED' END AS options,
 			obj_description(p.oid, 'pg_proc') AS comment
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
 		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			AND d.refclassid = 'pg_extension'::regclass
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+			AND p.pronamespace = '@extschema@'::regnamespace
 			AND p.proargnames[1] IN ('account', 'sponsor') AND p.proargtypes[0] = 'text'::regtype
 			AND NOT EXISTS (
-				SELECT FROM pg_proc o
+				SELECT FROM pg_proc o JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = o.oid AND m.deptype = 'e'
 				WHERE o.pronamespace = p.pronamespace AND o.proname = p.proname
-					AND o.pronargs = p.pronargs AND o.proargtypes[0] = 'uuid'::regtype)
+					AND o.pronargs = p.pronargs AND o.proargtypes[0] = 'uuid'::regtype AND m.refobjid = d.refobjid)
 		ORDER BY p.oid
 	LOOP
 		FOR key IN

@@ -3,24 +3,24 @@
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates';
 COMMENT ON FUNCTION @extschema@.quota_rates(text) IS
 	'the rates of an account as they stand, a row a feature and window';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_uuid uuid)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates_uuid';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates_uuid';
 COMMENT ON FUNCTION @extschema@.quota_rates(uuid) IS
 	'the rates of an account as they stand, a row a feature and window';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_id bigint)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rates_bigint';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates_bigint';
 COMMENT ON FUNCTION @extschema@.quota_rates(bigint) IS
 	'the rates of an account as they stand, a row a feature and window';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_rate_stats(OUT buckets bigint, OUT capacity bigint, OUT evictions bigint, OUT memory bigint)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_rate_stats';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rate_stats';
 COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS
 	'the memory of rates on this server: buckets in use, how many there can be, how many were given up in use, bytes';
 
@@ -29,9 +29,9 @@ CREATE OR REPLACE FUNCTION quota.forget_rate(owner text, feature text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_forget_rate';
 COMMENT ON FUNCTION quota.forget_rate(text, text) IS 'empties the buckets of a rate of an account';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_rate_clear(account text, feature text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_rate_clear(account text, feature text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -48,5 +48,5 @@ BEGIN
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_rate_clear.feature IS NULL OR f.feature = quota_rate_clear.feature);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_rate_clear(text, text) IS
+COMMENT ON FUNCTION quota.quota_rate_clear(text, text) IS
 	'forget what an account has used of one rate, or of all';

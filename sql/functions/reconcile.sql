@@ -7,7 +7,7 @@
  */
 CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text)
 	RETURNS TABLE (account text, at timestamptz, n numeric, row_count bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -55,7 +55,7 @@ COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
  */
 CREATE OR REPLACE FUNCTION quota.recount(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, n bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION quota.recount(regclass[], text) IS
  */
 CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, held bigint, recorded bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -160,11 +160,10 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_reconcile'
 AS $$
 DECLARE
 	tables regclass[];
@@ -218,5 +217,5 @@ BEGIN
 		JOIN quota.counters c USING (account, feature, period, period_start)
 	ORDER BY r.account, r.period, r.period_start;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
+COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS
 	'count the rows of attached tables again, show the counters that differ, and repair them';

@@ -1,7 +1,6 @@
 /*
- * Reports. Those of one account are SECURITY DEFINER, so that an application
- * that may decide and charge can show them without rights on the tables. Those
- * of many accounts read the tables with the caller's rights.
+ * Reports, as twins: the gate has checked the account of a report of one. Those
+ * of many leave out the rows of accounts that are not the caller's to see.
  */
 CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	RETURNS void
@@ -28,9 +27,9 @@ COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of 
  * the least left, and of those the one that ends last. Rates are left out: they
  * tell of the last minute, quota_rates shows them.
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_usage(account text)
+CREATE OR REPLACE FUNCTION quota.quota_usage(account text)
 	RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -46,30 +45,30 @@ BEGIN
 					'unlimited', e.usage_limit IS NULL)), '{}')
 				FROM (
 					SELECT DISTINCT ON (w.feature) w.*
-					FROM @extschema@.quota_evaluate(quota_usage.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
+					FROM quota.evaluate(quota_usage.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
 					ORDER BY w.feature, w.remaining, w.period_end DESC) e))
 		FROM (VALUES (quota_usage.account)) k (account)
 			LEFT JOIN quota.accounts a ON a.account = k.account
 			LEFT JOIN quota.accounts p ON p.account = a.pool);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_usage(text) IS
+COMMENT ON FUNCTION quota.quota_usage(text) IS
 	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_status(account text, feature text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_status(account text, feature text DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	main @extschema@.quota_decision;
+	main record;
 BEGIN
 	IF quota_status.feature IS NULL THEN
 		SELECT e.* INTO main
-		FROM @extschema@.quota_evaluate(quota_status.account) e JOIN quota.features f ON f.feature = e.feature AND f.kind <> 'rate'
+		FROM quota.evaluate(quota_status.account) e JOIN quota.features f ON f.feature = e.feature AND f.kind <> 'rate'
 		ORDER BY e.decision DESC, e.ratio DESC NULLS LAST, e.feature, e.period
 		LIMIT 1;
 	ELSE
-		main := @extschema@.quota_evaluate(quota_status.account, quota_status.feature);
+		main := quota.evaluate(quota_status.account, quota_status.feature);
 	END IF;
 	RETURN (
 		SELECT jsonb_build_object(
@@ -88,7 +87,7 @@ BEGIN
 				SELECT COALESCE(jsonb_object_agg(e.feature || '_count', e.used), '{}')
 				FROM (
 					SELECT DISTINCT ON (w.feature) w.*
-					FROM @extschema@.quota_evaluate(quota_status.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
+					FROM quota.evaluate(quota_status.account) w JOIN quota.features f ON f.feature = w.feature AND f.kind <> 'rate'
 					ORDER BY w.feature, w.period = main.period DESC, w.remaining, w.period_end DESC) e)
 				|| jsonb_build_object('period_start', main.period_start, 'period_end', main.period_end),
 			'decision', main.decision,
@@ -106,12 +105,12 @@ BEGIN
 			LEFT JOIN quota.limit_overrides o ON o.account = k.account AND o.feature = main.feature AND o.period = main.period
 				AND (quota.now() >= o.expires_at) IS NOT TRUE);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_status(text, text) IS
+COMMENT ON FUNCTION quota.quota_status(text, text) IS
 	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.counters
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_history.account),
@@ -126,13 +125,13 @@ BEGIN ATOMIC
 		AND (until IS NULL OR c.period_start < until)
 	ORDER BY c.feature, c.period, c.period_start DESC;
 END;
-COMMENT ON FUNCTION @extschema@.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION quota.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
 	'the counters of an account, a row a window, the latest first';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_forecast(account text, feature text)
+CREATE OR REPLACE FUNCTION quota.quota_forecast(account text, feature text)
 	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
 		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_forecast.feature);
@@ -140,7 +139,7 @@ BEGIN ATOMIC
 		CASE WHEN l.on_limit = 'charge' THEN LEAST(g.overage, l.overage_cap) * l.overage_price END,
 		CASE WHEN e.used < e.usage_limit AND f.projected > e.usage_limit
 			THEN e.period_start + (quota.now() - e.period_start) * (e.usage_limit::float8 / e.used) END
-	FROM @extschema@.quota_evaluate(quota_forecast.account) e
+	FROM quota.evaluate(quota_forecast.account) e
 		LEFT JOIN quota.plan_limits l ON l.plan = e.plan AND l.feature = e.feature AND l.period = e.period
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN quota.now() > e.period_start THEN LEAST(9223372036854775807, round(e.used
@@ -149,18 +148,19 @@ BEGIN ATOMIC
 	WHERE e.feature = quota_forecast.feature
 	ORDER BY e.period;
 END;
-COMMENT ON FUNCTION @extschema@.quota_forecast(text, text) IS
+COMMENT ON FUNCTION quota.quota_forecast(text, text) IS
 	'the use of a feature at the end of each window, if it goes on as it did since the window began';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
+CREATE OR REPLACE FUNCTION quota.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_events.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
 		quota.check_argument('n', n >= 1, 'be at least 1');
-	SELECT e.*
+	SELECT e.id, e.at, e.account, e.user_id, e.feature, e.plan, e.what, e.kind, e.amount, e.decision, e.reason, e.used, e.usage_limit,
+		e.period, e.period_start, e.key, CASE WHEN (SELECT quota.sees_metadata(quota_events.account)) THEN e.metadata END
 	FROM quota.events e
 	WHERE e.account = quota_events.account
 		AND e.at >= COALESCE(since, '-infinity') AND e.at < COALESCE(until, 'infinity')
@@ -168,48 +168,55 @@ BEGIN ATOMIC
 	ORDER BY e.at DESC, e.id DESC
 	LIMIT n;
 END;
-COMMENT ON FUNCTION @extschema@.quota_events(text, timestamptz, timestamptz, text, integer) IS
+COMMENT ON FUNCTION quota.quota_events(text, timestamptz, timestamptz, text, integer) IS
 	'the ledger of an account, the latest first';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
+CREATE OR REPLACE FUNCTION quota.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('user_id', octet_length(quota_events_of.user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes'),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
 		quota.check_argument('n', n >= 1, 'be at least 1');
-	SELECT e.*
-	FROM quota.events e
-	WHERE e.user_id = quota_events_of.user_id
-		AND e.at >= COALESCE(since, '-infinity') AND e.at < COALESCE(until, 'infinity')
-		AND (quota_events_of.kind IS NULL OR e.kind = quota_events_of.kind)
-	ORDER BY e.at DESC, e.id DESC
-	LIMIT n;
+	SELECT e.id, e.at, e.account, e.user_id, e.feature, e.plan, e.what, e.kind, e.amount, e.decision, e.reason, e.used, e.usage_limit,
+		e.period, e.period_start, e.key, CASE WHEN quota.sees_metadata(e.account) THEN e.metadata END
+	FROM (
+		SELECT *
+		FROM quota.events o
+		WHERE o.user_id = quota_events_of.user_id
+			AND o.at >= COALESCE(since, '-infinity') AND o.at < COALESCE(until, 'infinity')
+			AND (quota_events_of.kind IS NULL OR o.kind = quota_events_of.kind)
+			AND ((SELECT quota.sees_all()) OR o.account = ANY (ARRAY(SELECT quota.visible_accounts())))
+		ORDER BY o.at DESC, o.id DESC
+		LIMIT n) e
+	ORDER BY e.at DESC, e.id DESC;
 END;
-COMMENT ON FUNCTION @extschema@.quota_events_of(text, timestamptz, timestamptz, text, integer) IS
+COMMENT ON FUNCTION quota.quota_events_of(text, timestamptz, timestamptz, text, integer) IS
 	'the ledger of what was done on behalf of a user, the latest first';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_sponsored(sponsor text)
+CREATE OR REPLACE FUNCTION quota.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_sponsored.sponsor);
-	SELECT p.account, p.name, p.account_type, p.status, p.plan, @extschema@.quota_usage(p.account)->'features'
+	SELECT p.account, p.name, p.account_type, p.status, p.plan, quota.quota_usage(p.account)->'features'
 	FROM quota.account_plans p
 	WHERE p.sponsor = quota_sponsored.sponsor
+		AND ((SELECT quota.sees_all()) OR p.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY p.account;
 END;
-COMMENT ON FUNCTION @extschema@.quota_sponsored(text) IS
+COMMENT ON FUNCTION quota.quota_sponsored(text) IS
 	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
 
 /*
  * Many accounts
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_near_limit(ratio float8 DEFAULT 0.8, feature text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_near_limit(ratio float8 DEFAULT 0.8, feature text DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('ratio', ratio >= 0 AND ratio < 'Infinity', 'be a finite number, 0 or more');
 	SELECT quota.check_counted(quota_near_limit.feature) WHERE quota_near_limit.feature IS NOT NULL;
@@ -217,14 +224,16 @@ BEGIN ATOMIC
 	FROM quota.current_usage c
 	WHERE c.used >= c.usage_limit * quota_near_limit.ratio::numeric
 		AND (quota_near_limit.feature IS NULL OR c.feature = quota_near_limit.feature)
+		AND ((SELECT quota.sees_all()) OR c.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY c.ratio DESC, c.account, c.feature, c.period;
 END;
-COMMENT ON FUNCTION @extschema@.quota_near_limit(float8, text) IS
+COMMENT ON FUNCTION quota.quota_near_limit(float8, text) IS
 	'the counters that have reached a share of their limit, the fullest first';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_top.feature), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT t.*
@@ -238,16 +247,18 @@ BEGIN ATOMIC
 			SELECT c.*
 			FROM quota.current_usage c
 			WHERE c.feature = quota_top.feature AND c.period = p.period
+				AND ((SELECT quota.sees_all()) OR c.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 			ORDER BY c.used DESC, c.account
 			LIMIT n) t
 	ORDER BY t.period, t.used DESC, t.account;
 END;
-COMMENT ON FUNCTION @extschema@.quota_top(text, integer, @extschema@.quota_period) IS
+COMMENT ON FUNCTION quota.quota_top(text, integer, @extschema@.quota_period) IS
 	'the n counters of a feature with most use; without a period, those of each period for which a plan has a limit';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_totals()
+CREATE OR REPLACE FUNCTION quota.quota_totals()
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used numeric, accounts bigint, near_limit bigint, over_limit bigint)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT feature, period, COALESCE(c.used, 0), COALESCE(c.accounts, 0), COALESCE(c.near_limit, 0), COALESCE(c.over_limit, 0)
 	FROM (
@@ -262,7 +273,7 @@ BEGIN ATOMIC
 			GROUP BY u.feature, u.period) c USING (feature, period)
 	ORDER BY feature, period;
 END;
-COMMENT ON FUNCTION @extschema@.quota_totals() IS
+COMMENT ON FUNCTION quota.quota_totals() IS
 	'what all accounts together have used in their current windows, a row a feature and period';
 
 CREATE OR REPLACE FUNCTION quota.accounts_without_row()
@@ -275,9 +286,10 @@ CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 		WHERE NOT EXISTS (SELECT FROM quota.accounts a WHERE a.account = u.account));
 COMMENT ON FUNCTION quota.accounts_without_row() IS 'how many accounts have counters and no row in quota.accounts';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_stats()
+CREATE OR REPLACE FUNCTION quota.quota_stats()
 	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT count(*) + quota.accounts_without_row(),
 		(SELECT count(DISTINCT u.account) FROM quota.current_usage u WHERE u.period <> 'lifetime' AND u.used > 0),
@@ -285,13 +297,14 @@ BEGIN ATOMIC
 		count(*) FILTER (WHERE a.status = 'suspended'), count(*) FILTER (WHERE a.status = 'canceled')
 	FROM quota.account_plans a;
 END;
-COMMENT ON FUNCTION @extschema@.quota_stats() IS
+COMMENT ON FUNCTION quota.quota_stats() IS
 	'accounts, those that have used something in a current window, and those of each status';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_plan_stats()
+CREATE OR REPLACE FUNCTION quota.quota_plan_stats()
 	RETURNS TABLE (plan text, name text, accounts bigint, trialing bigint, paying bigint, price numeric, currency text,
 		billing_interval text, monthly_revenue numeric, overage_revenue numeric)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT p.plan, p.name,
 		COALESCE(a.accounts, 0) + CASE WHEN p.is_default THEN quota.accounts_without_row() ELSE 0 END,
@@ -317,22 +330,24 @@ BEGIN ATOMIC
 			GROUP BY c.plan) u ON u.plan = p.plan
 	ORDER BY p.display_order, p.price, p.plan;
 END;
-COMMENT ON FUNCTION @extschema@.quota_plan_stats() IS 'accounts and estimated revenue, a row a plan';
+COMMENT ON FUNCTION quota.quota_plan_stats() IS 'accounts and estimated revenue, a row a plan';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_search(query text, n integer DEFAULT 20)
+CREATE OR REPLACE FUNCTION quota.quota_search(query text, n integer DEFAULT 20)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('query', query >= '', 'be a text'), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
 	FROM quota.account_plans a
-	WHERE strpos(lower(a.name), lower(query)) > 0 OR strpos(lower(a.account), lower(query)) > 0
+	WHERE (strpos(lower(a.name), lower(query)) > 0 OR strpos(lower(a.account), lower(query)) > 0)
+		AND ((SELECT quota.sees_all()) OR a.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY a.account = query DESC,
 		COALESCE(starts_with(lower(a.name), lower(query)), false) OR starts_with(lower(a.account), lower(query)) DESC,
 		a.name, a.account
 	LIMIT n;
 END;
-COMMENT ON FUNCTION @extschema@.quota_search(text, integer) IS
+COMMENT ON FUNCTION quota.quota_search(text, integer) IS
 	'accounts whose key or name contains a text, in whatever case, the best matches first';
 
 /*
@@ -345,15 +360,16 @@ CREATE OR REPLACE FUNCTION quota.metric_label(name text, value text)
 	RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), E'\n', '\n') || '"';
 COMMENT ON FUNCTION quota.metric_label(text, text) IS 'a label in Prometheus'' text format; NULL without a value';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_metrics()
+CREATE OR REPLACE FUNCTION quota.quota_metrics()
 	RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	/* materialized: each is one pass of its own, whatever becomes of its columns */
 	WITH plan_stats AS MATERIALIZED (
-		SELECT * FROM @extschema@.quota_plan_stats()
+		SELECT * FROM quota.quota_plan_stats()
 	), totals AS MATERIALIZED (
-		SELECT * FROM @extschema@.quota_totals()
+		SELECT * FROM quota.quota_totals()
 	), samples AS (
 		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('plan', s.plan), quota.metric_label('currency', m.currency)) AS labels
 		FROM plan_stats s
@@ -389,4 +405,4 @@ BEGIN ATOMIC
 			FROM samples
 			GROUP BY metric) s USING (metric);
 END;
-COMMENT ON FUNCTION @extschema@.quota_metrics() IS 'figures of the platform in Prometheus'' text format';
+COMMENT ON FUNCTION quota.quota_metrics() IS 'figures of the platform in Prometheus'' text format';

@@ -1,6 +1,5 @@
 /*
- * Reservations. C, and not strict, as charging is: a NULL is an error. The level
- * `app` may call the functions of the API, and none of schema quota.
+ * Reservations. C, and not strict, as charging is: a NULL is an error.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account text, feature text, n bigint, ttl interval DEFAULT '5 minutes', key text DEFAULT NULL)
 	RETURNS @extschema@.quota_reservation

@@ -1,6 +1,7 @@
 /*
- * Rights. The C functions read and write the tables on their own, so that a
- * role that may charge holds nothing on the tables.
+ * Rights. The C functions read and write the tables on their own, and the twins
+ * have the rights of the owner, so that a role needs EXECUTE on the functions of
+ * its level and nothing else, unless it is to read or write the tables.
  */
 CREATE OR REPLACE FUNCTION quota.grants(level text)
 	RETURNS SETOF text
@@ -8,47 +9,64 @@ CREATE OR REPLACE FUNCTION quota.grants(level text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	decide text[] := '{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_accounts_of,quota_rates}';
-	charge text[] := '{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release}';
-	show text[] := '{quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_events,quota_events_of,quota_invoices}';
-	bill text[] := '{quota_stripe_event,quota_stripe_checkout,quota_stripe_portal}';
+	extension pg_extension := (SELECT e FROM pg_extension e WHERE extname = 'quota');
+	/* what the views and the policies call; no others of schema quota are for anybody */
+	shown CONSTANT text[] := '{now,window_start,default_plan,plan_has_ended,own_plan,plan_in_effect,visible_accounts,sees_all,manages,trigger_arguments}';
+	/* what quota_attach, quota_adopt and quota_reconcile call with the rights of their caller */
+	attaching CONSTANT text[] := '{account_key,adopt_statement,adopted_columns,backfill,begin_rows,charge_rows,charged_counters,check_account_column,check_adoption,check_amount,check_attached_table,check_condition,check_counted_when,check_inheritance,check_not_generated,check_on_block,column_as_text,column_as_time,column_type,count_rows,create_adoption,create_statement_triggers,drift,drop_adoption,drop_triggers,follow_accounts,is_column,judge_row,known_plan,lock_counter,note_rename,notice_uncounted,recount,rename_account,return_expired,row_expression,row_key,row_units,time_column,truncate_rows,window_end}';
+	hidden text[] := '{stripe_secrets}';
+	functions text[] := '{}';
 BEGIN
 	IF level IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
-	ELSIF level NOT IN ('app', 'reader', 'admin') THEN
+	ELSIF level NOT IN ('user', 'reader', 'monitor', 'app', 'admin') THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('level "%s" does not exist', level),
-			HINT = 'There are: app, reader, admin.';
+			HINT = 'There are: user, reader, monitor, app, admin.';
 	END IF;
-	/* where everybody may use the schema already, there is nothing to take back later */
-	IF NOT has_schema_privilege('public', '@extschema@'::regnamespace, 'USAGE') THEN
-		RETURN NEXT 'USAGE ON SCHEMA @extschema@';
+	IF level IN ('reader', 'monitor', 'admin') THEN
+		functions := shown;
+	END IF;
+	IF level = 'admin' THEN
+		functions := functions || attaching;
+	END IF;
+	IF level IN ('reader', 'monitor') THEN
+		hidden := hidden || '{levels}';
+	END IF;
+	IF level = 'monitor' THEN
+		/* figures: no people, no calls, nothing of Stripe's, and of the ledger all but its metadata */
+		hidden := hidden || '{events,audit_log,account_users,keys,charged_rows,stripe_prices,stripe_customers,stripe_subscriptions,stripe_events}';
+		RETURN QUERY
+			SELECT format('SELECT (%s) ON quota.events', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
+			FROM pg_attribute
+			WHERE attrelid = 'quota.events'::regclass AND attnum > 0 AND NOT attisdropped AND attname <> 'metadata';
 	END IF;
 	RETURN QUERY
-		SELECT 'USAGE ON TYPE ' || t
-		FROM unnest(ARRAY['@extschema@.quota_period', '@extschema@.quota_verdict', '@extschema@.quota_decision', '@extschema@.quota_reservation']::regtype[]) t;
+		SELECT 'USAGE ON TYPE ' || t.oid::regtype
+		FROM pg_depend d JOIN pg_type t ON t.oid = d.objid
+		WHERE d.classid = 'pg_type'::regclass AND d.deptype = 'e'
+			AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
+			AND t.typnamespace = extension.extnamespace
+		ORDER BY t.oid;
 	RETURN QUERY
 		SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
 		WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
-			AND d.refclassid = 'pg_extension'::regclass
-			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
-			/* nor may an admin write the audit log, be it by a trigger of its own */
-			AND p.proname NOT IN ('quota_allow', 'quota_revoke', 'grants', 'check_role', 'audit', 'audit_usage', 'write_audit')
-			AND CASE level
-				WHEN 'app' THEN p.proname = ANY (decide || charge || show || bill)
-				/* what writes nothing, with what it and the reports are made of; policies call visible_accounts */
-				WHEN 'reader' THEN p.provolatile <> 'v'
-				ELSE true
+			AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
+			AND CASE p.pronamespace
+				WHEN 'quota'::regnamespace THEN p.proname = ANY (functions)
+					OR level = 'admin' AND p.proname IN ('quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_reconcile') AND NOT p.prosecdef
+				ELSE p.proname IN (SELECT f.function FROM quota.level_functions() f WHERE f.level = grants.level)
 			END
 		ORDER BY p.oid;
-	IF level <> 'app' THEN
+	IF functions <> '{}' THEN
 		RETURN NEXT 'USAGE ON SCHEMA quota';
-		/* not ALL TABLES: who is past row-level security could read the secrets */
+		/* a partition is read through the whole; not ALL TABLES: who is past row-level security could read the secrets */
 		RETURN QUERY
 			SELECT 'SELECT ON ' || oid::regclass
 			FROM pg_class
-			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p', 'v') AND relname <> 'stripe_secrets'
+			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+				AND relname <> ALL (hidden)
 			ORDER BY oid;
 	END IF;
 	IF level = 'admin' THEN
@@ -56,11 +74,11 @@ BEGIN
 			SELECT 'INSERT, UPDATE, DELETE ON ' || oid::regclass
 			FROM pg_class
 			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-				AND relname NOT IN ('audit_log', 'events', 'stripe_secrets')
+				AND relname NOT IN ('audit_log', 'events', 'levels', 'stripe_secrets')
 			ORDER BY oid;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.grants(text) IS 'what quota_allow grants for a level, in the words of GRANT';
+COMMENT ON FUNCTION quota.grants(text) IS 'what quota_grant grants for a level, in the words of GRANT';
 
 /*
  * GRANT takes the word public for everybody: a role must be one.
@@ -73,57 +91,110 @@ AS $$
 BEGIN
 	IF role IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'role must not be null';
+	ELSIF role = 'public' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'PUBLIC cannot have a level',
+			HINT = 'Make a role for the level, and grant it to those who need it.';
 	ELSIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
 		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', role);
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_allow(role text, level text)
+/*
+ * Nothing is granted by way of PUBLIC or of default privileges, nor counted on:
+ * what others have may be taken from them. A right on the schema of the functions
+ * that the role had before is left to it.
+ */
+CREATE OR REPLACE FUNCTION quota.quota_grant(role text, level text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
+	role_oid CONSTANT oid := (SELECT oid FROM pg_roles WHERE rolname = role);
 	privilege text;
+	had_usage boolean;
 BEGIN
 	PERFORM quota.check_role(role);
+	PERFORM quota.grants(level);
+	DELETE FROM quota.levels l WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = l.role);
+	had_usage := EXISTS (
+		SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
+		WHERE n.oid = api AND a.grantee = role_oid AND a.privilege_type = 'USAGE');
+	IF NOT had_usage THEN
+		EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', api, role);
+	END IF;
 	FOR privilege IN SELECT quota.grants(level) LOOP
 		EXECUTE format('GRANT %s TO %I', privilege, role);
 	END LOOP;
+	INSERT INTO quota.levels (role, level, schema_usage)
+	VALUES (role_oid, quota_grant.level, NOT had_usage)
+	ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_allow(text, text) IS
-	'grant a role what it needs: app decides, charges, reports on an account and takes in webhooks, reader decides, reports and reads the tables, admin manages';
+COMMENT ON FUNCTION quota.quota_grant(text, text) IS
+	'give a role a level: user charges and shows its user''s accounts, reader shows them, monitor shows all figures, app charges any account, admin manages';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_revoke(role text)
+CREATE OR REPLACE FUNCTION quota.quota_revoke(role text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
+	role_oid CONSTANT oid := (SELECT oid FROM pg_roles WHERE rolname = role);
+	privilege text;
+BEGIN
+	PERFORM quota.check_role(role);
+	FOR privilege IN
+		SELECT DISTINCT g
+		FROM quota.levels l, quota.grants(l.level) g
+		WHERE l.role = role_oid
+	LOOP
+		EXECUTE format('REVOKE %s FROM %I', privilege, role);
+	END LOOP;
+	IF EXISTS (SELECT FROM quota.levels l WHERE l.role = role_oid AND l.schema_usage) THEN
+		EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM %I', api, role);
+	END IF;
+	DELETE FROM quota.levels l WHERE l.role = role_oid;
+END $$;
+COMMENT ON FUNCTION quota.quota_revoke(text) IS 'take back what quota_grant granted, of every level';
+
+/* Types of rows and of arrays have the rights of what they are made of. */
+CREATE OR REPLACE FUNCTION quota.revoke_all(class regclass, object oid)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	privilege text;
+	granted record;
 BEGIN
-	PERFORM quota.check_role(role);
-	FOR privilege IN SELECT quota.grants('admin') LOOP
-		EXECUTE format('REVOKE %s FROM %I', privilege, role);
-	END LOOP;
-END $$;
-COMMENT ON FUNCTION @extschema@.quota_revoke(text) IS 'take back what quota_allow granted';
-
-/*
- * Nothing is for PUBLIC.
- */
-DO $$
-DECLARE
-	member text;
-BEGIN
-	FOR member IN
-		SELECT format('%s %s', kind, (pg_identify_object(classid, objid, 0)).identity)
-		FROM pg_depend, (VALUES ('pg_proc'::regclass, 'FUNCTION'), ('pg_type'::regclass, 'TYPE')) k (class, kind)
-		WHERE classid = k.class AND deptype = 'e'
-			AND refclassid = 'pg_extension'::regclass
-			AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+	FOR granted IN
+		SELECT DISTINCT o.kind, o.name, a.grantee
+		FROM (
+				SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass::text, relowner,
+					COALESCE(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+				FROM pg_class
+				WHERE class = 'pg_class'::regclass AND oid = object AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+				UNION ALL
+				SELECT 'ROUTINE', oid::regprocedure::text, proowner, COALESCE(proacl, acldefault('f', proowner))
+				FROM pg_proc
+				WHERE class = 'pg_proc'::regclass AND oid = object
+				UNION ALL
+				SELECT 'TYPE', t.oid::regtype::text, t.typowner, COALESCE(t.typacl, acldefault('T', t.typowner))
+				FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+				WHERE class = 'pg_type'::regclass AND t.oid = object AND t.typtype <> 'm' AND t.typcategory <> 'A'
+					AND COALESCE(c.relkind = 'c', true)
+				UNION ALL
+				SELECT 'SCHEMA', oid::regnamespace::text, nspowner, COALESCE(nspacl, acldefault('n', nspowner))
+				FROM pg_namespace
+				WHERE class = 'pg_namespace'::regclass AND oid = object) o (kind, name, owner, acl),
+			aclexplode(o.acl) a
+		WHERE a.grantee <> o.owner
 	LOOP
-		EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', member);
+		EXECUTE format('REVOKE ALL ON %s %s FROM %s', granted.kind, granted.name,
+			CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
 	END LOOP;
 END $$;
+COMMENT ON FUNCTION quota.revoke_all(regclass, oid) IS 'takes from everybody but its owner all rights on a relation, function, type or schema';

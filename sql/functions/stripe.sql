@@ -10,11 +10,10 @@
 /*
  * Prices
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_price(price text, plan text, billing_interval text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_stripe_price(price text, plan text, billing_interval text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET quota.act = 'quota_stripe_price'
 AS $$
 DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_price.plan));
@@ -29,7 +28,7 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT stripe_prices_pkey DO UPDATE
 		SET (plan, billing_interval, offered) = (excluded.plan, excluded.billing_interval, true);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_stripe_price(text, text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
 	'let a price of Stripe name a plan, and be the one that is offered for it; NULL: for the plan''s own billing interval';
 
 /*
@@ -74,7 +73,7 @@ COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that neste
  */
 CREATE OR REPLACE FUNCTION quota.stripe_request(path text, parameters jsonb, options jsonb)
 	RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -99,13 +98,9 @@ END $$;
 COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
 	'a request to Stripe''s API; options come in addition to the parameters or in place of them, null leaves one out';
 
-/*
- * Both are SECURITY DEFINER, so that an application that may decide and charge
- * can ask for them without rights on the tables.
- */
-CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -143,12 +138,12 @@ BEGIN
 			'cancel_url', cancel_url),
 		options);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_stripe_checkout(text, text, text, text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_checkout(text, text, text, text, text, jsonb) IS
 	'the request to Stripe for a page on which an account subscribes to a plan';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
+CREATE OR REPLACE FUNCTION quota.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -167,7 +162,7 @@ BEGIN
 		jsonb_build_object('customer', customer, 'return_url', return_url),
 		options);
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_stripe_portal(text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_portal(text, text, jsonb) IS
 	'the request to Stripe for a page on which an account manages its subscription';
 
 /*
@@ -175,7 +170,7 @@ COMMENT ON FUNCTION @extschema@.quota_stripe_portal(text, text, jsonb) IS
  */
 CREATE OR REPLACE FUNCTION quota.check_stripe_signature(payload text, signature text, secrets text[])
 	RETURNS void
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_check_stripe_signature';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_check_stripe_signature';
 COMMENT ON FUNCTION quota.check_stripe_signature(text, text, text[]) IS
 	'refuses a payload that was signed with none of the secrets, or too long ago';
 
@@ -199,7 +194,7 @@ COMMENT ON FUNCTION quota.stripe_status(quota.stripe_subscriptions) IS
 
 CREATE OR REPLACE FUNCTION quota.stripe_gives_plan(s quota.stripe_subscriptions)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN quota.stripe_status(s) IN ('trialing', 'active', 'past_due') AND s.price IS NOT NULL
 		AND (s.ends_at <= quota.now()) IS NOT TRUE;
 COMMENT ON FUNCTION quota.stripe_gives_plan(quota.stripe_subscriptions) IS
@@ -468,12 +463,11 @@ COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
  * right on accounts: the signature says that they are Stripe's. Those of an
  * application must not decide whether the change is recorded: row_security.
  */
-CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_event(payload text, signature text)
+CREATE OR REPLACE FUNCTION quota.quota_stripe_event(payload text, signature text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET row_security = on
-	SET quota.act = 'quota_stripe_event'
 AS $$
 DECLARE
 	content jsonb;
@@ -523,5 +517,5 @@ BEGIN
 			LEFT JOIN quota.accounts p ON p.account = a.pool
 		WHERE e.event = content->>'id');
 END $$;
-COMMENT ON FUNCTION @extschema@.quota_stripe_event(text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_event(text, text) IS
 	'take in a webhook of Stripe: the body as it came, and its Stripe-Signature; what became of it';

@@ -40,7 +40,7 @@ SELECT pg_extension_config_dump('quota.audit_log', '');
 SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
 CREATE FUNCTION quota.user_id() RETURNS text
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_user_id';
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_user_id';
 COMMENT ON FUNCTION quota.user_id() IS
 	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
 
@@ -53,7 +53,7 @@ BEGIN
 	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
 	VALUES (
 		quota.now(),
-		COALESCE(NULLIF(current_setting('quota.act', true), ''), lower(write_audit.act)),
+		COALESCE(quota.current_act(), lower(write_audit.act)),
 		changed_account, write_audit.table_name, write_audit.before, write_audit.after,
 		COALESCE(write_audit.after->>'reason', NULLIF(current_setting('quota.reason', true), '')),
 		quota.user_id(),

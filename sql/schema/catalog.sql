@@ -33,13 +33,17 @@ CREATE TABLE quota.features (
 	kind text NOT NULL CHECK (kind IN ('counter', 'gauge', 'rate', 'flag')),
 	unit text CHECK (unit <> '' AND octet_length(unit) <= 63),
 	description text,
-	ledger boolean NOT NULL DEFAULT false
+	ledger boolean NOT NULL DEFAULT false,
+	user_max bigint NOT NULL DEFAULT 1 CHECK (user_max >= 0),
+	user_overage boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE quota.features IS 'what can be limited or gated';
 COMMENT ON COLUMN quota.features.kind IS
 	'counter: starts again with each window; gauge: a level that goes up and down; rate: a short window in shared memory; flag: a gate or a static value';
 COMMENT ON COLUMN quota.features.unit IS 'what one of it is called, in the singular';
 COMMENT ON COLUMN quota.features.ledger IS 'whether each change is to be written to the ledger';
+COMMENT ON COLUMN quota.features.user_max IS 'units that level user may charge in one call; 0: none at all';
+COMMENT ON COLUMN quota.features.user_overage IS 'whether level user may charge past a limit that charges';
 SELECT pg_extension_config_dump('quota.features', '');
 
 CREATE TABLE quota.plan_limits (

@@ -1,15 +1,16 @@
 /*
- * Row-level security, for roles that read the tables directly. Whoever may
- * change accounts sees all rows, anybody else those of the user on whose behalf
- * the session acts; without one, none. The C functions read the tables
- * themselves: it costs a charge nothing and hides nothing from it.
+ * Row-level security, for roles that read the tables directly. Level admin sees
+ * and changes all rows, level monitor sees those that are figures, anybody else
+ * those of the user on whose behalf the session acts; without one, none. The C
+ * functions read the tables themselves: it costs a charge nothing and hides
+ * nothing from it.
  *
- * The policies are made here and not by quota_allow because pg_dump keeps the
+ * The policies are made here and not by quota_grant because pg_dump keeps the
  * grants on an extension's tables but no policies. Partitions of quota.events
  * have none: they are read through the whole, and by themselves show nothing.
  */
 CREATE FUNCTION quota.visible_accounts() RETURNS SETOF text
-	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT m.account FROM quota.account_users m WHERE m.user_id = quota.user_id()
@@ -30,11 +31,18 @@ BEGIN
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
 			CREATE POLICY manager ON quota.%1$I
-				USING ((SELECT has_table_privilege(''quota.accounts'', ''UPDATE'')));
+				USING ((SELECT quota.manages()));
 			CREATE POLICY member ON quota.%1$I FOR SELECT
 				USING (account = ANY (ARRAY(SELECT quota.visible_accounts())));
-			COMMENT ON POLICY manager ON quota.%1$I IS ''who may change accounts sees all rows'';
+			COMMENT ON POLICY manager ON quota.%1$I IS ''level admin sees and changes all rows'';
 			COMMENT ON POLICY member ON quota.%1$I IS ''a user sees its accounts and those that they sponsor'';',
+			name);
+	END LOOP;
+	FOREACH name IN ARRAY '{accounts,limit_overrides,usage,reservations,holds,events,alerts,invoices,invoice_lines}'::text[] LOOP
+		EXECUTE format('
+			CREATE POLICY monitor ON quota.%1$I FOR SELECT
+				USING ((SELECT quota.sees_all()));
+			COMMENT ON POLICY monitor ON quota.%1$I IS ''level monitor sees the figures of all accounts'';',
 			name);
 	END LOOP;
 END $$;
@@ -43,8 +51,8 @@ ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
 /* Keys of the application's rows, of no account. */
 ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY manager ON quota.charged_rows
-	USING ((SELECT has_table_privilege('quota.accounts', 'UPDATE')));
-COMMENT ON POLICY manager ON quota.charged_rows IS 'who may change accounts sees all rows';
+	USING ((SELECT quota.manages()));
+COMMENT ON POLICY manager ON quota.charged_rows IS 'level admin sees and changes all rows';
 
 /* Without a policy: nobody but the owner. */
 ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,55 @@
+/*
+ * Which role has which level. C reads it (src/gate.c): a role that has the
+ * privileges of one that is here has its levels.
+ */
+CREATE TABLE quota.levels (
+	role regrole NOT NULL,
+	level text COLLATE "C" NOT NULL CHECK (level IN ('user', 'reader', 'monitor', 'app', 'admin')),
+	schema_usage boolean NOT NULL,
+	PRIMARY KEY (role, level)
+);
+COMMENT ON TABLE quota.levels IS 'levels that quota_grant has given to roles';
+COMMENT ON COLUMN quota.levels.schema_usage IS
+	'whether quota_grant also granted USAGE on the schema of the functions, which quota_revoke then takes back';
+SELECT pg_extension_config_dump('quota.levels', 'WHERE role::oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)');
+
+CREATE FUNCTION quota.levels_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_levels_changed';
+COMMENT ON FUNCTION quota.levels_changed() IS 'makes all backends forget the levels of roles, at commit';
+
+CREATE TRIGGER levels_changed AFTER INSERT OR UPDATE OR DELETE ON quota.levels
+	FOR EACH ROW EXECUTE FUNCTION quota.levels_changed();
+CREATE TRIGGER levels_emptied AFTER TRUNCATE ON quota.levels
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.levels_changed();
+ALTER TABLE quota.levels ENABLE ALWAYS TRIGGER levels_changed;
+ALTER TABLE quota.levels ENABLE ALWAYS TRIGGER levels_emptied;
+
+/*
+ * What the gate knows of the call. They ask a variable of the backend, or the
+ * settings: not for parallel workers.
+ */
+CREATE FUNCTION quota.level_functions(OUT function text, OUT level text, OUT accounts text)
+	RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_level_functions';
+COMMENT ON FUNCTION quota.level_functions() IS
+	'which level may call which public function: for all accounts, for those that its user is a member of, or for those that its user may see';
+
+CREATE FUNCTION quota.current_act() RETURNS text
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_current_act';
+COMMENT ON FUNCTION quota.current_act() IS 'the public function that is being called; NULL: none';
+
+CREATE FUNCTION quota.sees_all() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_sees_all';
+COMMENT ON FUNCTION quota.sees_all() IS 'whether the caller may see the rows of all accounts: levels monitor and admin, and the owner';
+
+CREATE FUNCTION quota.manages() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_manages';
+COMMENT ON FUNCTION quota.manages() IS 'whether the caller may change the rows of all accounts: level admin, and the owner';
+
+CREATE FUNCTION quota.acts_as_user() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_acts_as_user';
+COMMENT ON FUNCTION quota.acts_as_user() IS 'whether the function that is being called was called at level user';
+
+CREATE FUNCTION quota.sees_metadata(of_account text) RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_sees_metadata';
+COMMENT ON FUNCTION quota.sees_metadata(text) IS 'whether the caller may see what the ledger keeps of the calls of an account';
