@@ -33,7 +33,7 @@ SELECT quota_attach('files', 'storage_mb', 'customer_id', 'size_mb');
 SELECT 'CREATE ROLE jobs_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jobs_app') \gexec
 GRANT SELECT, INSERT, UPDATE ON jobs TO jobs_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON files TO jobs_app;
-SELECT quota_allow('jobs_app', 'app');
+SELECT quota_grant('jobs_app', 'app');
 
 -- 2. The API. A call is charged before it does anything; a denial is a row, not an
 --    error, and says when to come back.

@@ -23,7 +23,7 @@ SELECT quota_attach('messages', 'message', 'user_id');
 
 SELECT 'CREATE ROLE messages_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'messages_app') \gexec
 GRANT SELECT, INSERT, UPDATE ON messages TO messages_app;
-SELECT quota_allow('messages_app', 'app');
+SELECT quota_grant('messages_app', 'app');
 
 -- 2. The status document of this product: one query on quota's decisions.
 

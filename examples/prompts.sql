@@ -22,7 +22,7 @@ SELECT quota_attach('prompts', 'prompt', 'workspace');
 
 SELECT 'CREATE ROLE prompts_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'prompts_app') \gexec
 GRANT SELECT, INSERT ON prompts TO prompts_app;
-SELECT quota_allow('prompts_app', 'app');
+SELECT quota_grant('prompts_app', 'app');
 
 -- 2. What the application does. A prompt is a row; traffic has no row, so it is
 --    recorded, never refused.

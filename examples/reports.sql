@@ -60,7 +60,7 @@ SELECT account, period_start, used FROM quota.counters ORDER BY period_start;
 
 SELECT 'CREATE ROLE reports_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reports_app') \gexec
 GRANT SELECT, INSERT, UPDATE ON report_generations TO reports_app;
-SELECT quota_allow('reports_app', 'app');
+SELECT quota_grant('reports_app', 'app');
 
 -- 5. A month of Hill Realty, whose plan has 50 reports and blocks above 55. The
 --    decision is for a response header: from 80 % on it warns.

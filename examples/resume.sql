@@ -21,7 +21,7 @@ CREATE TABLE ats_scans (
 
 SELECT 'CREATE ROLE resume_app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'resume_app') \gexec
 GRANT SELECT, INSERT ON ats_scans TO resume_app;
-SELECT quota_allow('resume_app', 'app');
+SELECT quota_grant('resume_app', 'app');
 
 -- 2. One statement checks, charges and stores: the row is there only if the plan
 --    allowed it, whatever else runs at the same moment.

@@ -369,9 +369,9 @@ SELECT throws_ok('INSERT INTO companies (id) VALUES (7)', '39P01', NULL, 'a trig
 DROP TRIGGER by_hand ON companies;
 
 /* Whose right it is. */
-SELECT quota_allow('quota_test_adopt', 'app') \g /dev/null
+SELECT quota_grant('quota_test_adopt', 'app') \g /dev/null
 SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id')$$), '42501', 'the app may not adopt');
-SELECT quota_allow('quota_test_adopt', 'admin') \g /dev/null
+SELECT quota_grant('quota_test_adopt', 'admin') \g /dev/null
 SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id')$$), '42501', 'an admin may not adopt another''s table');
 ALTER TABLE companies OWNER TO quota_test_adopt;
 SELECT is(try_as('quota_test_adopt', $$SELECT quota_adopt('companies', 'id'), quota_unadopt('companies')$$), 'ok', 'but its own');

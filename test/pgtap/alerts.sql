@@ -147,7 +147,7 @@ SELECT lives_ok($$SELECT quota_record(repeat(E'\x01', 255), 'scan', 10)$$, 'the 
 
 /* Who sees them. */
 CREATE ROLE quota_test_reader;
-SELECT quota_allow('quota_test_reader', 'reader'), quota_add_user('i', 'ida') \g /dev/null
+SELECT quota_grant('quota_test_reader', 'reader'), quota_add_user('i', 'ida') \g /dev/null
 SET LOCAL "quota.user" = 'ida';
 SELECT results_eq($$SELECT as_role('quota_test_reader', 'SELECT DISTINCT account FROM quota.alerts')$$, $$VALUES ('i')$$, 'a user sees the alerts of its accounts');
 

@@ -632,7 +632,7 @@ SELECT is((SELECT status || ' ' || problem FROM mine_mark), 'skipped Monthly rep
 SELECT is(try_as('quota_test_app', s), '42501', 'not allowed: ' || s)
 FROM unnest(ARRAY['SELECT * FROM quota.usage', 'UPDATE quota.usage SET used = 0', 'DELETE FROM quota.usage', 'INSERT INTO quota.accounts (account) VALUES (''x'')',
 	'SELECT * FROM quota.plans', 'SELECT quota_refund(''app'', ''report'')', 'SELECT quota_evaluate(''app'')', 'SELECT quota_detach(''mine'', ''report'')',
-	'SELECT quota_apply(''{}'')', 'SELECT quota_allow(''quota_test_app'', ''admin'')', 'SELECT quota.charge_rows()',
+	'SELECT quota_apply(''{}'')', 'SELECT quota_grant(''quota_test_app'', ''admin'')', 'SELECT quota.charge_rows()',
 	'ALTER TABLE mine DISABLE TRIGGER ALL', 'DROP TRIGGER quota_charge_report ON mine', 'SET LOCAL session_replication_role = replica',
 	'SET LOCAL quota.enforcement = off', 'SET LOCAL quota.now = ''2030-01-01''', 'SET LOCAL quota.timezone = ''Asia/Tokyo''',
 	'SET LOCAL quota.log_decisions = ''none''', 'SELECT set_config(''quota.enforcement'', ''off'', true)',

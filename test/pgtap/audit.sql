@@ -87,7 +87,10 @@ SELECT is(act('SELECT quota_reset(''acme'')'), 'quota_reset usage acme', 'a rese
 SELECT is((SELECT string_agg(concat_ws(' ', b->>'feature', b->>'period', b->>'used'), ', ') FROM quota.audit_log, jsonb_array_elements(before) b WHERE act = 'quota_reset'),
 	'page lifetime 1, report month 2', 'what was reset');
 SELECT is(act('SELECT quota_reset(''nobody'')'), 'quota_reset usage nobody', 'a reset of nothing');
-SELECT is(current_setting('quota.act'), '', 'the name of the function goes with it');
+SELECT is(quota.current_act(), NULL, 'the name of the function goes with it');
+SELECT is(error_of('SELECT quota_clear_override(''acme'', ''report'')')->>'state', '42704', 'an act that fails');
+SELECT is(quota.current_act(), NULL, 'its name goes as well');
+SELECT throws_ok($$SET quota.act = 'quota_stripe_event'$$, '42602', NULL, 'no setting can tell another name');
 
 /* Counters by hand: one row a statement. */
 SELECT quota_consume('x', 'report', 2), quota_consume('y', 'report', 3) \g /dev/null
@@ -102,7 +105,7 @@ SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, 
 SELECT results_eq('SELECT user_id, role, session_role, reason, at FROM quota.audit_log ORDER BY id DESC LIMIT 1',
 	'SELECT NULL COLLATE "C", session_user::text COLLATE "default", session_user::text COLLATE "default", NULL::text, now()', 'who: the session, if nothing else is known');
 CREATE ROLE quota_test_admin;
-SELECT quota_allow('quota_test_admin', 'admin') \g /dev/null
+SELECT quota_grant('quota_test_admin', 'admin') \g /dev/null
 SET LOCAL "quota.user" = 'user-7';
 SET LOCAL quota.reason = 'ticket 42';
 SET LOCAL ROLE quota_test_admin;

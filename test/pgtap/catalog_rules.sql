@@ -93,16 +93,25 @@ SELECT is_empty($$SELECT signature FROM functions WHERE proisstrict$$,
 	'no function is strict: a NULL result could be taken for a yes');
 SELECT is_empty($$
 	SELECT signature FROM functions
-	WHERE provolatile = 'v' AND proparallel <> 'u' OR provolatile <> 'v' AND proparallel <> 's'
-	$$, 'what is volatile is parallel unsafe, all else parallel safe');
+	WHERE (provolatile = 'v') <> (proparallel = 'u') OR schema <> 'quota' AND provolatile <> 'v' AND proparallel <> 'r'
+	$$, 'what is volatile is parallel unsafe, of the rest what is public parallel restricted');
+SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE language = 'c' AND schema = 'quota' AND proparallel = 's'$$,
+	$$VALUES ('account_key'), ('default_plan'), ('level_functions'), ('row_expression'), ('row_key'), ('row_units')$$, 'what in C reads no setting, and asks not who calls, is parallel safe');
+SELECT is_empty($$
+	SELECT f.signature, r.signature
+	FROM functions f, functions r
+	WHERE f.proparallel = 's' AND r.proparallel = 'r' AND (
+		f.language = 'plpgsql' AND f.prosrc LIKE '%quota.' || r.proname || '(%'
+		OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = r.oid))
+	$$, 'nothing that is parallel safe calls what is restricted');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
 	WHERE proname IN ('quota_consume', 'quota_enforce', 'quota_record', 'quota_refund', 'quota_consume_many', 'quota_reserve', 'quota_commit', 'quota_release',
-		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_allow', 'quota_revoke', 'quota_maintain', 'quota_invoice_overage',
+		'quota_apply', 'quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_grant', 'quota_revoke', 'quota_maintain', 'quota_invoice_overage',
 		'quota_stripe_event', 'quota_stripe_price')
 	$$, $$
 	SELECT f, 'v'::"char" AS volatile, 'u'::"char" AS parallel
-	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_allow,quota_revoke,quota_maintain,quota_invoice_overage,quota_stripe_event,quota_stripe_price}'::text[]) f
+	FROM unnest('{quota_consume,quota_enforce,quota_record,quota_refund,quota_consume_many,quota_reserve,quota_commit,quota_release,quota_apply,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_grant,quota_revoke,quota_maintain,quota_invoice_overage,quota_stripe_event,quota_stripe_price}'::text[]) f
 	$$, 'what writes is volatile');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, provolatile, proparallel FROM functions
@@ -111,7 +120,7 @@ SELECT set_eq($$
 		'quota_near_limit', 'quota_top', 'quota_totals', 'quota_stats', 'quota_plan_stats', 'quota_search', 'quota_metrics',
 		'quota_events', 'quota_events_of', 'quota_invoices', 'quota_stripe_checkout', 'quota_stripe_portal')
 	$$, $$
-	SELECT f, 's'::"char" AS volatile, 's'::"char" AS parallel
+	SELECT f, 's'::"char" AS volatile, 'r'::"char" AS parallel
 	FROM unnest('{quota_evaluate,quota_has_feature,quota_feature,quota_require_feature,quota_plan_with,quota_export,
 		quota_usage,quota_status,quota_history,quota_forecast,quota_sponsored,quota_near_limit,quota_top,quota_totals,
 		quota_stats,quota_plan_stats,quota_search,quota_metrics,quota_events,quota_events_of,quota_invoices,quota_stripe_checkout,quota_stripe_portal}'::text[]) f
@@ -126,25 +135,33 @@ SELECT is_empty($$
 	$$, 'every function in PL/pgSQL or with the owner''s rights sets search_path');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
-SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'),
-	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
-	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
-	('quota_forecast(text,text)'), ('quota_sponsored(text)'),
-	('quota_events(text,timestamp with time zone,timestamp with time zone,text,integer)'),
-	('quota_events_of(text,timestamp with time zone,timestamp with time zone,text,integer)'),
-	('quota_invoices(text,timestamp with time zone,timestamp with time zone)'),
-	('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)'),
-	('quota_stripe_event(text,text)'), ('quota_stripe_checkout(text,text,text,text,text,jsonb)'), ('quota_stripe_portal(text,text,jsonb)')$$,
-	'no others are SECURITY DEFINER');
+SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef AND NOT (schema = 'quota' AND proname LIKE 'quota\_%')$$, $$VALUES
+	('quota.follow_partitions()'), ('quota.followed_accounts()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota.visible_accounts()'), ('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
+	'no others are SECURITY DEFINER than the twins');
+
+/* The gate: each function of the API asks it, or is a twin's, or an overload. */
+SELECT is_empty($$SELECT signature FROM functions WHERE schema <> 'quota' AND prosecdef$$, 'no public function has the rights of its owner');
+SELECT is_empty($$
+	SELECT signature FROM functions f
+	WHERE schema <> 'quota' AND language = 'c' AND prosrc = 'quota_gate'
+		AND NOT EXISTS (SELECT FROM functions t WHERE t.schema = 'quota' AND t.proname = f.proname AND t.proargtypes = f.proargtypes
+			AND t.proretset = f.proretset AND t.prorettype = f.prorettype)
+	$$, 'what the generic gate serves has a twin');
+SELECT is_empty($$SELECT signature FROM functions WHERE schema <> 'quota' AND language <> 'c' AND NOT (language = 'sql' AND proargnames[1] ~ '_(uuid|id)$')$$,
+	'public functions are C, or overloads of them');
+SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE schema <> 'quota'$$,
+	$$SELECT function FROM quota.level_functions() UNION VALUES ('quota_grant'), ('quota_revoke')$$, 'the gate has a rule for each public function, and for no others');
+SELECT is_empty($$SELECT signature FROM functions WHERE language = 'plpgsql' AND prosrc ~ '(?<!quota\.)\mquota_\w+\('$$, 'no body names a function outside schema quota');
+SELECT is_empty($$SELECT signature FROM functions, regexp_matches(prosrc, '\m(public|"[^"]*")\.', 'g') m WHERE language = 'plpgsql'$$, 'nor any object of the API''s schema');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
 
 /* Dump and restore. */
 SELECT set_eq(
 	$$SELECT unnest(extconfig)::regclass::text AS name, unnest(extcondition) AS condition FROM pg_extension WHERE extname = 'quota'$$,
-	$$SELECT name, '' AS condition FROM tables WHERE relkind <> 'v' AND relkind <> 'm'$$,
-	'all rows of every table and sequence are dumped');
+	$$SELECT name, CASE name WHEN 'quota.levels' THEN 'WHERE role::oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)' ELSE '' END FROM tables WHERE relkind <> 'v' AND relkind <> 'm'$$,
+	'all rows of every table and sequence are dumped, but levels of roles that are gone');
 
 /* Keys. */
 SELECT is_empty($$SELECT name FROM tables t WHERE relkind = 'r'
@@ -166,7 +183,7 @@ SELECT is_empty($$
 	$$, 'accounts, plans and features are text COLLATE "C" wherever they stand');
 
 SELECT is_empty($$
-	SELECT r, l.privilege FROM unnest('{app,reader,admin}'::text[]) r, quota.grants(r) l (privilege) WHERE l.privilege LIKE '%stripe_secrets%' OR l.privilege LIKE '%ALL TABLES%'
+	SELECT r, l.privilege FROM unnest('{user,reader,monitor,app,admin}'::text[]) r, quota.grants(r) l (privilege) WHERE l.privilege LIKE '%stripe_secrets%' OR l.privilege LIKE '%ALL TABLES%'
 	$$, 'the secrets are for no level');
 
 /* Every function whose first argument is an account, three times. */
@@ -175,10 +192,10 @@ CREATE TEMP VIEW overloads AS
 		array_agg(proargnames[1] || ' ' || proargtypes[0]::regtype ORDER BY proargnames[1]) AS first_arguments,
 		count(DISTINCT (proargnames[2:], (proargtypes::oid[])[1:], pronargdefaults, prorettype, proretset, provolatile, proparallel)) AS ways
 	FROM functions
-	WHERE proargnames[1] IN ('account', 'account_uuid', 'account_id')
+	WHERE schema <> 'quota' AND (proargnames[1] IN ('account', 'account_uuid', 'account_id')
 		OR proname IN ('quota_evaluate', 'quota_consume', 'quota_enforce', 'quota_consume_many', 'quota_record',
 			'quota_refund', 'quota_reserve', 'quota_has_feature', 'quota_feature', 'quota_require_feature',
-			'quota_usage', 'quota_status', 'quota_history', 'quota_forecast')
+			'quota_usage', 'quota_status', 'quota_history', 'quota_forecast'))
 	GROUP BY proname, pronargs;
 SELECT is_empty($$SELECT name, first_arguments FROM overloads
 	WHERE first_arguments <> '{"account text","account_id bigint","account_uuid uuid"}'$$,
@@ -195,7 +212,7 @@ SELECT set_eq($$SELECT DISTINCT name FROM overloads$$,
 	'those are the functions of an account');
 SELECT set_eq($$
 	SELECT DISTINCT proname::text, pg_get_function_arguments(f.oid) FROM functions f
-	WHERE proargnames[1] = 'account' AND NOT (proname = 'quota_evaluate' AND pronargs = 1)
+	WHERE schema <> 'quota' AND proargnames[1] = 'account' AND NOT (proname = 'quota_evaluate' AND pronargs = 1)
 	$$, $$VALUES
 	('quota_evaluate', 'account text, feature text, n bigint DEFAULT 1'),
 	('quota_consume', 'account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL::text, metadata jsonb DEFAULT NULL::jsonb'),
@@ -233,10 +250,10 @@ SELECT set_eq($$
 	('quota_stripe_checkout', 'account text, plan text, success_url text, cancel_url text DEFAULT NULL::text, billing_interval text DEFAULT NULL::text, options jsonb DEFAULT NULL::jsonb'),
 	('quota_stripe_portal', 'account text, return_url text, options jsonb DEFAULT NULL::jsonb')
 	$$, 'their arguments are those of the contract');
-SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_sponsor'$$,
+SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE schema <> 'quota' AND proname = 'quota_sponsor'$$,
 	$$VALUES ('sponsor text, account text, plan text'), ('sponsor_uuid uuid, account_uuid uuid, plan text'), ('sponsor_id bigint, account_id bigint, plan text')$$,
 	'arguments of quota_sponsor, of two accounts');
-SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE proname = 'quota_set_pool'$$,
+SELECT set_eq($$SELECT pg_get_function_arguments(oid) FROM functions WHERE schema <> 'quota' AND proname = 'quota_set_pool'$$,
 	$$VALUES ('account text, pool text'), ('account_uuid uuid, pool_uuid uuid'), ('account_id bigint, pool_id bigint')$$,
 	'arguments of quota_set_pool');
 SELECT is(pg_get_function_arguments('quota_attach'::regproc),
@@ -271,7 +288,8 @@ SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOC
 /* Row-level security and the audit log. */
 SELECT is_empty($$
 	SELECT t.name FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'account' AND t.relkind IN ('r', 'p')
-	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = CASE WHEN relispartition THEN 0 ELSE 2 END)
+	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = CASE WHEN relispartition THEN 0
+		WHEN t.name = ANY ('{quota.accounts,quota.limit_overrides,quota.usage,quota.reservations,quota.holds,quota.events,quota.alerts,quota.invoices,quota.invoice_lines}') THEN 3 ELSE 2 END)
 	$$, 'every table with rows of an account is under row-level security; partitions by themselves show nothing');
 SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)

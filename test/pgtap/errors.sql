@@ -145,9 +145,9 @@ SELECT throws_ok($$SET LOCAL transaction_read_only = on; SELECT quota_apply('{}'
 SELECT is((SELECT count(*) FROM quota.usage), 0::bigint, 'nothing of this was charged');
 
 /* Rights. */
-SELECT throws_ok($$SELECT quota_allow('postgres', NULL)$$, '22004', NULL, 'allow: no level');
-SELECT throws_ok($$SELECT quota_allow('postgres', '')$$, '22023', 'level "" does not exist', 'allow: an empty level');
-SELECT throws_ok($$SELECT quota_allow('', 'app')$$, '42704', NULL, 'allow: an empty role');
+SELECT throws_ok($$SELECT quota_grant('postgres', NULL)$$, '22004', NULL, 'allow: no level');
+SELECT throws_ok($$SELECT quota_grant('postgres', '')$$, '22023', 'level "" does not exist', 'allow: an empty level');
+SELECT throws_ok($$SELECT quota_grant('', 'app')$$, '42704', NULL, 'allow: an empty role');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -250,7 +250,7 @@ SELECT at('2026-02-01 00:00+00') \g /dev/null
 CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_reader;
 CREATE ROLE quota_test_admin;
-SELECT quota_allow('quota_test_' || level, level) FROM unnest('{app,reader,admin}'::text[]) level \g /dev/null
+SELECT quota_grant('quota_test_' || level, level) FROM unnest('{app,reader,admin}'::text[]) level \g /dev/null
 SELECT is(try_as('quota_test_' || level, 'SELECT quota_invoice_overage()'), '42501', level || ' cannot close') FROM unnest('{app,reader}'::text[]) level;
 SELECT is((SELECT count(*) FROM as_role('quota_test_admin', 'SELECT * FROM quota_invoice_overage()')), 2::bigint, 'admin can');
 SELECT results_eq($$SELECT act, table_name, account, before, after->>'account', effective_at, role FROM quota.audit_log WHERE table_name LIKE 'invoice%' ORDER BY account, table_name DESC$$, $$VALUES

@@ -113,7 +113,7 @@ SELECT throws_ok($$SELECT quota_maintain(key_retention => '-1 day')$$, '22023', 
 /* Who may. */
 CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_reader;
-SELECT quota_allow('quota_test_app', 'app'), quota_allow('quota_test_reader', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_app', 'app'), quota_grant('quota_test_reader', 'reader') \g /dev/null
 GRANT USAGE ON SCHEMA public TO quota_test_app, quota_test_reader;
 SELECT is((SELECT array_agg(l) FROM as_role('quota_test_app', $$SELECT used FROM generate_series(1, 2), quota_consume('ida', 'scan', 1, 'k')$$) l), '{1,1}', 'app: with a key');
 SELECT is(try_as('quota_test_app', 'SELECT FROM quota.keys'), '42501', 'app: does not see keys');

@@ -197,7 +197,7 @@ CREATE ROLE quota_test_owner;
 CREATE ROLE quota_test_app2;
 CREATE ROLE quota_test_reader2;
 GRANT CREATE, USAGE ON SCHEMA public TO quota_test_owner;
-SELECT quota_allow('quota_test_owner', 'admin'), quota_allow('quota_test_app2', 'app'), quota_allow('quota_test_reader2', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_owner', 'admin'), quota_grant('quota_test_app2', 'app'), quota_grant('quota_test_reader2', 'reader') \g /dev/null
 SELECT quota_detach(relation, 'report') FROM quota.attachments WHERE feature = 'report' \g /dev/null
 SET LOCAL ROLE quota_test_owner;
 CREATE TABLE own (id int PRIMARY KEY, account text, ok boolean, made timestamptz DEFAULT quota.now());

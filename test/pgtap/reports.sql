@@ -157,8 +157,8 @@ SELECT results_eq($$SELECT account, usage FROM quota_sponsored(42)$$,
 	$$VALUES ('flag', quota_usage('flag')->'features'), ('once', '{}'::jsonb)$$, 'sponsored by a number');
 SELECT is_empty($$SELECT * FROM quota_sponsored('beta')$$, 'who sponsors nobody');
 SELECT is_empty($$SELECT * FROM quota_sponsored(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11')$$, 'sponsored by a uuid');
-SELECT set_eq($$SELECT proargnames[1], provolatile, proparallel FROM pg_proc WHERE proname = 'quota_sponsored'$$,
-	$$SELECT n, 's'::"char" AS v, 's'::"char" AS p FROM unnest('{sponsor,sponsor_uuid,sponsor_id}'::text[]) n$$, 'sponsored: three ways to name an account');
+SELECT set_eq($$SELECT proargnames[1], provolatile, proparallel FROM pg_proc WHERE proname = 'quota_sponsored' AND NOT prosecdef$$,
+	$$SELECT n, 's'::"char" AS v, 'r'::"char" AS p FROM unnest('{sponsor,sponsor_uuid,sponsor_id}'::text[]) n$$, 'sponsored: three ways to name an account');
 
 /* Near the limit. */
 SELECT results_eq($$SELECT account, name, plan, feature, period::text, used, usage_limit, remaining, ratio, overage FROM quota_near_limit()$$, $$VALUES
@@ -237,15 +237,18 @@ INSERT INTO mistakes VALUES
 	('22004', 'query must not be null', 'SELECT quota_search(NULL)'), ('22023', 'n must be at least 1', 'SELECT quota_search(''a'', -1)');
 SELECT throws_ok(query, state, message, query) FROM mistakes;
 
-/* Reports of all accounts are of those that the caller sees, reports of one account of whichever it names. */
+/* Reports of many accounts are of those that the caller sees; what it does not see is refused. */
 CREATE ROLE quota_test_seer;
 GRANT USAGE ON SCHEMA public TO quota_test_seer;
-SELECT quota_allow('quota_test_seer', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_seer', 'reader') \g /dev/null
 INSERT INTO quota.account_users (account, user_id) VALUES ('beta', 'ann');
 SELECT is_empty($$SELECT as_role('quota_test_seer', 'SELECT account FROM quota_near_limit(0)')$$, 'a reader without a user sees none');
 SET LOCAL quota."user" = 'ann';
 SELECT results_eq($$SELECT as_role('quota_test_seer', 'SELECT account, used FROM quota_near_limit(0)')$$, $$VALUES ('beta|8')$$, 'with a user the user''s');
-SELECT is((SELECT as_role('quota_test_seer', $$SELECT quota_status('acme')->>'decision'$$)), 'ALLOW_WITH_WARNING', 'and the status of any');
+SELECT is((SELECT as_role('quota_test_seer', $$SELECT quota_status('beta')->'account'->>'id'$$)), 'beta', 'and the status of those');
+SELECT is((SELECT as_role('quota_test_seer', $$SELECT quota_status('acme')->>'decision'$$)), '42501', 'of no other');
+SELECT is((SELECT as_role('quota_test_seer', 'SELECT * FROM ' || f || '()')), '42501', 'a reader cannot sum up all accounts: ' || f)
+FROM unnest('{quota_totals,quota_stats,quota_plan_stats,quota_metrics,quota_rate_stats}'::text[]) f;
 RESET quota."user";
 
 /* All that can be counted of one feature is used: the others, and what ends it, work. */

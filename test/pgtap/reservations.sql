@@ -251,7 +251,7 @@ SELECT is((quota_maintain('0')->>'usage_deleted')::int > 0, true, 'and its count
 /* Who may. */
 CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_reader;
-SELECT quota_allow('quota_test_app', 'app'), quota_allow('quota_test_reader', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_app', 'app'), quota_grant('quota_test_reader', 'reader') \g /dev/null
 GRANT USAGE ON SCHEMA public TO quota_test_app, quota_test_reader;
 SELECT is((SELECT array_agg(l) FROM as_role('quota_test_app', $$SELECT used FROM quota_reserve('ned', 'token', 9)$$) l), '{9}', 'app: reserve');
 SELECT max(id) AS r FROM quota.reservations \gset

@@ -1,5 +1,5 @@
 /*
- * Who may do what: quota_allow and quota_revoke, the settings, and whether a
+ * Who may do what: quota_grant and quota_revoke, the tables, the settings, and whether a
  * hostile search_path or hostile objects fool anything.
  */
 BEGIN;
@@ -15,59 +15,65 @@ SELECT quota_apply('{
 		"pro": {"price": 9, "limits": {"report": {"month": {"limit": 50}}, "page": {"day": {"limit": 1}}}, "features": {"export": true}}}}') \g /dev/null
 CREATE ROLE quota_test_none;
 CREATE ROLE quota_test_app;
+CREATE ROLE quota_test_user;
 CREATE ROLE quota_test_reader;
+CREATE ROLE quota_test_monitor;
 CREATE ROLE quota_test_admin;
 CREATE SCHEMA app;
 GRANT ALL ON SCHEMA app TO PUBLIC;
 CREATE TABLE app.admins (account text);
 ALTER TABLE app.admins OWNER TO quota_test_admin;
 
-SELECT is(quota_allow('quota_test_app', 'app')::text, '', 'app');
-SELECT is(quota_allow('quota_test_reader', 'reader')::text, '', 'reader');
-SELECT is(quota_allow('quota_test_admin', 'admin')::text, '', 'admin');
-SELECT lives_ok($$SELECT quota_allow('quota_test_app', 'app')$$, 'twice is fine');
+SELECT is(quota_grant('quota_test_' || level, level)::text, '', level) FROM unnest('{user,reader,monitor,app,admin}'::text[]) level;
+SELECT lives_ok($$SELECT quota_grant('quota_test_app', 'app')$$, 'twice is fine');
+
+/* ann's accounts are those that the deeds name; others are in levels.sql. */
+SELECT quota_add_user(a, 'ann') FROM unnest('{a,42,6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11}'::text[]) a \g /dev/null
+SET LOCAL "quota.user" = 'ann';
 
 /* What each level can do. */
 CREATE TEMP TABLE deeds (n serial, deed text, levels text);
 COPY deeds (levels, deed) FROM stdin;
-app reader admin	SELECT quota_evaluate('a', 'report')
-app reader admin	SELECT quota_evaluate(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
-app reader admin	SELECT quota_evaluate(42, 'report')
-app reader admin	SELECT * FROM quota_evaluate('a')
-app reader admin	SELECT quota_has_feature('a', 'export')
-app reader admin	SELECT quota_feature(42, 'export')
-app reader admin	SELECT quota_require_feature('a', 'report')
-app reader admin	SELECT quota_plan_with('export')
-app reader admin	SELECT * FROM quota_accounts_of('ann')
-app reader admin	SELECT quota_usage('a')
-app reader admin	SELECT quota_usage(42), quota_usage(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11')
-app reader admin	SELECT quota_status('a'), quota_status(42, 'report')
-app reader admin	SELECT * FROM quota_history('a', 'report') a, quota_history(42) b
-app reader admin	SELECT * FROM quota_forecast('a', 'report') a, quota_forecast(42, 'report') b
-app reader admin	SELECT * FROM quota_sponsored('a') a, quota_sponsored(42) b
-app reader admin	SELECT * FROM quota_events('a') a, quota_events(42) b, quota_events_of('ann') c
-app reader admin	SELECT * FROM quota_invoices('a') a, quota_invoices(42) b
-reader admin	SELECT * FROM quota.invoices, quota.invoice_lines
-reader admin	SELECT * FROM quota_near_limit() a, quota_near_limit(0.5, 'report') b
-reader admin	SELECT * FROM quota_top('report'), quota_totals(), quota_stats(), quota_plan_stats()
-reader admin	SELECT * FROM quota_search('a')
-reader admin	SELECT quota_metrics()
-reader admin	SELECT * FROM quota.account_plans, quota.current_usage, quota.counters
-app admin	SELECT quota_consume('a', 'report')
-app admin	SELECT quota_consume(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
-app admin	SELECT quota_consume(42, 'report')
-app admin	SELECT (d).decision, (d).used + 1 FROM (SELECT quota_enforce('a', 'report') AS d) d
+user app reader monitor admin	SELECT quota_evaluate('a', 'report')
+user app reader monitor admin	SELECT quota_evaluate(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
+user app reader monitor admin	SELECT quota_evaluate(42, 'report')
+user app reader monitor admin	SELECT * FROM quota_evaluate('a')
+user app reader monitor admin	SELECT quota_has_feature('a', 'export')
+user app reader monitor admin	SELECT quota_feature(42, 'export')
+user app reader monitor admin	SELECT quota_require_feature('a', 'report')
+user app reader monitor admin	SELECT quota_plan_with('export')
+user app reader admin	SELECT * FROM quota_accounts_of('ann')
+user app reader monitor admin	SELECT quota_usage('a')
+user app reader monitor admin	SELECT quota_usage(42), quota_usage(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11')
+user app reader monitor admin	SELECT quota_status('a'), quota_status(42, 'report')
+user app reader monitor admin	SELECT * FROM quota_history('a', 'report') a, quota_history(42) b
+app reader monitor admin	SELECT * FROM quota_forecast('a', 'report') a, quota_forecast(42, 'report') b
+app reader monitor admin	SELECT * FROM quota_sponsored('a') a, quota_sponsored(42) b
+app reader monitor admin	SELECT * FROM quota_events('a') a, quota_events(42) b, quota_events_of('ann') c
+app reader monitor admin	SELECT * FROM quota_invoices('a') a, quota_invoices(42) b
+reader monitor admin	SELECT * FROM quota.invoices, quota.invoice_lines
+reader monitor admin	SELECT * FROM quota_top('report')
+reader monitor admin	SELECT * FROM quota_near_limit() a, quota_near_limit(0.5, 'report') b
+monitor admin	SELECT * FROM quota_totals(), quota_stats(), quota_plan_stats(), quota_rate_stats()
+reader monitor admin	SELECT * FROM quota_search('a')
+monitor admin	SELECT quota_metrics()
+reader monitor admin	SELECT * FROM quota.account_plans, quota.current_usage, quota.counters
+user app admin	SELECT quota_consume('a', 'report')
+user app admin	SELECT quota_consume(uuid '6f1c0a9e-8f4e-4e0f-9d5a-0c2b9a7d3e11', 'report')
+user app admin	SELECT quota_consume(42, 'report')
+app admin	SELECT quota_refund('a', 'report', 3)
+user app admin	SELECT (d).decision, (d).used + 1 FROM (SELECT quota_enforce('a', 'report') AS d) d
 app admin	SELECT * FROM quota_consume_many('a', '{"report": 1}')
 app admin	SELECT quota_record('a', 'report')
 app admin	SELECT quota_refund('a', 'report', 4)
-reader admin	SELECT quota_export()
-reader admin	SELECT quota_preset('reports')
-reader admin	SELECT * FROM quota_preview('a', 'pro')
-reader admin	SELECT * FROM quota_preview(42, 'pro')
+reader monitor admin	SELECT quota_export()
+reader monitor admin	SELECT quota_preset('reports')
+reader monitor admin	SELECT * FROM quota_preview('a', 'pro')
+reader monitor admin	SELECT * FROM quota_preview(42, 'pro')
 reader admin	SELECT * FROM quota.audit_log
 reader admin	SELECT * FROM quota.events, quota.alerts
-reader admin	SELECT * FROM quota.events_default
-reader admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
+	SELECT * FROM quota.events_default
+reader monitor admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
 reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.limit_overrides, quota.usage
 admin	SELECT quota_set_plan('acme', 'pro'), quota_set_plan(42, 'pro', '1 day'), quota_set_plan('acme', 'free', at_period_end => true)
 admin	SELECT quota_start_trial('acme', 'pro', '1 day')
@@ -103,7 +109,7 @@ admin	SELECT quota_detach('app.admins', 'report')
 	DROP TABLE quota.usage
 	ALTER TABLE quota.plans DISABLE TRIGGER ALL
 	CREATE TABLE quota.mine (x int)
-	SELECT quota_allow('quota_test_none', 'app')
+	SELECT quota_grant('quota_test_none', 'app')
 	SELECT quota_revoke('quota_test_app')
 	SELECT quota.grants('app')
 	SELECT quota.write_audit('x', 'x', 'x', '{}', '{}')
@@ -116,7 +122,7 @@ admin	SELECT quota_detach('app.admins', 'report')
 	TRUNCATE quota.events
 	DROP TABLE quota.events_default
 	SELECT nextval('quota.events_id_seq')
-admin	SELECT quota.make_ledger_months(), quota.drop_ledger_months('1 year')
+	SELECT quota.make_ledger_months(), quota.drop_ledger_months('1 year')
 	SET LOCAL quota.notify_channel = 'mine'
 	ALTER TABLE quota.accounts DISABLE ROW LEVEL SECURITY
 	SET LOCAL quota.enforcement = 'off'
@@ -130,16 +136,17 @@ admin	SELECT quota.make_ledger_months(), quota.drop_ledger_months('1 year')
 \.
 SELECT is(try_as('quota_test_' || level, deed),
 	CASE WHEN level = ANY (string_to_array(levels, ' ')) THEN 'ok' ELSE '42501' END, level || ': ' || deed)
-FROM deeds, unnest('{none,app,reader,admin}'::text[]) WITH ORDINALITY l (level, i) ORDER BY n, i;
+FROM deeds, unnest('{none,user,app,reader,monitor,admin}'::text[]) WITH ORDINALITY l (level, i) ORDER BY n, i;
+SELECT quota_add_user('a', 'ann') \g /dev/null
 SELECT is(try_as('quota_test_' || level, format('CREATE TABLE app.of_%s AS SELECT * FROM quota_evaluate(''a'')', level)), 'ok', level || ' can keep decisions in a table')
-FROM unnest('{app,reader,admin}'::text[]) level;
+FROM unnest('{user,app,reader,monitor,admin}'::text[]) level;
 SELECT is(try_as('quota_test_app', $$INSERT INTO app.admins VALUES ('x')$$), '42501', 'rights on quota are none on other tables');
 
 /* Roles of roles; roles with strange names. */
 CREATE ROLE quota_test_member IN ROLE quota_test_app;
 SELECT is(try_as('quota_test_member', $$SELECT quota_consume('m', 'report')$$), 'ok', 'a member of a role');
 CREATE ROLE "quota test ""Ö";
-SELECT lives_ok($$SELECT quota_allow('quota test "Ö', 'app')$$, 'a name that needs quotes');
+SELECT lives_ok($$SELECT quota_grant('quota test "Ö', 'app')$$, 'a name that needs quotes');
 SELECT is(try_as('quota test "Ö', $$SELECT quota_consume('m', 'report')$$), 'ok', 'may charge');
 SELECT lives_ok($$SELECT quota_revoke('quota test "Ö')$$, 'and is refused again');
 SELECT is(try_as('quota test "Ö', $$SELECT quota_consume('m', 'report')$$), '42501', 'may not charge');
@@ -152,23 +159,79 @@ REVOKE SET ON PARAMETER quota.now FROM quota_test_app;
 SELECT throws_ok($$SET quota.nothing = 1$$, '42602', NULL, 'there are no other settings');
 
 /* Revoked. */
-SELECT is(quota_revoke('quota_test_' || level)::text, '', 'revoked: ' || level) FROM unnest('{app,reader,admin,none}'::text[]) level;
+SELECT is(quota_revoke('quota_test_' || level)::text, '', 'revoked: ' || level) FROM unnest('{user,app,reader,monitor,admin,none}'::text[]) level;
 SELECT is(try_as('quota_test_' || level, deed), '42501', format('revoked: %s: %s', level, deed))
-FROM unnest('{app,reader,admin}'::text[]) level,
+FROM unnest('{user,app,reader,monitor,admin}'::text[]) level,
 	unnest('{"SELECT quota_evaluate(''a'', ''report'')","SELECT quota_consume(''a'', ''report'')","SELECT quota_export()","SELECT quota_apply(''{}'')","SELECT * FROM quota.plans","DELETE FROM quota.usage"}'::text[]) deed;
 SELECT is((SELECT count(*) FROM pg_class WHERE relnamespace = 'quota'::regnamespace AND relacl::text LIKE '%quota_test%'), 0::bigint, 'revoked: nothing on tables');
 SELECT is((SELECT count(*) FROM pg_proc WHERE proacl::text LIKE '%quota_test%'), 0::bigint, 'revoked: nothing on functions');
-SELECT is((SELECT nspacl::text LIKE '%quota_test%' FROM pg_namespace WHERE nspname = 'quota'), false, 'revoked: nothing on the schema');
+SELECT is((SELECT count(*) FROM pg_namespace WHERE nspacl::text LIKE '%quota_test%' AND nspname IN ('quota', 'public')), 0::bigint, 'revoked: nothing on the schemas');
+SELECT is((SELECT count(*) FROM quota.levels), 0::bigint, 'revoked: no level is recorded');
+
+/* A right on the schema of the functions is taken back if quota_grant gave it, whatever PUBLIC has. */
+CREATE FUNCTION usage_of(role text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'public' AND grantee = role::regrole AND privilege_type = 'USAGE'
+$$;
+SELECT quota_grant('quota_test_app', 'app'), quota_grant('quota_test_app', 'reader') \g /dev/null
+SELECT is(usage_of('quota_test_app'), 1::bigint, 'USAGE is granted though PUBLIC has it');
+REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), 'ok', 'and is there when it has it no more');
+SELECT quota_revoke('quota_test_app') \g /dev/null
+SELECT is(usage_of('quota_test_app'), 0::bigint, 'it is taken back');
+GRANT USAGE ON SCHEMA public TO quota_test_app;
+SELECT quota_grant('quota_test_app', 'app'), quota_grant('quota_test_app', 'user'), quota_revoke('quota_test_app') \g /dev/null
+SELECT is(usage_of('quota_test_app'), 1::bigint, 'what the role had before stays');
+REVOKE USAGE ON SCHEMA public FROM quota_test_app;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+
+/* Levels hold at once for sessions that have called before; those of a role that is gone are nobody's. */
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'no level');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), 'ok', 'a level');
+DELETE FROM quota.levels;
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'EXECUTE without a level is nothing');
+SELECT is(error_of($$SET LOCAL ROLE quota_test_app; SELECT quota_consume('a', 'report')$$)->>'message', 'permission denied for function quota_consume', 'which is said so');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+REVOKE EXECUTE ON FUNCTION quota_consume(text, text, bigint, text, jsonb) FROM quota_test_app;
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'nor is a level without EXECUTE');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), 'ok', 'quota_grant again grants what is missing, as after an update');
+CREATE ROLE quota_test_brief;
+CREATE ROLE quota_test_member2 IN ROLE quota_test_none;
+GRANT quota_test_app TO quota_test_none;
+SELECT is(try_as('quota_test_member2', $$SELECT public.quota_consume('a', 'report')$$), 'ok', 'a member of a member');
+REVOKE quota_test_app FROM quota_test_none;
+SELECT is(try_as('quota_test_member2', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'is none any more');
+CREATE ROLE quota_test_stranger NOINHERIT IN ROLE quota_test_app;
+SELECT is(try_as('quota_test_stranger', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'a role that does not inherit');
+SELECT quota_grant('quota_test_brief', 'user') \g /dev/null
+DROP OWNED BY quota_test_brief;
+DROP ROLE quota_test_brief;
+SELECT is((SELECT count(*) FROM quota.levels WHERE role::oid IN (SELECT oid FROM pg_roles)), 1::bigint, 'the row of a role that is gone would not be dumped');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+SELECT is((SELECT count(*) FROM quota.levels), 1::bigint, 'and goes with the next grant');
+SELECT throws_ok($$INSERT INTO quota.levels VALUES ('quota_test_app', 'root', false)$$, '23514', NULL, 'no other level');
+
+/* Functions of the application with their owner's rights count as their owner. */
+SELECT quota_revoke('quota_test_app') \g /dev/null
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+CREATE FUNCTION app.charge() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$SELECT (public.quota_consume('other', 'report')).used$$;
+ALTER FUNCTION app.charge() OWNER TO quota_test_app;
+SELECT is(try_as('quota_test_none', 'SELECT app.charge()'), 'ok', 'a SECURITY DEFINER function');
+SELECT quota_revoke('quota_test_app') \g /dev/null
+SELECT is(try_as('quota_test_none', 'SELECT app.charge()'), '42501', 'has what its owner has');
 SELECT is((SELECT count(*) FROM pg_type WHERE typacl::text LIKE '%quota_test%'), 0::bigint, 'revoked: nothing on types');
 SELECT lives_ok('DROP ROLE "quota test ""Ö"', 'revoked: the role can be dropped');
 
 /* Mistakes. */
-SELECT throws_ok($$SELECT quota_allow('quota_test_app', 'root')$$, '22023', 'level "root" does not exist', 'an unknown level');
-SELECT is(error_of($$SELECT quota_allow('quota_test_app', 'root')$$)->>'hint', 'There are: app, reader, admin.', 'which there are');
-SELECT throws_ok($$SELECT quota_allow('quota_test_nobody', 'app')$$, '42704', 'role "quota_test_nobody" does not exist', 'an unknown role');
-SELECT throws_ok($$SELECT quota_allow('quota_test_app; DROP TABLE quota.usage', 'app')$$, '42704', NULL, 'an unknown role that is a command');
+SELECT throws_ok($$SELECT quota_grant('quota_test_app', 'root')$$, '22023', 'level "root" does not exist', 'an unknown level');
+SELECT is(error_of($$SELECT quota_grant('quota_test_app', 'root')$$)->>'hint', 'There are: user, reader, monitor, app, admin.', 'which there are');
+SELECT throws_ok($$SELECT quota_grant('quota_test_nobody', 'app')$$, '42704', 'role "quota_test_nobody" does not exist', 'an unknown role');
+SELECT throws_ok($$SELECT quota_grant('quota_test_app; DROP TABLE quota.usage', 'app')$$, '42704', NULL, 'an unknown role that is a command');
 SELECT throws_ok($$SELECT quota_revoke('quota_test_nobody')$$, '42704', 'role "quota_test_nobody" does not exist', 'revoke: an unknown role');
-SELECT throws_ok($$SELECT quota_allow(NULL, 'app')$$, '22004', 'role must not be null', 'no role');
+SELECT throws_ok($$SELECT quota_grant('public', 'app')$$, '22023', 'PUBLIC cannot have a level', 'PUBLIC');
+SELECT throws_ok($$SELECT quota_revoke('public')$$, '22023', 'PUBLIC cannot have a level', 'revoke: PUBLIC');
+SELECT throws_ok($$SELECT quota_grant(NULL, 'app')$$, '22004', 'role must not be null', 'no role');
 SELECT throws_ok($$SELECT quota_revoke(NULL)$$, '22004', 'role must not be null', 'revoke: no role');
 
 /*
@@ -212,7 +275,7 @@ CREATE TEMP TABLE accounts (account text);
 CREATE TEMP TABLE pg_proc (oid oid);
 CREATE TEMP TABLE quota (x int);
 CREATE TABLE app.t (account text);
-SELECT quota_allow('quota_test_app', 'app') \g /dev/null
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
 CREATE TEMP TABLE got (n int, what jsonb);
 GRANT ALL ON got, usage, plans TO PUBLIC;
 DELETE FROM quota.accounts;
@@ -239,7 +302,7 @@ UPDATE quota.plan_limits SET usage_limit = 7;
 UPDATE quota.features SET kind = 'counter' WHERE feature OPERATOR(pg_catalog.=) 'export' AND false;
 INSERT INTO got SELECT 9, public.error_of('DELETE FROM quota.features');
 INSERT INTO got SELECT 10, pg_catalog.to_jsonb(pg_catalog.count(*)) FROM public.quota_consume_many('evil', '{"report": 1}');
-SELECT public.quota_allow('quota_test_reader', 'reader') \g /dev/null
+SELECT public.quota_grant('quota_test_reader', 'reader') \g /dev/null
 SELECT public.quota_revoke('quota_test_reader') \g /dev/null
 INSERT INTO got SELECT 11, pg_catalog.to_jsonb(pg_catalog.has_function_privilege('quota_test_reader', 'public.quota_export()', 'EXECUTE'));
 SELECT public.quota_set_plan('victim', 'pro'), public.quota_add_user('victim', 'u'), public.quota_set_override('victim', 'report', 'month', 8), public.quota_suspend('victim'),

@@ -13,7 +13,7 @@ CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_member IN ROLE quota_test_reader;
 CREATE ROLE quota_test_operator BYPASSRLS IN ROLE quota_test_reader;
 CREATE ROLE quota_test_hand;
-SELECT quota_allow('quota_test_' || level, level) FROM unnest('{reader,admin,app}'::text[]) level \g /dev/null
+SELECT quota_grant('quota_test_' || level, level) FROM unnest('{reader,admin,app}'::text[]) level \g /dev/null
 GRANT USAGE ON SCHEMA quota TO quota_test_hand;
 GRANT SELECT ON ALL TABLES IN SCHEMA quota TO quota_test_hand;
 
@@ -62,7 +62,7 @@ FROM unnest(ARRAY['quota_test_admin', 'quota_test_operator', current_user]) role
 SELECT results_eq($$SELECT * FROM seen('quota_test_app', 'ann')$$, $$SELECT what, '42501' FROM unnest('{accounts,account_users,usage,limit_overrides,audit_log}'::text[]) what$$,
 	'app: not even by right');
 SELECT results_eq($$SELECT * FROM seen('quota_test_hand', 'ann')$$, $$SELECT what, '42501' FROM unnest('{accounts,account_users,usage,limit_overrides,audit_log}'::text[]) what$$,
-	'a role that quota_allow does not know: nothing');
+	'a role that quota_grant does not know: nothing');
 
 /* An admin writes everything; a reader, whatever it is granted by hand, nothing. */
 SET LOCAL "quota.user" = 'ann';

@@ -358,7 +358,7 @@ SELECT is((SELECT string_agg(price, ' ' ORDER BY price) FROM quota.stripe_prices
 CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_reader BYPASSRLS;
 CREATE ROLE quota_test_admin;
-SELECT quota_allow('quota_test_' || level, level) FROM unnest('{app,reader,admin}'::text[]) level \g /dev/null
+SELECT quota_grant('quota_test_' || level, level) FROM unnest('{app,reader,admin}'::text[]) level \g /dev/null
 SELECT stripe_event('evt_r1', 'customer.subscription.created', '2026-01-10 09:00+00', subscription('sub_r1', 'price_pro', 'active', 'right')) AS payload \gset
 SELECT signature(:'payload') AS signature \gset
 SELECT results_eq(format('SELECT as_role(%L, %L)', 'quota_test_' || role, query), format('SELECT %L', result), role || ': ' || left(query, 50))

@@ -39,7 +39,7 @@ BEGIN ATOMIC
 END;
 CREATE ROLE quota_test_chat;
 GRANT USAGE ON SCHEMA public TO quota_test_chat;
-SELECT quota_allow('quota_test_chat', 'app') \g /dev/null
+SELECT quota_grant('quota_test_chat', 'app') \g /dev/null
 SET LOCAL ROLE quota_test_chat;
 
 SELECT is(chat_status('fatou'), '{"plan": "free", "plan_names": {"en": "Free", "fr": "Gratuit"},

@@ -41,7 +41,7 @@ INSERT INTO quota.account_users (account, user_id, role) VALUES
 CREATE ROLE quota_test_reports;
 GRANT USAGE ON SCHEMA public TO quota_test_reports;
 GRANT SELECT, INSERT ON report_generations, schedule_runs TO quota_test_reports;
-SELECT quota_allow('quota_test_reports', 'app') \g /dev/null
+SELECT quota_grant('quota_test_reports', 'app') \g /dev/null
 
 /* The product makes n reports for an account, one INSERT each; returns how many went in. */
 CREATE FUNCTION make(account uuid, n int) RETURNS int LANGUAGE plpgsql AS $$
@@ -246,7 +246,7 @@ SELECT results_eq($$SELECT a.account FROM quota.accounts a JOIN quota.account_us
 SELECT quota_add_user(id(4), 'ann', 'ADMIN') \g /dev/null
 SELECT results_eq($$SELECT account, name, role FROM quota_accounts_of('ann')$$,
 	$$VALUES (id(2)::text, 'Pro Realty', 'OWNER'), (id(3)::text, 'Team Realty', 'MEMBER'), (id(4)::text, 'Affiliate Inc', 'ADMIN')$$, 'a user chooses among its accounts');
-SELECT quota_allow('quota_test_reports', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_reports', 'reader') \g /dev/null
 CREATE FUNCTION seen_by(who text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM set_config('quota.user', who, true);

@@ -124,7 +124,7 @@ INSERT INTO users VALUES (5, 'pays@example.com');
 INSERT INTO quota.stripe_secrets VALUES ('test', 'whsec_test');
 SELECT quota_stripe_price('price_pro', 'pro'), quota_stripe_price('price_elite', 'elite') \g /dev/null
 CREATE ROLE quota_test_web;
-SELECT quota_allow('quota_test_web', 'app') \g /dev/null
+SELECT quota_grant('quota_test_web', 'app') \g /dev/null
 SET LOCAL ROLE quota_test_web;
 SELECT is(quota_stripe_checkout(5, 'pro', 'https://resume.example/thanks', 'https://resume.example/plans') - 'headers', '{"method": "POST", "url": "https://api.stripe.com/v1/checkout/sessions",
 	"body": "cancel_url=https%3A%2F%2Fresume.example%2Fplans&client_reference_id=5&line_items%5B0%5D%5Bprice%5D=price_pro&line_items%5B0%5D%5Bquantity%5D=1&metadata%5Baccount%5D=5&metadata%5Bprice%5D=price_pro&mode=subscription&subscription_data%5Bmetadata%5D%5Baccount%5D=5&success_url=https%3A%2F%2Fresume.example%2Fthanks"}', 'a checkout, ready made');

@@ -6,8 +6,8 @@ SELECT quota_apply('{"features": {"report": {"kind": "counter"}, "export": {"kin
 CREATE ROLE quota_test_app;
 CREATE ROLE quota_test_reader;
 CREATE ROLE quota_test_nobody;
-SELECT quota_allow('quota_test_app', 'app'), quota_allow('quota_test_reader', 'reader');
-SELECT quota_allow('quota_test_app', 'king');
+SELECT quota_grant('quota_test_app', 'app'), quota_grant('quota_test_reader', 'reader');
+SELECT quota_grant('quota_test_app', 'king');
 CREATE TABLE reports (account text);
 SELECT quota_attach('reports', 'report', 'account');
 GRANT INSERT ON reports TO quota_test_nobody;

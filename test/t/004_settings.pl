@@ -22,7 +22,7 @@ $node->safe_psql(
 		"plans": {"pro": {"default": true, "limits": {
 			"report": {"month": {"limit": 300}}, "run": {"lifetime": {"limit": null}}}}}}');
 	CREATE ROLE app LOGIN;
-	SELECT quota_allow('app', 'app');
+	SELECT quota_grant('app', 'app');
 	CREATE TABLE reports (owner text);
 	SELECT quota_attach('reports', 'report', 'owner');
 });
