@@ -33,7 +33,7 @@ SELECT quota_consume('a', 'report');
 SELECT quota_apply('{"features": {"report": {"kind": "counter"}}, "plans": {"free": {"default": true, "limits": {"report": {"lifetime": {"limit": 7}}}}}}');
 SELECT used, usage_limit FROM quota_consume('a', 'report');
 
--- looking is parallel safe
+-- a parallel plan leaves looking to the leader, which has the settings
 SET force_parallel_mode = on;
 SELECT used, usage_limit FROM quota_evaluate('a', 'report');
 SELECT used, usage_limit FROM quota_evaluate('a');
