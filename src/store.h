@@ -55,9 +55,9 @@ typedef struct QuotaFeatureRow
 	char feature[QUOTA_MAX_FEATURE + 1];                        /* first, as the key of the cache's hash table */
 	char units[Max(QUOTA_MAX_UNIT + 1, QUOTA_MAX_FEATURE) + 1]; /* several of them, as a message has it */
 	QuotaKind kind;
-	bool ledger;        /* whether what is done to it is written down */
-	bool user_overage;  /* whether level user may go past a limit that charges */
-	int64 user_max;     /* units that level user may charge in one call */
+	bool ledger;       /* whether what is done to it is written down */
+	bool user_overage; /* whether level user may go past a limit that charges */
+	int64 user_max;    /* units that level user may charge in one call */
 } QuotaFeatureRow;
 
 /* a row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at) */

@@ -329,5 +329,13 @@ SELECT is_empty($$
 SELECT is(try_as('quota_test_admin', call), '42501', 'an admin: ' || call)
 FROM unnest('{"SELECT quota.quota_set_plan(''1'', ''pro'')","SELECT quota.make_ledger_months()","SELECT quota.grants(''app'')","SELECT quota.forget_rate(''1'', ''call'')","SELECT quota.quota_grant(''quota_test_admin'', ''app'')"}'::text[]) call;
 
+/* A function of ours without a rule is refused, even to the owner. */
+DO $$
+BEGIN
+	EXECUTE format('CREATE FUNCTION quota_new(account text) RETURNS void LANGUAGE c AS %L, ''quota_gate''',
+		(SELECT probin FROM pg_proc WHERE oid = 'quota_usage(text)'::regprocedure));
+END $$;
+SELECT throws_ok($$SELECT quota_new('1')$$, '42501', 'permission denied for function quota_new', 'a function that the gate does not know');
+
 SELECT * FROM finish();
 ROLLBACK;

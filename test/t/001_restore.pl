@@ -75,6 +75,9 @@ sub fill
 		SELECT quota_stripe_event('{"id": "evt_1", "object": "event", "type": "customer.subscription.updated", "created": 1769900000, "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "created": 1769900000, "metadata": {"account": "pia"}, "items": {"data": [{"price": {"id": "price_pro"}}]}}}}',
 			't=1769902200,v1=0893b6b2b1d264f3a384034dff60225119d968ffaf88dcd37e404e79e455771f');
 
+		DO $do$ BEGIN CREATE ROLE restored_app; EXCEPTION WHEN duplicate_object THEN NULL; END $do$;
+		SELECT quota_grant('restored_app', 'app');
+
 		CREATE TABLE reports (id serial PRIMARY KEY, owner text);
 		CREATE TABLE runs (id serial PRIMARY KEY, owner text, amount int, status text, why text);
 		SELECT quota_attach('reports', 'report', 'owner');
@@ -224,7 +227,13 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'31', "$dbname: policies are there");
+		'40', "$dbname: policies are there");
+	is( $node->safe_psql($dbname,
+			q{SET ROLE restored_app; SELECT allowed FROM quota_consume('new', 'call'); RESET ROLE;
+			SELECT role, level FROM quota.levels}),
+		"f\nrestored_app|app", "$dbname: a role has its level");
+	is(sqlstate($dbname, q{SET ROLE restored_app; SELECT quota_suspend('new')}),
+		'42501', "$dbname: and no other");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
