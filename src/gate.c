@@ -478,7 +478,9 @@ look_up_levels(Oid user)
 	levels_table = quota_member_levels_table();
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(levels_table));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", levels_table);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table quota.levels does not exist")));
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	/* true for superusers too */

@@ -55,7 +55,6 @@ BEGIN
 			AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
 			AND CASE p.pronamespace
 				WHEN 'quota'::regnamespace THEN p.proname = ANY (functions)
-					OR level = 'admin' AND p.proname IN ('quota_attach', 'quota_detach', 'quota_adopt', 'quota_unadopt', 'quota_reconcile') AND NOT p.prosecdef
 				ELSE p.proname IN (SELECT f.function FROM quota.level_functions() f WHERE f.level = grants.level)
 			END
 		ORDER BY p.oid;
@@ -119,6 +118,8 @@ DECLARE
 BEGIN
 	PERFORM quota.check_role(role);
 	PERFORM quota.grants(level);
+	/* one at a time: of two GRANTs on an object at once one fails */
+	LOCK TABLE quota.levels IN SHARE ROW EXCLUSIVE MODE;
 	DELETE FROM quota.levels l WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = l.role);
 	had_usage := EXISTS (
 		SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
@@ -147,6 +148,7 @@ DECLARE
 	privilege text;
 BEGIN
 	PERFORM quota.check_role(role);
+	LOCK TABLE quota.levels IN SHARE ROW EXCLUSIVE MODE;
 	FOR privilege IN
 		SELECT DISTINCT g
 		FROM quota.levels l, quota.grants(l.level) g

@@ -308,9 +308,9 @@ SELECT is(try_as('quota_test_both', $$SELECT quota_usage('3')$$), '42501', 'no o
 /* Functions of schema quota are the owner's, but those that views and policies call. */
 CREATE TEMP TABLE exceptions AS
 	SELECT unnest('{now,window_start,default_plan,plan_has_ended,own_plan,plan_in_effect,visible_accounts,sees_all,manages,trigger_arguments}'::text[]) AS name;
-/* with the rights of their caller: quota_attach, quota_adopt, quota_reconcile, and what they call */
+/* what quota_attach, quota_adopt and quota_reconcile call with the rights of their caller */
 CREATE TEMP TABLE of_admins AS
-	SELECT unnest('{account_key,adopt_statement,adopted_columns,backfill,begin_rows,charge_rows,charged_counters,check_account_column,check_adoption,check_amount,check_attached_table,check_condition,check_counted_when,check_inheritance,check_not_generated,check_on_block,column_as_text,column_as_time,column_type,count_rows,create_adoption,create_statement_triggers,drift,drop_adoption,drop_triggers,follow_accounts,is_column,judge_row,known_plan,lock_counter,note_rename,notice_uncounted,recount,rename_account,return_expired,row_expression,row_key,row_units,time_column,truncate_rows,window_end,quota_attach,quota_detach,quota_adopt,quota_unadopt,quota_reconcile}'::text[]) AS name;
+	SELECT unnest('{account_key,adopt_statement,adopted_columns,backfill,begin_rows,charge_rows,charged_counters,check_account_column,check_adoption,check_amount,check_attached_table,check_condition,check_counted_when,check_inheritance,check_not_generated,check_on_block,column_as_text,column_as_time,column_type,count_rows,create_adoption,create_statement_triggers,drift,drop_adoption,drop_triggers,follow_accounts,is_column,judge_row,known_plan,lock_counter,note_rename,notice_uncounted,recount,rename_account,return_expired,row_expression,row_key,row_units,time_column,truncate_rows,window_end}'::text[]) AS name;
 SELECT is_empty($$
 	SELECT f.oid::regprocedure, level
 	FROM functions f, unnest('{none,user,reader,monitor,app,admin}'::text[]) level
