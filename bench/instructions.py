@@ -16,6 +16,9 @@ CASES = [
     ('`quota_consume`', 'quota_consume', "SELECT (quota_consume('{account}', 'report')).allowed;"),
     ('`quota_consume`, denied', 'quota_consume', "SELECT (quota_consume('{account}', 'export')).allowed;"),
     ('`quota_evaluate`', 'quota_evaluate', "SELECT (quota_evaluate('{account}', 'report')).used;"),
+    ('`quota_consume` of a rate', 'quota_consume', "SELECT (quota_consume('{account}', 'request')).allowed;"),
+    ('`quota_refund`', 'quota_refund', "SELECT (quota_refund('{account}', 'export')).used;"),
+    ('one-row `INSERT` into an attached table: its trigger', 'quota_charge_rows', "INSERT INTO app.attached VALUES ('{account}');"),
     ('bare prepared `UPDATE`, for scale: its `EXECUTE`', 'ExecuteQuery', "EXECUTE bare('{account}');"),
 ]
 

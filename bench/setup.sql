@@ -39,6 +39,9 @@ CREATE TABLE app.counter (
 SELECT format('ALTER TABLE app.counter SET (%s)', array_to_string(reloptions, ', '))
 FROM pg_class WHERE oid = 'quota.usage'::regclass \gexec
 
+CREATE TABLE app.attached (account text);
+SELECT quota_attach('app.attached', 'report', 'account');
+
 INSERT INTO app.accounts SELECT * FROM quota.accounts;
 INSERT INTO app.plan_limits SELECT * FROM quota.plan_limits;
 INSERT INTO app.counter SELECT used, period_start, period, account, feature FROM quota.usage;

@@ -97,7 +97,7 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 		update_tracked_rows(tally, &attachment, trigdata);
 	else if (attachment.tracked)
 		forget_rows(&attachment, trigdata->tg_oldtable);
-	quota_tally_settle(tally);
+	quota_tally_settle(&tally, 1);
 
 	if (judged)
 		quota_judge_end(trigdata->tg_relation, attachment.feature);
@@ -122,7 +122,7 @@ quota_truncate_rows(PG_FUNCTION_ARGS)
 	quota_attachment_read(trigdata, &attachment);
 	tally = quota_tally_begin(&attachment);
 	truncate_rows(tally, &attachment);
-	quota_tally_settle(tally);
+	quota_tally_settle(&tally, 1);
 	return PointerGetDatum(NULL);
 }
 

@@ -280,6 +280,25 @@ quota_consume_close_overage(QuotaCharge *charge)
 }
 
 /*
+ * Lock a counter whole until the end of the transaction, making its row where
+ * there is none. Waits for whoever has charged it.
+ */
+void
+quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
+{
+	QuotaCounter counter = {.key = *key};
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_counter_read(store, &counter);
+		if (quota_counter_lock(store, &counter))
+			break;
+		quota_store_refresh(store);
+	}
+}
+
+/*
  * A number that is another after every write of a counter by this backend:
  * whoever keeps what it read compares it.
  */

@@ -41,6 +41,7 @@ extern bool quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *
 extern void quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at);
 extern void quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at);
 extern void quota_consume_close_overage(QuotaCharge *charge);
+extern void quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key);
 extern uint64 quota_consume_writes(void);
 extern void quota_consume_wrote(void);
 

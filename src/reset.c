@@ -27,14 +27,7 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
 
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		quota_counter_read(store, &counter);
-		if (quota_counter_lock(store, &counter))
-			break;
-		quota_store_refresh(store);
-	}
+	quota_consume_lock(store, &counter.key);
 	quota_store_end(store);
 	PG_RETURN_VOID();
 }

@@ -61,14 +61,22 @@ struct QuotaTally
 	Entry *last;
 };
 
-/* An entry, and the names as text. */
+/* What a statement does to one account by one attachment, and the names as text. */
 typedef struct Account
 {
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
 	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
+	QuotaTally *tally;
 	Entry *entry;
 } Account;
+
+/* A counter that is locked before a group's changes. */
+typedef struct LockKey
+{
+	QuotaCounterKey key;
+	bool of_member; /* of a pool: after the counters of the pool */
+} LockKey;
 
 static inline int compare_accounts(const Account *left, const Account *right);
 
@@ -82,7 +90,18 @@ static inline int compare_accounts(const Account *left, const Account *right);
 static Entry *entry_of(QuotaTally *tally, const QuotaRow *row);
 static Span *span_of(QuotaTally *tally, Entry *entry, TimestampTz at);
 static Span load_span(QuotaTally *tally, Entry *entry, TimestampTz at);
-static void settle(QuotaTally *tally, QuotaStore *store, const Account *account);
+static Account *collect(QuotaStore *store, QuotaTally **tallies, int count, uint64 *found);
+static uint64 group_end(const Account *accounts, uint64 from, uint64 count);
+static uint64 account_end(const Account *accounts, uint64 from, uint64 end);
+static bool is_charge(const Account *account);
+static bool needs_locks(const Account *accounts, uint64 from, uint64 end);
+static void lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end);
+static List *add_keys(QuotaStore *store, const Account *account, List *keys);
+static List *add_keys_at(const QuotaAccount *loaded, const char *feature, TimestampTz at, List *keys);
+static void settle_account(QuotaStore *store, const Account *accounts, int features);
+static void settle(QuotaStore *store, const Account *account);
+static inline QuotaAccountBytes head_of(const Account *account);
+static int compare_keys(const ListCell *a, const ListCell *b);
 static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
@@ -140,57 +159,205 @@ quota_tally_same_windows(QuotaTally *tally, const QuotaRow *row, TimestampTz a, 
 }
 
 /*
- * Give back and charge what has been added, or raise.
+ * Give back and charge what a statement has added to its tallies, one for each
+ * attachment of the table, or raise.
  *
  * Errors: PT429, PT402, PT403 for what the limits refuse, and those of
  * quota_consume_charge.
+ * Locks: the counters of all tallies in the one order that doc/locking.md gives.
  */
 void
-quota_tally_settle(QuotaTally *tally)
+quota_tally_settle(QuotaTally **tallies, int count)
 {
-	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, Max(tally->entries->members, 1) * sizeof(Account));
+	QuotaStore *store;
 	MemoryContext context;
 	MemoryContext old;
-	QuotaStore *store;
-	entries_iterator iterator;
-	Entry *entry;
-	uint64 count = 0;
+	Account *accounts;
+	uint64 found = 0;
+	uint64 group = 0; /* the end of the one that has been looked at */
 
-	if (tally->entries->members == 0)
+	for (int i = 0; i < count; i++)
+		found += tallies[i]->entries->members;
+	if (found == 0)
 		return;
 	store = quota_store_begin_write();
-	entries_start_iterate(tally->entries, &iterator);
-	while ((entry = entries_iterate(tally->entries, &iterator)) != NULL)
-		if (entry->n != 0 || entry->nspans > 0)
-		{
-			Datum name = quota_attachment_account(tally->attachment, entry->bytes);
-			Datum pool = quota_account_pool(store, name);
-
-			accounts[count++] = (Account){name, quota_account_bytes(name), pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0}, entry};
-		}
-	sort_accounts(accounts, count);
+	accounts = collect(store, tallies, count, &found);
+	sort_accounts(accounts, found);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	for (uint64 i = 0; i < count; i++)
+	for (uint64 i = 0, end; i < found; i = end)
 	{
-		const Account *later = &accounts[Min(i + 2, count - 1)];
+		const Account *later = &accounts[Min(i + 2, found - 1)];
 
 		/* their memory is in any order: have it brought here meanwhile */
 		__builtin_prefetch(later->entry);
-		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, count - 1)].name));
+		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, found - 1)].name));
 		quota_standing_expect(later->name);
 		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
 		if (i > 0 && quota_plan_pools_exist())
 			quota_store_refresh(store);
 		else if (i > 0)
 			quota_store_look_anew(store);
-		settle(tally, store, &accounts[i]);
+		if (i == group)
+		{
+			group = group_end(accounts, i, found);
+			if (needs_locks(accounts, i, group))
+				lock_group(store, accounts, i, group);
+		}
+		end = account_end(accounts, i, group);
+		settle_account(store, &accounts[i], (int) (end - i));
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
 	quota_store_end(store);
 	MemoryContextDelete(context);
+}
+
+/* List the accounts that the tallies do anything to. */
+static Account *
+collect(QuotaStore *store, QuotaTally **tallies, int count, uint64 *found)
+{
+	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, *found * sizeof(Account));
+
+	*found = 0;
+	for (int i = 0; i < count; i++)
+	{
+		QuotaTally *tally = tallies[i];
+		entries_iterator iterator;
+		Entry *entry;
+
+		entries_start_iterate(tally->entries, &iterator);
+		while ((entry = entries_iterate(tally->entries, &iterator)) != NULL)
+			if (entry->n != 0 || entry->nspans > 0)
+			{
+				Datum name = quota_attachment_account(tally->attachment, entry->bytes);
+				Datum pool = quota_account_pool(store, name);
+
+				accounts[(*found)++] = (Account){
+					.name = name,
+					.bytes = quota_account_bytes(name),
+					.pool = pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0},
+					.tally = tally,
+					.entry = entry};
+			}
+	}
+	return accounts;
+}
+
+/* The end of a group: an account that is a pool or in none, and its members. */
+static uint64
+group_end(const Account *accounts, uint64 from, uint64 count)
+{
+	uint64 end = from + 1;
+
+	while (end < count && compare_bytes(head_of(&accounts[end]), head_of(&accounts[from])) == 0)
+		end++;
+	return end;
+}
+
+/* The end of what is done to one account. */
+static uint64
+account_end(const Account *accounts, uint64 from, uint64 end)
+{
+	uint64 next = from + 1;
+
+	while (next < end && compare_bytes(accounts[next].bytes, accounts[from].bytes) == 0)
+		next++;
+	return next;
+}
+
+/* True if one call can charge all that an attachment does to an account. */
+static bool
+is_charge(const Account *account)
+{
+	return account->entry->n > 0 && account->entry->nspans == 0 && account->entry->moved == 0;
+}
+
+/*
+ * True if a group's counters have to be locked before any is changed, because
+ * its changes, made one after another, would not lock them in order.
+ */
+static bool
+needs_locks(const Account *accounts, uint64 from, uint64 end)
+{
+	bool one_feature = true;
+	bool all_charge = true;
+	bool one_sign = true;
+
+	if (end - from == 1)
+		return accounts[from].entry->nspans + (accounts[from].entry->n != 0) > 1;
+	for (uint64 i = from; i < end; i++)
+	{
+		const Entry *entry = accounts[i].entry;
+
+		/* several windows of the past, or the past and now */
+		if (entry->nspans + (entry->n != 0) > 1)
+			return true;
+		one_feature &= accounts[i].tally == accounts[from].tally;
+		all_charge &= is_charge(&accounts[i]);
+		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
+	}
+	/* one call charges several features of an account in order */
+	if (account_end(accounts, from, end) == end)
+		return !all_charge;
+	return !(one_feature && one_sign);
+}
+
+/* Lock every counter that a group's changes can meet, whole and in order. */
+static void
+lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
+{
+	List *keys = NIL;
+	const ListCell *last = NULL;
+	ListCell *cell;
+
+	for (uint64 i = from; i < end; i++)
+		keys = add_keys(store, &accounts[i], keys);
+	list_sort(keys, compare_keys);
+	foreach (cell, keys)
+	{
+		if (last == NULL || compare_keys(last, cell) != 0)
+			quota_consume_lock(store, &((const LockKey *) lfirst(cell))->key);
+		last = cell;
+	}
+	quota_store_refresh(store);
+}
+
+/* Add the counters of one account and attachment, of now and of what is refunded. */
+static List *
+add_keys(QuotaStore *store, const Account *account, List *keys)
+{
+	const Entry *entry = account->entry;
+	QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+
+	quota_account_load(store, account->name, loaded);
+	if (entry->n != 0)
+		keys = add_keys_at(loaded, account->tally->attachment->feature, loaded->now, keys);
+	for (int i = 0; i < entry->nspans; i++)
+		if (entry->spans[i].refund > 0)
+			keys = add_keys_at(loaded, account->tally->attachment->feature, entry->spans[i].at, keys);
+	return keys;
+}
+
+static List *
+add_keys_at(const QuotaAccount *loaded, const char *feature, TimestampTz at, List *keys)
+{
+	QuotaEntitlement entitlement;
+
+	quota_account_entitle(loaded, feature, at, &entitlement);
+	for (int i = 0; i < entitlement.count; i++)
+	{
+		LockKey *key = palloc(sizeof(LockKey));
+
+		key->of_member = loaded->pool != NULL && !entitlement.windows[i].pooled;
+		key->key.account = entitlement.windows[i].pooled ? loaded->pool->account : loaded->account;
+		key->key.feature = feature;
+		key->key.period = entitlement.windows[i].period;
+		key->key.period_start = entitlement.windows[i].window.start;
+		keys = lappend(keys, key);
+	}
+	return keys;
 }
 
 /* The entry of a row's account, made where there is none. Good until the next is made. */
@@ -257,13 +424,45 @@ load_span(QuotaTally *tally, Entry *entry, TimestampTz at)
 	return span;
 }
 
+/* Do to an account what all attachments of the statement's table do to it, or raise. */
+static void
+settle_account(QuotaStore *store, const Account *accounts, int features)
+{
+	QuotaCharge *charges;
+	bool all_charge = features > 1;
+
+	for (int i = 0; i < features && all_charge; i++)
+		all_charge = is_charge(&accounts[i]);
+	if (!all_charge)
+	{
+		for (int i = 0; i < features; i++)
+		{
+			if (i > 0)
+				quota_store_refresh(store);
+			settle(store, &accounts[i]);
+		}
+		return;
+	}
+	charges = palloc(features * sizeof(QuotaCharge));
+	for (int i = 0; i < features; i++)
+	{
+		quota_consume_ask(&charges[i], accounts[i].tally->attachment->feature, accounts[i].entry->n);
+		charges[i].occasion.what = "trigger";
+	}
+	if (!quota_consume_charge(store, accounts[0].name, charges, features, QUOTA_CHARGE_JUDGED))
+		for (int i = 0; i < features; i++)
+			if (charges[i].decision.verdict == QUOTA_BLOCK)
+				quota_decision_raise(&charges[i].decision);
+}
+
 /*
- * First what is given back, since it may make room. A gauge has one window, of
- * whatever time.
+ * Do to an account what one attachment does to it: first what is given back,
+ * since it may make room. A gauge has one window, of whatever time.
  */
 static void
-settle(QuotaTally *tally, QuotaStore *store, const Account *account)
+settle(QuotaStore *store, const Account *account)
 {
+	const char *feature = account->tally->attachment->feature;
 	Entry *entry = account->entry;
 	QuotaCharge charge;
 	int64 moved;
@@ -273,7 +472,7 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 		if (entry->spans[i].refund > 0)
 		{
 			CHECK_FOR_INTERRUPTS();
-			quota_consume_ask(&charge, tally->attachment->feature, entry->spans[i].refund);
+			quota_consume_ask(&charge, feature, entry->spans[i].refund);
 			charge.occasion.what = "trigger";
 			quota_consume_give_back(store, account->name, &charge, entry->spans[i].at);
 			/* what was written is written again, or read, only after a refresh */
@@ -282,7 +481,7 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 	moved = Min(entry->moved, entry->n);
 	if (moved > 0)
 	{
-		quota_consume_ask(&charge, tally->attachment->feature, moved);
+		quota_consume_ask(&charge, feature, moved);
 		charge.occasion.what = "trigger";
 		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_ALWAYS);
 		entry->n -= moved;
@@ -290,7 +489,7 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 	}
 	if (entry->n > 0)
 	{
-		quota_consume_ask(&charge, tally->attachment->feature, entry->n);
+		quota_consume_ask(&charge, feature, entry->n);
 		charge.occasion.what = "trigger";
 		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_JUDGED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
@@ -298,10 +497,40 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 	}
 	else if (entry->n < 0)
 	{
-		quota_consume_ask(&charge, tally->attachment->feature, -entry->n);
+		quota_consume_ask(&charge, feature, -entry->n);
 		charge.occasion.what = "trigger";
 		quota_consume_give_back(store, account->name, &charge, quota_guc_now());
 	}
+}
+
+/* The account whose group an account belongs to: its pool, or itself. */
+static inline QuotaAccountBytes
+head_of(const Account *account)
+{
+	return account->pool.length > 0 ? account->pool : account->bytes;
+}
+
+/*
+ * Compare by the order in which counters are locked: those of a pool before those
+ * of its members, then by account, feature, period and window. A group has one
+ * pool at most.
+ */
+static int
+compare_keys(const ListCell *a, const ListCell *b)
+{
+	const LockKey *left = lfirst(a);
+	const LockKey *right = lfirst(b);
+	int order = left->of_member - right->of_member;
+
+	if (order == 0)
+		order = compare_bytes(quota_account_bytes(left->key.account), quota_account_bytes(right->key.account));
+	if (order == 0)
+		order = strcmp(left->key.feature, right->key.feature);
+	if (order == 0)
+		order = (int) left->key.period - (int) right->key.period;
+	if (order == 0)
+		order = (left->key.period_start > right->key.period_start) - (left->key.period_start < right->key.period_start);
+	return order;
 }
 
 /*
@@ -312,15 +541,15 @@ settle(QuotaTally *tally, QuotaStore *store, const Account *account)
 static inline int
 compare_accounts(const Account *left, const Account *right)
 {
-	bool left_pooled = left->pool.length > 0;
-	bool right_pooled = right->pool.length > 0;
-	int order = compare_bytes(left_pooled ? left->pool : left->bytes, right_pooled ? right->pool : right->bytes);
+	int order = compare_bytes(head_of(left), head_of(right));
 
 	if (order == 0)
-		order = left_pooled - right_pooled;
+		order = (left->pool.length > 0) - (right->pool.length > 0);
 	if (order == 0)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
-	return order != 0 ? order : compare_bytes(left->bytes, right->bytes);
+	if (order == 0)
+		order = compare_bytes(left->bytes, right->bytes);
+	return order != 0 ? order : strcmp(left->tally->attachment->feature, right->tally->attachment->feature);
 }
 
 /* as text COLLATE "C" */

@@ -13,6 +13,6 @@ extern void quota_tally_add(QuotaTally *tally, const QuotaRow *row, int sign);
 extern void quota_tally_move(QuotaTally *tally, const QuotaRow *row, int64 n);
 extern void quota_tally_refund(QuotaTally *tally, const QuotaRow *row, TimestampTz at);
 extern bool quota_tally_same_windows(QuotaTally *tally, const QuotaRow *row, TimestampTz a, TimestampTz b);
-extern void quota_tally_settle(QuotaTally *tally);
+extern void quota_tally_settle(QuotaTally **tallies, int count);
 
 #endif
