@@ -8,7 +8,8 @@
 # Everything happens in a new directory under /tmp that goes away at the end,
 # with the server in it.  Nothing is installed but Debian packages that are
 # missing.  PG_CONFIG=/path/to/pg_config picks another PostgreSQL, whose
-# packages are then yours to install.
+# packages are then yours to install.  One that can find an extension only
+# below its own prefix is copied into the directory first.
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
@@ -144,11 +145,33 @@ build()
 
 	if [ "$major" -ge 18 ]; then
 		echo "extension_control_path = '$dest$("$pg_config" --sharedir):\$system'"
+	elif has_extension_destdir; then
+		echo "extension_destdir = '$dest'"
 	else
-		echo "extension_destdir = '$dest'"	# Debian's own setting
+		copy_installation "$dest" || return
 	fi >"$work/quota.conf"
 	echo "dynamic_library_path = '$dest$("$pg_config" --pkglibdir):\$libdir'" \
 		>>"$work/quota.conf"
+}
+
+# Debian's own setting; other servers look only where they are installed.
+has_extension_destdir()
+{
+	"$bindir/postgres" --describe-config | grep -q '^extension_destdir'
+}
+
+# DEST: copy the server there, beside the extension, and use the copy.  Its
+# programs find all else by their own place.
+copy_installation()
+{
+	local prefix
+	prefix=$(dirname "$bindir")
+	case $prefix in
+		/usr | /usr/local)
+			echo "$pg_config: needs a PostgreSQL with a prefix of its own" >&2
+			return 1 ;;
+	esac
+	cp -rn "$prefix/." "$1$prefix/" && bindir=$1$bindir
 }
 
 # Start a server of our own, with the settings given, one an argument.

@@ -37,6 +37,13 @@ SELECT quota_consume('a', 'scan', 5), quota_consume('a', 'scan') \g /dev/null
 SELECT is_empty('SELECT told()', 'past it, and a denial');
 SELECT quota_refund('a', 'scan', 15), quota_consume('a', 'scan', 15) \g /dev/null
 SELECT is_empty('SELECT told()', 'a counter tells once a window, whatever is given back');
+/* also by charges that do not reach again what it has told of */
+SELECT quota_refund('a', 'scan', 6), quota_consume('a', 'scan') \g /dev/null
+SELECT is((SELECT alerted FROM quota.usage WHERE account = 'a'), 2::smallint, 'a charge between warning and limit: the limit stays told');
+SELECT quota_consume('a', 'scan') \g /dev/null
+SELECT is_empty('SELECT told()', 'a charge from there to the limit tells nothing');
+SELECT quota_refund('a', 'scan', 9), quota_consume('a', 'scan'), quota_consume('a', 'scan', 6), quota_consume('a', 'scan'), quota_consume('a', 'scan') \g /dev/null
+SELECT is_empty('SELECT told()', 'nor do charges from below the warning, one after the other');
 SET LOCAL quota.now = '2026-04-10 12:00+00';
 SELECT quota_consume('a', 'scan', 8) \g /dev/null
 SELECT results_eq('SELECT told()', $$VALUES ('a scan free month 04-01 warn 8/10')$$, 'and again in the next');
@@ -108,6 +115,42 @@ SELECT quota_consume('h', 'seat') \g /dev/null
 SELECT results_eq('SELECT told()', $$VALUES ('h seat free lifetime -infinity warn 8/10')$$, 'and told again');
 SELECT quota_consume('h', 'seat', 2) \g /dev/null
 SELECT results_eq('SELECT told()', $$VALUES ('h seat free lifetime -infinity limit 10/10')$$, 'up to the limit');
+
+SELECT quota_refund('h', 'seat', 2), quota_consume('h', 'seat'), quota_consume('h', 'seat') \g /dev/null
+SELECT is_empty('SELECT told()', 'not below the warning: nor is the limit told again');
+
+/* Each way to charge and to give back keeps what was told. */
+CREATE TABLE posts (id serial PRIMARY KEY, account text, failed boolean NOT NULL DEFAULT false);
+SELECT quota_detach('scans', 'scan'), quota_attach('posts', 'scan', 'account', counted_when => 'NOT failed') \g /dev/null
+INSERT INTO posts (account) SELECT 'w' FROM generate_series(1, 10);
+SELECT results_eq('SELECT told()', $$VALUES ('w scan free month 03-01 warn 10/10'), ('w scan free month 03-01 limit 10/10')$$, 'rows to the limit');
+UPDATE posts SET failed = true WHERE id <= 2;
+INSERT INTO posts (account) VALUES ('w');
+INSERT INTO posts (account) VALUES ('w');
+SELECT is_empty('SELECT told()', 'rows that failed, and others');
+SELECT quota_refund('w', 'scan', 2) \g /dev/null
+SELECT count(quota_commit((quota_reserve('w', 'scan', 1)).id)) FROM generate_series(1, 2) \g /dev/null
+SELECT is_empty('SELECT told()', 'reservations');
+SELECT quota_refund('w', 'scan', 2), quota_record('w', 'scan'), quota_enforce('w', 'scan') \g /dev/null
+SELECT is_empty('SELECT told()', 'record and enforce');
+SELECT quota_refund('w', 'scan', 2) \g /dev/null
+SELECT count(*) FROM quota_consume_many('w', '{"scan": 1}') \g /dev/null
+SELECT count(*) FROM quota_consume_many('w', '{"scan": 1}') \g /dev/null
+SELECT is_empty('SELECT told()', 'consume_many');
+
+/* Where an account gets the key of another, their counter has told what either has. */
+CREATE TABLE teams (id text PRIMARY KEY);
+SELECT quota_adopt('teams', 'id') \g /dev/null
+INSERT INTO teams VALUES ('old-1'), ('old-2'), ('old-3');
+SELECT quota_consume('old-1', 'scan', 8), quota_consume('new-1', 'scan'), quota_consume('old-2', 'scan'), quota_consume('new-2', 'scan', 8),
+	quota_record('old-3', 'scan', 10), quota_consume('new-3', 'scan', 8) \g /dev/null
+SELECT results_eq('SELECT told()', $$VALUES ('old-1 scan free month 03-01 warn 8/10'), ('new-2 scan free month 03-01 warn 8/10'),
+	('old-3 scan free month 03-01 warn 10/10'), ('old-3 scan free month 03-01 limit 10/10'), ('new-3 scan free month 03-01 warn 8/10')$$, 'either is told of');
+UPDATE teams SET id = replace(id, 'old', 'new');
+SELECT results_eq($$SELECT account COLLATE "default", used, alerted::int FROM quota.usage WHERE account LIKE 'new-_' ORDER BY 1$$,
+	$$VALUES ('new-1', 9::bigint, 1), ('new-2', 9, 1), ('new-3', 18, 2)$$, 'as one: what was told stays so');
+SELECT quota_record('new-1', 'scan'), quota_record('new-2', 'scan'), quota_record('new-3', 'scan') \g /dev/null
+SELECT results_eq('SELECT told()', $$VALUES ('new-1 scan free month 03-01 limit 10/10'), ('new-2 scan free month 03-01 limit 10/10')$$, 'and is not told twice');
 
 /* What is rolled back is not told. */
 SAVEPOINT s;
