@@ -52,7 +52,7 @@ FROM by_account b JOIN pg_class c USING (oid) ORDER BY name;
 
 /* What a role at level reader sees, given SELECT on all tables. */
 CREATE ROLE quota_test_reader;
-SELECT quota_allow('quota_test_reader', 'reader') \g /dev/null
+SELECT quota_grant('quota_test_reader', 'reader') \g /dev/null
 GRANT SELECT ON ALL TABLES IN SCHEMA quota TO quota_test_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO quota_test_reader;
 CREATE FUNCTION seen(user_id text, name text) RETURNS text[] LANGUAGE plpgsql AS $$
