@@ -175,11 +175,13 @@ static QuotaGateFrame *frame = NULL;
 static void role_changed(Datum arg, int cacheid, uint32 hash);
 static void relation_changed(Datum arg, Oid relid);
 static void forget_levels(void);
-static int levels_of(Oid user);
+static inline int levels_of(Oid user);
+static int levels_of_another(Oid user);
 static int look_up_levels(Oid user);
 static int level_bit(const char *name);
 static const Rule *rule_of(const char *function);
 static bool may_call(const Rule *rule, int levels);
+static bool require_own_account(const Rule *rule, int levels, Datum account);
 static void require_own(const Rule *rule, Datum account);
 static bool is_own(Scope scope, Datum account);
 static bool frame_is_users(void);
@@ -236,12 +238,9 @@ quota_gate_require_account(QuotaGateFunction function, Datum account)
 	const Rule *rule = &rules[function];
 	int levels = levels_of(GetUserId());
 
-	if (likely(levels & (rule->all | OWNER)))
-		return frame != NULL && frame_is_users();
-	if ((levels & rule->own) == 0)
-		refuse(rule->function);
-	require_own(rule, account);
-	return (levels & rule->own & USER) != 0;
+	if (unlikely((levels & (rule->all | OWNER)) == 0))
+		return require_own_account(rule, levels, account);
+	return frame != NULL && frame_is_users();
 }
 
 /*
@@ -444,14 +443,19 @@ forget_levels(void)
 }
 
 /* The levels of a role, OWNER for the extension's owner and superusers. */
-static int
+static inline int
 levels_of(Oid user)
+{
+	return likely(known[0].user == user) ? known[0].levels : levels_of_another(user);
+}
+
+/* The same of who has not called last. */
+static pg_noinline int
+levels_of_another(Oid user)
 {
 	uint64 before;
 	int levels;
 
-	if (likely(known[0].user == user))
-		return known[0].levels;
 	if (known[1].user == user)
 		return known[1].levels;
 	do
@@ -516,6 +520,16 @@ static bool
 may_call(const Rule *rule, int levels)
 {
 	return (levels & (rule->all | rule->own | OWNER)) != 0;
+}
+
+/* What is left of quota_gate_require_account for levels that act for a user. */
+static pg_noinline bool
+require_own_account(const Rule *rule, int levels, Datum account)
+{
+	if ((levels & rule->own) == 0)
+		refuse(rule->function);
+	require_own(rule, account);
+	return (levels & rule->own & USER) != 0;
 }
 
 /* Nothing tells whether the account exists. */
