@@ -242,12 +242,17 @@ PG_FUNCTION_INFO_V1(quota_adopted_rows);
 Datum
 quota_adopted_rows(PG_FUNCTION_ARGS)
 {
-	int64 id = PG_GETARG_INT64(0);
-	bool firing = current != NULL && current->adoption->id == id;
-	Output output = {.old = PG_GETARG_BOOL(1), .result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Output output = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 	Adoption adoption;
+	bool firing;
 	Relation rel;
+	int64 id;
 
+	quota_argument_check_not_null(fcinfo, 0, "adoption");
+	quota_argument_check_not_null(fcinfo, 1, "old");
+	id = PG_GETARG_INT64(0);
+	output.old = PG_GETARG_BOOL(1);
+	firing = current != NULL && current->adoption->id == id;
 	if (!has_privs_of_role(GetUserId(), extension_owner()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -15,7 +15,7 @@
 
 CREATE OR REPLACE FUNCTION quota.adopted_rows(adoption bigint, old boolean)
 	RETURNS TABLE (account text, name text, plan text, account_type text, owner text, created_at timestamptz)
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopted_rows';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopted_rows';
 COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
 	'the rows of an adopted table as accounts: in its trigger the new or old rows of the statement, elsewhere all';
 
@@ -279,14 +279,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
 
-CREATE OR REPLACE FUNCTION quota.is_suspended(account quota.accounts)
+CREATE OR REPLACE FUNCTION quota.is_suspended(present quota.accounts)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN account.status = 'suspended'
-		OR EXISTS (SELECT FROM quota.accounts p WHERE p.account = account.pool AND p.status = 'suspended');
+	RETURN present.status = 'suspended'
+		OR EXISTS (SELECT FROM quota.accounts p WHERE p.account = present.pool AND p.status = 'suspended');
 COMMENT ON FUNCTION quota.is_suspended(quota.accounts) IS 'whether an account or its pool is suspended';
 
-CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, account quota.accounts)
+CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, present quota.accounts)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN override.usage_limit IS NOT NULL AND (override.expires_at > quota.now()) IS NOT FALSE
@@ -295,7 +295,7 @@ CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, acco
 				FILTER (WHERE l.period = override.period), true)
 			FROM quota.plan_limits l
 			WHERE l.feature = override.feature
-				AND l.plan = COALESCE(account.plan, (SELECT p.plan FROM quota.plans p WHERE p.is_default)));
+				AND l.plan = COALESCE(present.plan, (SELECT p.plan FROM quota.plans p WHERE p.is_default)));
 COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
 	'whether an override allows an account less than its plan would';
 

@@ -224,7 +224,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'31', "$dbname: policies are there");
+		'32', "$dbname: policies are there");
 }
 
 # What was answered is known, and what is held can be settled, or expires.
