@@ -15,7 +15,7 @@
 
 CREATE OR REPLACE FUNCTION quota.adopted_rows(adoption bigint, old boolean)
 	RETURNS TABLE (account text, name text, plan text, account_type text, owner text, created_at timestamptz)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopted_rows';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'quota_adopted_rows';
 COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
 	'the rows of an adopted table as accounts: in its trigger the new or old rows of the statement, elsewhere all';
 
@@ -47,6 +47,12 @@ END $$;
 COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another account; tells nothing of it';
 
 /*
+ * Plans. adopted_rows says that it returns one row, so that accounts are found by
+ * their key, which is linear in the rows whatever their number; a plan that is kept
+ * from when there were few accounts would read them all for each row.
+ */
+
+/*
  * Which plan an account has is managed here once there is a row: what the
  * application's column says then is not even looked at.
  *
@@ -61,6 +67,7 @@ CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name bool
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
 	taken text;
@@ -258,6 +265,7 @@ CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name bool
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
 	SET row_security = on
 	SET quota.act = 'quota_adopt'
 AS $$
@@ -308,6 +316,7 @@ CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name bool
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
 	SET row_security = on
 	SET quota.act = 'quota_adopt'
 AS $$
@@ -440,6 +449,7 @@ CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, 
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
 	SET row_security = on
 	SET quota.act = 'quota_adopt'
 AS $$
@@ -461,7 +471,7 @@ BEGIN
 	UPDATE quota.accounts a
 	SET adopted_by = NULL, adopted_late = false
 	WHERE a.adopted_by = adoption
-		AND NOT EXISTS (SELECT FROM quota.adopted_rows(adoption, true) r WHERE r.account = a.account);
+		AND a.account NOT IN (SELECT r.account FROM quota.adopted_rows(adoption, true) r);
 	PERFORM quota.drop_adoption("table");
 	PERFORM quota.create_adoption("table", adoption, array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], NULL));
 	RETURN taken;
