@@ -136,6 +136,7 @@ static bool read_adoption(int64 id, Adoption *adoption);
 static void read_columns(Relation rel, char *const *names, Column *columns);
 static Column column_named(Relation rel, int which, const char *name);
 static void check_type(Relation rel, int which, const char *name, const Column *column);
+static void refuse_type(Relation rel, int which, const char *name, Oid type) pg_attribute_noreturn();
 static char *table_name(Relation rel);
 static void put_firing(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
@@ -330,10 +331,7 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
 		names[KEY] = pstrdup("");
 	read_columns(rel, names, columns);
 	if (columns[KEY].is_enum)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" cannot name an account", names[KEY]),
-				 errdetail("Its type is an enum.")));
+		refuse_type(rel, KEY, names[KEY], columns[KEY].base_type);
 	relation_close(rel, NoLock);
 }
 
@@ -491,15 +489,29 @@ check_type(Relation rel, int which, const char *name, const Column *column)
 	for (size_t i = 0; i < count; i++)
 		if (types[i] == column->base_type)
 			return;
+	refuse_type(rel, which, name, column->base_type);
+}
+
+static void
+refuse_type(Relation rel, int which, const char *name, Oid type)
+{
+	if (which == KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" cannot name an account", name),
+				 errdetail("Its type is %s.", format_type_be(type)),
+				 errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")));
+	if (which == CREATED)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel)),
+				 errdetail("Its type is %s.", format_type_be(type)),
+				 errhint("Times are timestamptz, timestamp or date.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 which == KEY ? errmsg("column \"%s\" cannot name an account", name)
-			 : which == CREATED ? errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel))
-								: errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
-			 errdetail("Its type is %s.", format_type_be(column->base_type)),
-			 which == KEY ? errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")
-			 : which == CREATED ? errhint("Times are timestamptz, timestamp or date.")
-								: errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
+			 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
+			 errdetail("Its type is %s.", format_type_be(type)),
+			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
 }
 
 static char *
