@@ -309,19 +309,6 @@ quota_gate_call_as(FunctionCallInfo fcinfo, const char *twin, const char *act)
 	return run(call, fcinfo, true);
 }
 
-/* quota.follow_accounts(): the trigger function of adopted tables */
-PG_FUNCTION_INFO_V1(quota_follow_accounts);
-
-Datum
-quota_follow_accounts(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function quota.follow_accounts was not called by a trigger that quota_adopt made")));
-	return quota_gate_call_as(fcinfo, "followed_accounts", "quota_adopt");
-}
-
 /* Begin a frame, for all accounts. */
 void
 quota_gate_enter(QuotaGateFrame *entered, const char *act)

@@ -4,75 +4,20 @@
  * are the application's; plan, status and all else are managed here once the
  * account has its row.
  *
- * The triggers' arguments are names, which dump and restore keep: the columns of
- * key, name, plan, type, owner and time of creation; '' stands for none.
+ * quota.adopted says which table is followed by which columns. The triggers have
+ * one argument, the number of its row. src/adopt.c checks who calls, and that the
+ * trigger is one of ours, and calls the functions here as the extension's owner.
+ * They read the application's rows by quota.adopted_rows alone.
+ *
+ * An account has one table at most, accounts.adopted_by. No row of another table
+ * changes it.
  */
 
-/*
- * The trigger function runs with the owner's rights on whatever type a column
- * has by then: so built-in conversions only, no casts of the table's owner.
- */
-CREATE OR REPLACE FUNCTION quota.column_as_text("table" regclass, "column" text)
-	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	type regtype;
-BEGIN
-	IF "column" = '' THEN
-		RETURN 'NULL::text';
-	ELSIF NOT EXISTS (
-		SELECT FROM pg_attribute
-		WHERE attrelid = "table" AND attname = "column" AND attnum > 0 AND NOT attisdropped)
-	THEN
-		RAISE undefined_column USING
-			MESSAGE = format('column "%s" of table %s does not exist', "column", "table"),
-			HINT = 'Call quota_adopt with the columns that the table has, or quota_unadopt.';
-	END IF;
-	type := quota.column_type("table", "column");
-	IF type = ANY ('{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[]) THEN
-		RETURN format('r.%I::text', "column");
-	ELSIF EXISTS (SELECT FROM pg_type WHERE oid = type AND typtype = 'e') THEN
-		RETURN format('enum_out(r.%I)::text', "column");
-	END IF;
-	RAISE datatype_mismatch USING
-		MESSAGE = format('column "%s" of table %s cannot be adopted', "column", "table"),
-		DETAIL = format('Its type is %s.', type),
-		HINT = 'Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.';
-END $$;
-COMMENT ON FUNCTION quota.column_as_text(regclass, text) IS
-	'the expression that makes text of a column of an adopted table, whose row is called r';
-
-CREATE OR REPLACE FUNCTION quota.column_as_time("table" regclass, "column" text)
-	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF "column" = '' THEN
-		RETURN 'NULL::timestamptz';
-	ELSIF quota.column_type("table", "column") <> ALL ('{timestamptz,timestamp,date}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" of table %s cannot be a time of creation', "column", "table"),
-			DETAIL = format('Its type is %s.', quota.column_type("table", "column")),
-			HINT = 'Times are timestamptz, timestamp or date.';
-	END IF;
-	RETURN format('r.%I::timestamptz', "column");
-END $$;
-COMMENT ON FUNCTION quota.column_as_time(regclass, text) IS
-	'the expression that makes a time of a column of an adopted table, whose row is called r';
-
-CREATE OR REPLACE FUNCTION quota.adopted_columns("table" regclass, columns text[])
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN format('quota.account_key(%s) COLLATE "C" AS account, %s AS name, %s AS plan, '
-			'%s AS account_type, %s AS owner, %s AS created_at',
-		quota.column_as_text("table", columns[1]), quota.column_as_text("table", columns[2]),
-		quota.column_as_text("table", columns[3]), quota.column_as_text("table", columns[4]),
-		quota.column_as_text("table", columns[5]), quota.column_as_time("table", columns[6]));
-COMMENT ON FUNCTION quota.adopted_columns(regclass, text[]) IS
-	'the select list that makes an account of a row r of an adopted table';
+CREATE OR REPLACE FUNCTION quota.adopted_rows(adoption bigint, old boolean)
+	RETURNS TABLE (account text, name text, plan text, account_type text, owner text, created_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'quota_adopted_rows';
+COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
+	'the rows of an adopted table as accounts: in its trigger the new or old rows of the statement, elsewhere all';
 
 CREATE OR REPLACE FUNCTION quota.known_plan(plan text, of_account text)
 	RETURNS text
@@ -89,43 +34,93 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.known_plan(text, text) IS 'the plan that the application''s row of an account names; refuses what is no plan';
 
+CREATE OR REPLACE FUNCTION quota.refuse_key(key text)
+	RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE unique_violation USING
+		MESSAGE = format('key "%s" is taken', key),
+		DETAIL = 'It is that of an account that this table does not have.';
+END $$;
+COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another account; tells nothing of it';
+
+/*
+ * Plans. adopted_rows says that it returns one row, so that accounts are found by
+ * their key, which is linear in the rows whatever their number; a plan that is kept
+ * from when there were few accounts would read them all for each row.
+ */
+
 /*
  * Which plan an account has is managed here once there is a row: what the
  * application's column says then is not even looked at.
+ *
+ * An account that is there without a table becomes this one's. Where it has members,
+ * somebody else has made it: unless the table is being adopted just now, it is
+ * marked as adopted late, which keeps its members, and the account when the row goes.
+ *
+ * Each step is a statement of its own, since it must see what the step before has
+ * waited for. Locks: accounts in the order of keys, new ones first.
  */
-CREATE OR REPLACE FUNCTION quota.adopt_statement(source text, follow_name boolean, follow_type boolean)
-	RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	RETURN format($statement$
-		WITH came AS MATERIALIZED (
-			SELECT r.*, a.account IS NULL AS is_new
-			FROM (%1$s) r LEFT JOIN quota.accounts a ON a.account = r.account
-		), taken AS (
-			INSERT INTO quota.accounts AS a (account, name, account_type, plan, created_at)
-			SELECT c.account, c.name, c.account_type,
-				CASE WHEN c.is_new THEN quota.known_plan(c.plan, c.account) END, COALESCE(c.created_at, now())
-			FROM came c
-			ORDER BY c.account
-			ON CONFLICT (account) DO UPDATE SET (name, account_type) = (%2$s.name, %3$s.account_type)
-				WHERE (a.name, a.account_type) IS DISTINCT FROM (%2$s.name, %3$s.account_type)
-			RETURNING a.account
-		), owners AS (
-			INSERT INTO quota.account_users AS u (account, user_id, role)
-			SELECT c.account, c.owner, 'OWNER' FROM came c WHERE c.owner IS NOT NULL ORDER BY c.account
-			ON CONFLICT (account, user_id) DO UPDATE SET role = excluded.role WHERE u.role <> excluded.role
-			RETURNING u.account
-		)
-		SELECT jsonb_build_object(
-			'added', count(*) FILTER (WHERE c.is_new),
-			'changed', count(*) FILTER (WHERE NOT c.is_new),
-			'owners', (SELECT count(*) FROM owners))
-		FROM taken t JOIN came c ON c.account = t.account
-		$statement$,
-		source,
-		CASE WHEN follow_name THEN 'excluded' ELSE 'a' END,
-		CASE WHEN follow_type THEN 'excluded' ELSE 'a' END);
-COMMENT ON FUNCTION quota.adopt_statement(text, boolean, boolean) IS
-	'the statement that makes quota.accounts and their owners what a query of adopted_columns says, and tells how many it changed';
+CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name boolean, follow_type boolean, adopting boolean)
+	RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+	taken text;
+	added bigint;
+	changed bigint;
+	owners bigint;
+BEGIN
+	INSERT INTO quota.accounts (account, name, account_type, plan, created_at, adopted_by)
+	SELECT r.account, r.name, r.account_type,
+		CASE WHEN a.account IS NULL THEN quota.known_plan(r.plan, r.account) END, COALESCE(r.created_at, now()), take_accounts.adoption
+	FROM quota.adopted_rows(take_accounts.adoption, false) r LEFT JOIN quota.accounts a ON a.account = r.account
+	ORDER BY r.account COLLATE "C"
+	ON CONFLICT ON CONSTRAINT accounts_pkey DO NOTHING;
+	GET DIAGNOSTICS added = ROW_COUNT;
+
+	PERFORM a.account
+	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+	WHERE a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
+		OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type
+	ORDER BY a.account
+	FOR UPDATE OF a;
+	SELECT r.account INTO taken
+	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+	WHERE a.adopted_by <> take_accounts.adoption
+	LIMIT 1;
+	IF FOUND THEN
+		PERFORM quota.refuse_key(taken);
+	END IF;
+	UPDATE quota.accounts a
+	SET name = CASE WHEN follow_name THEN r.name ELSE a.name END,
+		account_type = CASE WHEN follow_type THEN r.account_type ELSE a.account_type END,
+		adopted_by = take_accounts.adoption,
+		adopted_late = CASE
+			WHEN adopting THEN false
+			WHEN a.adopted_by IS NULL THEN EXISTS (SELECT FROM quota.account_users u WHERE u.account = a.account)
+			ELSE a.adopted_late END
+	FROM quota.adopted_rows(take_accounts.adoption, false) r
+	WHERE a.account = r.account
+		AND (a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
+			OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type);
+	GET DIAGNOSTICS changed = ROW_COUNT;
+
+	INSERT INTO quota.account_users AS u (account, user_id, role)
+	SELECT a.account, r.owner, 'OWNER'
+	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+	WHERE r.owner IS NOT NULL AND NOT a.adopted_late
+	ORDER BY a.account
+	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role WHERE u.role <> excluded.role;
+	GET DIAGNOSTICS owners = ROW_COUNT;
+	RETURN jsonb_build_object('added', added, 'changed', changed, 'owners', owners);
+END $$;
+COMMENT ON FUNCTION quota.take_accounts(bigint, boolean, boolean, boolean) IS
+	'makes accounts and their owners what rows of an adopted table say, and tells how many it changed';
 
 CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
 	RETURNS void
@@ -225,99 +220,183 @@ END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
 	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
 
+CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM quota.take_accounts(adoption, follow_name, follow_type, false);
+END $$;
+COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean) IS 'quota.accounts follows an INSERT into an adopted table';
+
 /*
- * The trigger function calls its twin in a frame, so that the audit log names
- * quota_adopt. The twin is SECURITY DEFINER, since whoever may write the application's
- * table need hold no right on quota's, nor decide by row_security whether the
- * change is recorded.
+ * A suspended account leaves its old key suspended: else a new row with that key
+ * would be an account that nobody has suspended. One that the table has adopted late
+ * is not the table's to rename.
  */
+CREATE OR REPLACE FUNCTION quota.follow_key(adoption bigint, old_key text, new_key text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	present quota.accounts;
+BEGIN
+	PERFORM FROM quota.stripe_subscriptions WHERE account = old_key ORDER BY subscription FOR UPDATE;
+	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = old_key FOR UPDATE;
+	IF FOUND AND (present.adopted_by IS DISTINCT FROM adoption OR present.adopted_late) THEN
+		UPDATE quota.accounts a SET adopted_by = NULL, adopted_late = false
+		WHERE a.account = old_key AND a.adopted_by = follow_key.adoption;
+		RETURN;
+	ELSIF EXISTS (SELECT FROM quota.accounts a WHERE a.account = new_key) THEN
+		PERFORM quota.refuse_key(new_key);
+	END IF;
+	PERFORM quota.rename_account(old_key, new_key);
+	IF present.status = 'suspended' THEN
+		INSERT INTO quota.accounts (account, status) VALUES (old_key, 'suspended');
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.follow_key(bigint, text, text) IS 'renames an account whose row in an adopted table has got another key';
+
+CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+	changed record;
+BEGIN
+	SELECT n.account AS new_key, n.owner AS new_owner, o.account AS old_key, o.owner AS old_owner INTO changed
+	FROM quota.adopted_rows(adoption, false) n LEFT JOIN quota.adopted_rows(adoption, true) o ON true;
+	IF changed.old_key <> changed.new_key THEN
+		PERFORM quota.follow_key(adoption, changed.old_key, changed.new_key);
+	END IF;
+	IF changed.old_owner IS DISTINCT FROM changed.new_owner THEN
+		DELETE FROM quota.account_users u
+		USING quota.accounts a
+		WHERE a.account = changed.new_key AND a.adopted_by = follow_update.adoption AND NOT a.adopted_late
+			AND u.account = a.account AND u.user_id = changed.old_owner AND u.role = 'OWNER';
+	END IF;
+	PERFORM quota.take_accounts(adoption, follow_name, follow_type, false);
+END $$;
+COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
+
+CREATE OR REPLACE FUNCTION quota.is_suspended(present quota.accounts)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN present.status = 'suspended'
+		OR EXISTS (SELECT FROM quota.accounts p WHERE p.account = present.pool AND p.status = 'suspended');
+COMMENT ON FUNCTION quota.is_suspended(quota.accounts) IS 'whether an account or its pool is suspended';
+
+CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, present quota.accounts)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	RETURN override.usage_limit IS NOT NULL AND (override.expires_at > quota.now()) IS NOT FALSE
+		AND (
+			SELECT count(*) > 0 AND COALESCE(bool_and(l.usage_limit > override.usage_limit OR l.usage_limit IS NULL)
+				FILTER (WHERE l.period = override.period), true)
+			FROM quota.plan_limits l
+			WHERE l.feature = override.feature
+				AND l.plan = COALESCE(present.plan, (SELECT p.plan FROM quota.plans p WHERE p.is_default)));
+COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
+	'whether an override allows an account less than its plan would';
+
+/*
+ * What limits an account stays, so that DELETE and INSERT of its row are no way
+ * round it: the suspension with the account's row, overrides by which it has
+ * less, and its counters. Of what the table has adopted late all stays.
+ */
+CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name boolean, follow_type boolean)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	PERFORM a.account
+	FROM quota.adopted_rows(follow_delete.adoption, true) r JOIN quota.accounts a ON a.account = r.account
+	WHERE a.adopted_by = follow_delete.adoption
+	ORDER BY a.account
+	FOR UPDATE OF a;
+	UPDATE quota.accounts a
+	SET adopted_by = NULL, adopted_late = false
+	FROM quota.adopted_rows(follow_delete.adoption, true) r
+	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption AND a.adopted_late;
+	DELETE FROM quota.limit_overrides o
+	USING quota.adopted_rows(follow_delete.adoption, true) r JOIN quota.accounts a ON a.account = r.account
+	WHERE o.account = a.account AND a.adopted_by = follow_delete.adoption AND NOT quota.gives_less(o, a);
+	DELETE FROM quota.stripe_customers c
+	USING quota.adopted_rows(follow_delete.adoption, true) r JOIN quota.accounts a ON a.account = r.account
+	WHERE c.account = a.account AND a.adopted_by = follow_delete.adoption;
+	DELETE FROM quota.account_users u
+	USING quota.adopted_rows(follow_delete.adoption, true) r JOIN quota.accounts a ON a.account = r.account
+	WHERE u.account = a.account AND a.adopted_by = follow_delete.adoption AND quota.is_suspended(a);
+	UPDATE quota.accounts a
+	SET adopted_by = NULL
+	FROM quota.adopted_rows(follow_delete.adoption, true) r
+	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption AND quota.is_suspended(a);
+	DELETE FROM quota.accounts a
+	USING quota.adopted_rows(follow_delete.adoption, true) r
+	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption;
+END $$;
+COMMENT ON FUNCTION quota.follow_delete(bigint, boolean, boolean) IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
+
+/* It checks that the trigger is one of ours before it reads anything, and reads and writes as the extension's owner. */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_accounts';
 COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows of an adopted table';
 
-CREATE OR REPLACE FUNCTION quota.followed_accounts() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-	SET row_security = on
-AS $$
-DECLARE
-	columns text[] := ARRAY(SELECT unnest(TG_ARGV));
-	list text;
-	source text;
-	statement text;
-	changed record;
-BEGIN
-	IF TG_NARGS <> 6 OR TG_LEVEL <> (CASE TG_OP WHEN 'UPDATE' THEN 'ROW' ELSE 'STATEMENT' END) THEN
-		RAISE trigger_protocol_violated USING
-			MESSAGE = 'function quota.follow_accounts was not called by a trigger that quota_adopt made';
-	END IF;
-	list := quota.adopted_columns(TG_RELID, columns);
-	source := format('SELECT %s FROM %s r', list, CASE TG_OP
-		WHEN 'UPDATE' THEN '(SELECT ($1).*)'
-		WHEN 'TRUNCATE' THEN TG_RELID::regclass::text
-		ELSE 'quota_rows' END);
-	IF TG_OP IN ('DELETE', 'TRUNCATE') THEN
-		EXECUTE format('WITH gone AS MATERIALIZED (%s), overrides AS (
-				DELETE FROM quota.limit_overrides o USING gone g WHERE o.account = g.account
-			), customers AS (
-				DELETE FROM quota.stripe_customers c USING gone g WHERE c.account = g.account)
-			DELETE FROM quota.accounts a USING gone g WHERE a.account = g.account', source);
-		RETURN NULL;
-	END IF;
-	statement := quota.adopt_statement(source, columns[2] <> '', columns[4] <> '');
-	IF TG_OP = 'INSERT' THEN
-		EXECUTE statement;
-		RETURN NULL;
-	END IF;
-	EXECUTE format('SELECT o.account AS old_key, n.account AS new_key, o.owner AS old_owner, n.owner AS new_owner
-		FROM (%s) n, (SELECT %s FROM (SELECT ($2).*) r) o', source, list)
-		INTO changed USING NEW, OLD;
-	IF changed.old_key <> changed.new_key THEN
-		PERFORM quota.rename_account(changed.old_key, changed.new_key);
-	END IF;
-	IF changed.old_owner IS DISTINCT FROM changed.new_owner THEN
-		DELETE FROM quota.account_users u
-		WHERE u.account = changed.new_key AND u.user_id = changed.old_owner AND u.role = 'OWNER';
-	END IF;
-	EXECUTE statement USING NEW;
-	RETURN NULL;
-END $$;
-COMMENT ON FUNCTION quota.followed_accounts() IS 'what quota.follow_accounts does';
-
 CREATE OR REPLACE FUNCTION quota.drop_adoption("table" regclass)
-	RETURNS boolean
+	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	trigger_name name;
-	dropped boolean := false;
 BEGIN
 	FOR trigger_name IN
 		SELECT tgname FROM pg_trigger
 		WHERE tgrelid = "table" AND tgfoid = 'quota.follow_accounts()'::regprocedure
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, "table");
-		dropped := true;
 	END LOOP;
-	RETURN dropped;
+	PERFORM quota.check_adoption_triggers("table", 0);
 END $$;
-COMMENT ON FUNCTION quota.drop_adoption(regclass) IS 'drops the triggers of quota_adopt from a table; false: there were none';
+COMMENT ON FUNCTION quota.drop_adoption(regclass) IS 'drops the triggers of quota_adopt from a table';
+
+/*
+ * The table is locked, and yet its name can come to be another's: who owns its
+ * schema may rename that. The DDL is undone then.
+ */
+CREATE OR REPLACE FUNCTION quota.check_adoption_triggers("table" regclass, expected int)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF (SELECT count(*) FROM pg_trigger WHERE tgrelid = "table" AND tgfoid = 'quota.follow_accounts()'::regprocedure) <> expected THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('table %s was given another name meanwhile', "table"),
+			HINT = 'Try again.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.check_adoption_triggers(regclass, int) IS 'refuses to go on where triggers came to or went from another table than was meant';
 
 /*
  * Statement triggers where rows come and go, so that a thousand accounts are one
  * statement. An UPDATE fires for the rows in which a column changed that is
  * followed: applications update their accounts for many other reasons.
+ * src/adopt.c has the same list.
  */
-CREATE OR REPLACE FUNCTION quota.create_adoption("table" regclass, columns text[])
+CREATE OR REPLACE FUNCTION quota.create_adoption("table" regclass, adoption bigint, followed text[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	action text := 'EXECUTE FUNCTION quota.follow_accounts('
-		|| (SELECT string_agg(quote_literal(c), ', ' ORDER BY n) FROM unnest(columns) WITH ORDINALITY u (c, n)) || ')';
-	followed text[] := array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], '');
+	action text := format('EXECUTE FUNCTION quota.follow_accounts(%L)', adoption);
 BEGIN
 	EXECUTE format('CREATE TRIGGER quota_adopt_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows '
 		'FOR EACH STATEMENT %s', "table", action);
@@ -327,36 +406,27 @@ BEGIN
 		'FOR EACH STATEMENT %s', "table", action);
 	EXECUTE format('CREATE TRIGGER quota_adopt_update AFTER UPDATE ON %s FOR EACH ROW WHEN (%s) %s', "table",
 		(SELECT string_agg(format('OLD.%1$I IS DISTINCT FROM NEW.%1$I', c), ' OR ') FROM unnest(followed) c), action);
+	PERFORM quota.check_adoption_triggers("table", 4);
 END $$;
-COMMENT ON FUNCTION quota.create_adoption(regclass, text[]) IS 'makes the triggers of quota_adopt on a table';
+COMMENT ON FUNCTION quota.create_adoption(regclass, bigint, text[]) IS 'makes the triggers of quota_adopt on a table';
 
 CREATE OR REPLACE FUNCTION quota.check_adoption("table" regclass, key_column text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	key_type regtype;
 BEGIN
-	IF "table" IS NULL OR key_column IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'table and key_column must not be null';
-	ELSIF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 		RAISE feature_not_supported USING
 			MESSAGE = 'a table can be adopted at isolation level READ COMMITTED only',
 			DETAIL = 'Rows that others have committed since the snapshot would be left out.';
-	ELSIF NOT EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relkind = 'r' AND NOT relispartition)
+	ELSIF NOT EXISTS (
+			SELECT FROM pg_class WHERE oid = "table" AND relkind = 'r' AND NOT relispartition AND relpersistence <> 't')
 		OR EXISTS (SELECT FROM pg_inherits WHERE "table" IN (inhrelid, inhparent))
 	THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('%s cannot be adopted', "table"),
-			DETAIL = 'It is no table, or it is partitioned or inherits.';
-	END IF;
-	key_type := quota.column_type("table", key_column);
-	IF key_type <> ALL ('{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot name an account', key_column),
-			DETAIL = format('Its type is %s.', key_type),
-			HINT = 'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.';
+			DETAIL = 'It is no table, or it is temporary, partitioned or inherits.';
 	ELSIF NOT EXISTS (
 		SELECT FROM pg_index JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
 		WHERE indrelid = "table" AND a.attname = key_column AND indnkeyatts = 1
@@ -369,7 +439,78 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no table of accounts';
 
-CREATE OR REPLACE FUNCTION quota.quota_adopt(
+CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, name_column text, plan_column text, type_column text, owner_column text, created_column text)
+	RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+	adoption bigint;
+	columns CONSTANT text[] := ARRAY[key_column, NULLIF(name_column, ''), NULLIF(plan_column, ''), NULLIF(type_column, ''),
+		NULLIF(owner_column, ''), NULLIF(created_column, '')];
+	taken jsonb;
+BEGIN
+	PERFORM quota.check_adoption("table", key_column);
+	INSERT INTO quota.adopted AS a (relation, key_column, name_column, plan_column, type_column, owner_column, created_column)
+	VALUES ("table", columns[1], columns[2], columns[3], columns[4], columns[5], columns[6])
+	ON CONFLICT ON CONSTRAINT adopted_relation_key DO UPDATE
+		SET (key_column, name_column, plan_column, type_column, owner_column, created_column) =
+			(excluded.key_column, excluded.name_column, excluded.plan_column, excluded.type_column, excluded.owner_column, excluded.created_column)
+	RETURNING a.id INTO adoption;
+	taken := quota.take_accounts(adoption, columns[2] IS NOT NULL, columns[4] IS NOT NULL, true);
+	/* those whose rows went unseen, or that another column named before */
+	UPDATE quota.accounts a
+	SET adopted_by = NULL, adopted_late = false
+	WHERE a.adopted_by = adoption
+		AND a.account NOT IN (SELECT r.account FROM quota.adopted_rows(adoption, true) r);
+	PERFORM quota.drop_adoption("table");
+	PERFORM quota.create_adoption("table", adoption, array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], NULL));
+	RETURN taken;
+END $$;
+COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS 'quota_adopt, by the extension''s owner, of a table that is locked';
+
+CREATE OR REPLACE FUNCTION quota.release_adoption(adoption bigint)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM FROM quota.accounts a WHERE a.adopted_by = adoption ORDER BY a.account FOR NO KEY UPDATE;
+	UPDATE quota.accounts a SET adopted_by = NULL, adopted_late = false WHERE a.adopted_by = adoption;
+	DELETE FROM quota.adopted a WHERE a.id = adoption;
+END $$;
+COMMENT ON FUNCTION quota.release_adoption(bigint) IS 'forgets an adoption; its accounts stay, and no table has them';
+
+CREATE OR REPLACE FUNCTION quota.forget_adopted_tables()
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM quota.release_adoption(a.id)
+	FROM pg_event_trigger_dropped_objects() d JOIN quota.adopted a ON a.relation = d.objid
+	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
+END $$;
+COMMENT ON FUNCTION quota.forget_adopted_tables() IS 'for quota.forget_tables: releases the accounts of dropped tables';
+
+CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	adoption bigint := (SELECT a.id FROM quota.adopted a WHERE a.relation = "table");
+BEGIN
+	IF adoption IS NULL THEN
+		RAISE undefined_object USING MESSAGE = format('table %s is not adopted', "table");
+	END IF;
+	PERFORM quota.drop_adoption("table");
+	PERFORM quota.release_adoption(adoption);
+END $$;
+COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'quota_unadopt, by the extension''s owner, of a table that is locked';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_adopt(
 	"table" regclass,
 	key_column text,
 	name_column text DEFAULT NULL,
@@ -378,37 +519,11 @@ CREATE OR REPLACE FUNCTION quota.quota_adopt(
 	owner_column text DEFAULT NULL,
 	created_column text DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	columns CONSTANT text[] := array_replace(
-		ARRAY[key_column, name_column, plan_column, type_column, owner_column, created_column], NULL, '');
-	taken jsonb;
-BEGIN
-	PERFORM quota.check_adoption("table", key_column);
-	/* nobody's row comes between the triggers and the rows that are there */
-	EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', "table");
-	EXECUTE quota.adopt_statement(
-		format('SELECT %s FROM %s r', quota.adopted_columns("table", columns), "table"),
-		name_column IS NOT NULL, type_column IS NOT NULL) INTO taken;
-	PERFORM quota.drop_adoption("table");
-	PERFORM quota.create_adoption("table", columns);
-	RETURN taken;
-END $$;
-COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopt';
+COMMENT ON FUNCTION @extschema@.quota_adopt(regclass, text, text, text, text, text, text) IS
 	'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
 
-CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
+CREATE OR REPLACE FUNCTION @extschema@.quota_unadopt("table" regclass)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF "table" IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'table must not be null';
-	ELSIF NOT quota.drop_adoption("table") THEN
-		RAISE undefined_object USING MESSAGE = format('table %s is not adopted', "table");
-	END IF;
-END $$;
-COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_unadopt';
+COMMENT ON FUNCTION @extschema@.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';

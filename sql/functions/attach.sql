@@ -219,6 +219,7 @@ BEGIN
 	DELETE FROM quota.charged_rows c
 	USING pg_event_trigger_dropped_objects() d
 	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND c.relation = d.objid;
+	PERFORM quota.forget_adopted_tables();
 END $$;
 COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.charged_rows has of dropped tables';
 

@@ -21,7 +21,9 @@ CREATE TABLE quota.accounts (
 	bypass boolean NOT NULL DEFAULT false,
 	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
 	created_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
-	updated_at timestamptz NOT NULL DEFAULT now()
+	updated_at timestamptz NOT NULL DEFAULT now(),
+	adopted_by bigint,
+	adopted_late boolean NOT NULL DEFAULT false
 ) USING heap;
 CREATE INDEX accounts_plan ON quota.accounts (plan);
 CREATE INDEX accounts_sponsor ON quota.accounts (sponsor) WHERE sponsor IS NOT NULL;
@@ -38,7 +40,37 @@ COMMENT ON COLUMN quota.accounts.sponsor IS 'the account that pays for this one;
 COMMENT ON COLUMN quota.accounts.pool IS
 	'the account whose counters this one draws on, within limits of its own; it needs no row either, and its own pool does not count';
 COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
+COMMENT ON COLUMN quota.accounts.adopted_by IS 'the row of quota.adopted whose table has the account; NULL: none';
+COMMENT ON COLUMN quota.accounts.adopted_late IS
+	'it had members before a row of that table named it: the row changes no members, and the account stays when it goes';
 SELECT pg_extension_config_dump('quota.accounts', '');
+
+/*
+ * Tables of the application whose rows are accounts. accounts.adopted_by has no foreign key: each new account would
+ * lock the one row here, and one that was adopted since the transaction's snapshot would be refused.
+ */
+CREATE TABLE quota.adopted (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	relation regclass NOT NULL UNIQUE,
+	key_column text NOT NULL,
+	name_column text,
+	plan_column text,
+	type_column text,
+	owner_column text,
+	created_column text
+);
+COMMENT ON TABLE quota.adopted IS 'the tables that quota_adopt made quota follow, and by which columns';
+COMMENT ON SEQUENCE quota.adopted_id_seq IS 'of quota.adopted';
+COMMENT ON COLUMN quota.adopted.id IS 'the argument of the triggers on the table';
+COMMENT ON COLUMN quota.adopted.name_column IS 'NULL, as in the columns after it: none';
+SELECT pg_extension_config_dump('quota.adopted', '');
+SELECT pg_extension_config_dump('quota.adopted_id_seq', '');
+
+/* Written by quota_adopt alone: what it says decides which trigger is believed. */
+ALTER TABLE quota.adopted ENABLE ROW LEVEL SECURITY;
+CREATE POLICY manager ON quota.adopted FOR SELECT
+	USING ((SELECT quota.manages()));
+COMMENT ON POLICY manager ON quota.adopted IS 'level admin sees all rows';
 
 CREATE TABLE quota.account_users (
 	account text COLLATE "C" NOT NULL

@@ -142,6 +142,15 @@ SET LOCAL quota.now = '2026-03-10 12:00+00';
 SELECT results_eq($$SELECT account COLLATE "default", count(*) FROM quota.alerts WHERE account IN ('7', '70') GROUP BY 1 ORDER BY 1$$,
 	$$VALUES ('7', 1::bigint), ('70', 1)$$, 'a new key: alerts stay where they were');
 
+/* What an account was told of is not told again under its new key. */
+INSERT INTO teams (id) VALUES (600);
+SELECT quota_set_override(600, 'report', 'month', 20), quota_set_override(600, 'report', 'day', 100), quota_consume(600, 'report', 16), quota_consume(610, 'report', 1) \g /dev/null
+UPDATE teams SET id = 610 WHERE id = 600;
+SELECT is((quota_consume(610, 'report', 1)).used, 18::bigint, 'a new key: the counters of both');
+SELECT results_eq($$SELECT account COLLATE "default", count(*) FROM quota.alerts WHERE account IN ('600', '610') GROUP BY 1$$, $$VALUES ('600', 1::bigint)$$,
+	'a new key: an alert is not repeated');
+DELETE FROM teams WHERE id = 610;
+
 /* A gauge stays with the rows that it counts, whether they follow the key at once, later or not at all. */
 CREATE TABLE places (id int PRIMARY KEY, team bigint REFERENCES teams ON UPDATE CASCADE, apart bigint);
 SELECT quota_attach('places', 'seat', 'team') \g /dev/null
@@ -297,7 +306,9 @@ GRANT TRUNCATE ON seats TO quota_test_adopt;
 SET LOCAL ROLE quota_test_adopt;
 TRUNCATE teams, seats;
 RESET ROLE;
-SELECT results_eq('SELECT account FROM taken', $$VALUES ('elsewhere')$$, 'TRUNCATE: as DELETE of all rows, and of no other account');
+SELECT results_eq('SELECT account, users FROM taken ORDER BY account', $$VALUES ('3', NULL), ('313', NULL), ('314', NULL), ('elsewhere', NULL)$$,
+	'TRUNCATE: as DELETE of all rows, and of no other account; what was suspended stays');
+DELETE FROM quota.accounts WHERE account LIKE '3%';
 
 /* What an application's row must not say. */
 INSERT INTO teams (id) VALUES (1);
@@ -318,6 +329,32 @@ SELECT is(quota_unadopt('companies')::text, '', 'unadopted');
 DELETE FROM companies;
 SELECT is((SELECT count(*) FROM taken WHERE account IN ('1', '2')), 2::bigint, 'unadopted: what was taken over stays');
 SELECT throws_ok($$SELECT quota_unadopt('companies')$$, '42704', 'table public.companies is not adopted', 'unadopted twice');
+
+/* What is adopted is known, and follows what quota_adopt is told. */
+CREATE TABLE codes (id int PRIMARY KEY, code text UNIQUE, owner text);
+INSERT INTO codes VALUES (70001, 'x1', 'ann');
+SELECT quota_adopt('codes', 'id') \g /dev/null
+CREATE TEMP TABLE number AS SELECT id FROM quota.adopted WHERE relation = 'codes'::regclass;
+SELECT is(quota_adopt('codes', 'code', owner_column => 'owner'), '{"added": 1, "changed": 0, "owners": 1}', 'adopted by another key');
+SELECT results_eq('SELECT id, key_column, owner_column, name_column FROM quota.adopted WHERE relation = ''codes''::regclass',
+	$$SELECT id, 'code'::text, 'owner'::text, NULL::text FROM number$$, 'under the number that it had');
+SELECT results_eq($$SELECT account, adopted_by IS NOT NULL FROM quota.accounts WHERE account IN ('70001', 'x1') ORDER BY 1$$, $$VALUES ('70001' COLLATE "C", false), ('x1', true)$$,
+	'the account of the other key stays, and no table has it');
+DELETE FROM quota.accounts WHERE account = 'x1';
+SELECT lives_ok($$UPDATE codes SET code = 'x2', owner = 'bob'$$, 'a row whose account was deleted by hand gets another key');
+SELECT results_eq($$SELECT account, users FROM taken WHERE account LIKE 'x_'$$, $$VALUES ('x2', 'ob OWNER')$$, 'and with it an account again');
+SELECT is(error_of($$INSERT INTO codes VALUES (1, NULL)$$)->>'state', '22004', 'a row without a key');
+SELECT is(error_of($$INSERT INTO codes VALUES (1, '')$$)->>'state', '22023', 'with an empty one');
+SELECT is(error_of($$INSERT INTO codes VALUES (1, repeat('x', 256))$$)->>'state', '22023', 'with a long one');
+SELECT lives_ok($$INSERT INTO codes VALUES (1, repeat('x', 255))$$, 'with one that is long enough');
+SELECT is(error_of($$UPDATE codes SET code = NULL WHERE id = 1$$)->>'state', '22004', 'and it cannot be lost');
+SELECT quota_unadopt('codes') \g /dev/null
+SELECT is((SELECT count(*) FROM quota.accounts WHERE adopted_by = (SELECT id FROM number)), 0::bigint, 'unadopted: no account is the table''s');
+SELECT is((SELECT count(*) FROM quota.audit_log WHERE act = 'quota_unadopt' AND account LIKE 'x%'), 2::bigint, 'unadopted: the log tells of each that it let go');
+DELETE FROM quota.accounts WHERE account <> ALL ('{elsewhere,1,2}');
+DROP TABLE codes;
+CREATE TEMP TABLE fleeting (id int PRIMARY KEY);
+SELECT throws_ok($$SELECT quota_adopt('fleeting', 'id')$$, '42809', NULL, 'a temporary table is none to adopt');
 
 /* Keys of every type, as a charge by column names them. */
 CREATE DOMAIN slug AS varchar(30);

@@ -108,7 +108,14 @@ sub fill
 
 		CREATE TABLE customers (id int PRIMARY KEY, label text, tier text, creator text);
 		INSERT INTO customers VALUES (1, 'One', 'pro', 'u1');
+		CREATE TABLE gone (id int PRIMARY KEY);
+		SELECT quota_adopt('gone', 'id');
+		DROP TABLE gone;
 		SELECT quota_adopt('customers', 'id', 'label', 'tier', owner_column => 'creator');
+		CREATE TABLE "My partners" (code text PRIMARY KEY);
+		INSERT INTO "My partners" VALUES ('p1'), ('p2');
+		SELECT quota_adopt('"My partners"', 'code'), quota_suspend('p2');
+		DELETE FROM "My partners" WHERE code = 'p2';
 
 		CREATE TABLE seats (id serial PRIMARY KEY, owner text, name text);
 		CREATE TABLE "My tries" (id int, day date, owner text, ok boolean, PRIMARY KEY (day, id)) PARTITION BY RANGE (id);
@@ -209,7 +216,18 @@ sub triggers_work
 			q{SELECT account, a.name, plan, user_id, role FROM quota.accounts a JOIN quota.account_users USING (account)
 			WHERE account IN ('1', '2', '3') ORDER BY 1}),
 		"2|Two|pro|u2|OWNER\n3|Uno|pro|u1|OWNER", "$dbname: accounts are followed");
-	$node->safe_psql($dbname, q{SELECT quota_unadopt('customers')});
+	is(sqlstate($dbname, q{INSERT INTO "My partners" VALUES ('2')}),
+		'23505', "$dbname: nobody takes another table's accounts");
+	$node->safe_psql($dbname, q{INSERT INTO "My partners" VALUES ('p2'), ('p3'); DELETE FROM "My partners" WHERE code = 'p1'});
+	is( $node->safe_psql($dbname,
+			q{SELECT account, status, relation FROM quota.accounts a LEFT JOIN quota.adopted o ON o.id = adopted_by WHERE account LIKE 'p_' ORDER BY 1}),
+		qq{p2|suspended|"My partners"\np3|active|"My partners"}, "$dbname: which account is whose is known");
+	$node->safe_psql($dbname, q{CREATE TABLE more (id int PRIMARY KEY); SELECT quota_adopt('more', 'id')});
+	is( $node->safe_psql($dbname,
+			q{SELECT relation, id, (SELECT string_agg(DISTINCT encode(tgargs, 'escape'), ' ') FROM pg_trigger WHERE tgrelid = relation AND tgname LIKE 'quota\_adopt%')
+			FROM quota.adopted ORDER BY id}),
+		qq{customers|2|2\\000\n"My partners"|3|3\\000\nmore|4|4\\000}, "$dbname: the numbers of adoptions are as they were, and go on");
+	$node->safe_psql($dbname, q{SELECT quota_unadopt(relation) FROM quota.adopted; DROP TABLE more});
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE '%quota%'}),
 		'0', "$dbname: the triggers can be detached");
@@ -227,7 +245,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'40', "$dbname: policies are there");
+		'41', "$dbname: policies are there");
 	is( $node->safe_psql($dbname,
 			q{SET ROLE restored_app; SELECT allowed FROM quota_consume('new', 'call'); RESET ROLE;
 			SELECT role, level FROM quota.levels}),
