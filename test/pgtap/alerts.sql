@@ -38,7 +38,7 @@ SELECT is_empty('SELECT told()', 'past it, and a denial');
 SELECT quota_refund('a', 'scan', 15), quota_consume('a', 'scan', 15) \g /dev/null
 SELECT is_empty('SELECT told()', 'a counter tells once a window, whatever is given back');
 /* also by charges that do not reach again what it has told of */
-SELECT quota_refund('a', 'scan', 6), quota_consume('a', 'scan') \g /dev/null
+SELECT quota_refund('a', 'scan', 7), quota_consume('a', 'scan') \g /dev/null
 SELECT is((SELECT alerted FROM quota.usage WHERE account = 'a'), 2::smallint, 'a charge between warning and limit: the limit stays told');
 SELECT quota_consume('a', 'scan') \g /dev/null
 SELECT is_empty('SELECT told()', 'a charge from there to the limit tells nothing');

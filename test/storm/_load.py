@@ -501,6 +501,8 @@ class Load:
         used.update(held)
         with connect() as admin:
             self.clock.set(admin, ahead_s=1)
+            slots, = admin.execute("SELECT max(slots) FROM quota.usage").fetchone()
+            print(f"# {name}: a counter has {slots} slots")
             self.compare_counters(admin, name, used)
             self.compare_events(admin, name, used, lapsed)
             amcheck(admin, name)
