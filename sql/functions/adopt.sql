@@ -227,12 +227,11 @@ COMMENT ON FUNCTION quota.rename_account(text, text) IS
 
 /*
  * SECURITY DEFINER, since whoever may write the application's table need hold no
- * right on quota's, nor decide by row_security whether the change is recorded.
+ * right on quota's.
  */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET row_security = on
 	SET quota.act = 'quota_adopt'
 AS $$
 DECLARE

@@ -465,14 +465,12 @@ COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
 
 /*
  * SECURITY DEFINER, so that an application can hand webhooks in without any
- * right on accounts: the signature says that they are Stripe's. Those of an
- * application must not decide whether the change is recorded: row_security.
+ * right on accounts: the signature says that they are Stripe's.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_stripe_event(payload text, signature text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET row_security = on
 	SET quota.act = 'quota_stripe_event'
 AS $$
 DECLARE
