@@ -39,6 +39,26 @@ COMMENT ON COLUMN quota.audit_log.session_role IS 'who logged in';
 SELECT pg_extension_config_dump('quota.audit_log', '');
 SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
+/*
+ * Rows that a dump brings by INSERT are like any other to the triggers below,
+ * so that the log has grown before the dump's own log comes.
+ */
+CREATE FUNCTION quota.check_audit_id() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM quota.audit_log l WHERE l.id = NEW.id) THEN
+		RAISE unique_violation USING
+			MESSAGE = format('the audit log has an entry %s already', NEW.id),
+			HINT = 'To restore a dump that was made with --inserts, set session_replication_role to replica.';
+	END IF;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION quota.check_audit_id() IS 'refuses the log of a dump whose other rows have been recorded while they were restored';
+
+CREATE TRIGGER check_audit_id BEFORE INSERT ON quota.audit_log
+	FOR EACH ROW EXECUTE FUNCTION quota.check_audit_id();
+
 CREATE FUNCTION quota.user_id() RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_user_id';
 COMMENT ON FUNCTION quota.user_id() IS
