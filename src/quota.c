@@ -5,6 +5,7 @@
 
 #include "fmgr.h"
 
+#include "citus.h"
 #include "expression.h"
 #include "guc.h"
 #include "judge.h"
@@ -21,6 +22,7 @@ _PG_init(void)
 {
 	quota_guc_init();
 	quota_store_init();
+	quota_citus_init();
 	quota_ledger_init();
 	quota_expression_init();
 	quota_judge_init();
