@@ -323,7 +323,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_search(query text, n integer DEFAUL
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-	SELECT quota.check_argument('query', query >= '', 'be a text'), quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT quota.check_argument('query', octet_length(query) <= 1024, 'have at most 1024 bytes'), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
 	FROM quota.account_plans a
 	WHERE strpos(lower(a.name), lower(query)) > 0 OR strpos(lower(a.account), lower(query)) > 0

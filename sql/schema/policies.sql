@@ -25,7 +25,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
@@ -40,11 +40,15 @@ BEGIN
 END $$;
 ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
 
-/* Keys of the application's rows, of no account. */
+/* Keys of the application's rows, of no account; and who changed what and why, which is for no member to see. */
 ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY manager ON quota.charged_rows
 	USING ((SELECT has_table_privilege('quota.accounts', 'UPDATE')));
 COMMENT ON POLICY manager ON quota.charged_rows IS 'who may change accounts sees all rows';
+ALTER TABLE quota.audit_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY manager ON quota.audit_log
+	USING ((SELECT has_table_privilege('quota.accounts', 'UPDATE')));
+COMMENT ON POLICY manager ON quota.audit_log IS 'who may change accounts sees all rows';
 
 /* Without a policy: nobody but the owner. */
 ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;
