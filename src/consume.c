@@ -499,7 +499,7 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	{
 		/* enough of it for quota_consume_ask to see that it is longer than any feature */
 		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
-																	  QUOTA_MAX_SHOWN));
+																	QUOTA_MAX_SHOWN));
 
 		JsonbIteratorNext(&iterator, &value, true);
 		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
