@@ -16,6 +16,13 @@ AS $$
 DECLARE
 	fault record;
 BEGIN
+	/* most tables that are made have none of it */
+	IF NOT EXISTS (
+		SELECT FROM pg_event_trigger_ddl_commands() d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+		WHERE d.classid IN ('pg_trigger'::regclass, 'pg_rewrite'::regclass) OR c.relhastriggers OR c.relhasrules OR c.relkind = 'p')
+	THEN
+		RETURN;
+	END IF;
 	WITH written AS (
 		SELECT c.oid
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
