@@ -10,7 +10,7 @@ EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
 # In the order in which the script runs them. gates.sql and overloads.sql make
 # functions from those before them; ungranted.sql is last because it takes from
 # everybody what stands before it.
-SCHEMA = $(addprefix sql/schema/,types.sql levels.sql catalog.sql accounts.sql usage.sql reservations.sql attach.sql billing.sql stripe.sql audit.sql ledger.sql policies.sql)
+SCHEMA = $(addprefix sql/schema/,types.sql levels.sql catalog.sql accounts.sql usage.sql reservations.sql attach.sql billing.sql stripe.sql audit.sql ledger.sql policies.sql guard.sql)
 FUNCTIONS = $(addprefix sql/functions/,consume.sql reserve.sql evaluate.sql catalog.sql preset.sql attach.sql current.sql reconcile.sql manage.sql adopt.sql rate.sql report.sql billing.sql stripe.sql maintain.sql rights.sql gates.sql overloads.sql ungranted.sql)
 
 PG_CONFIG ?= pg_config

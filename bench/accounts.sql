@@ -4,7 +4,7 @@
 CREATE EXTENSION quota;
 
 -- The audit log is for what people do, not for a million rows made up.
-SET row_security = off;
+SET session_replication_role = replica;
 
 INSERT INTO quota.plans (plan, is_default, price) VALUES ('free', true, 0), ('pro', false, 10), ('team', false, 100);
 INSERT INTO quota.features (feature, kind)

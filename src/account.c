@@ -121,7 +121,7 @@ quota_account_timezone(const char *name)
 	if (tz == NULL || !pg_tz_acceptable(tz))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" not recognized", name)));
+				 errmsg("time zone \"%s\" not recognized", strlen(name) > QUOTA_MAX_SHOWN ? "..." : name)));
 	return tz;
 }
 

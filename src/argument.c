@@ -6,10 +6,16 @@
 
 #include "argument.h"
 
+#include "access/detoast.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
+#include "guc.h"
 #include "store.h"
 
 /* The account, argument 0, as text. */
@@ -55,12 +61,25 @@ quota_argument_check_account(Datum account)
 				 errdetail("It has %zu bytes, the most is %d.", length, QUOTA_MAX_ACCOUNT)));
 }
 
-/* The name of a feature, which need not exist. */
+/*
+ * The name of a feature, which need not exist.
+ *
+ * Errors: undefined_object for one that is much longer than any can be, of which
+ * the message shows the beginning.
+ */
 char *
 quota_argument_feature(FunctionCallInfo fcinfo, int number)
 {
+	text *feature;
+
 	quota_argument_check_not_null(fcinfo, number, "feature");
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+	feature = PG_GETARG_TEXT_PP(number);
+	if (VARSIZE_ANY_EXHDR(feature) > QUOTA_MAX_SHOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%.*s...\" does not exist",
+						pg_mbcliplen(VARDATA_ANY(feature), VARSIZE_ANY_EXHDR(feature), QUOTA_MAX_FEATURE), VARDATA_ANY(feature))));
+	return text_to_cstring(feature);
 }
 
 /* An amount of units, at least 1. */
@@ -102,11 +121,44 @@ quota_argument_key(FunctionCallInfo fcinfo, int number)
 	return PointerGetDatum(key);
 }
 
-/* What the ledger is to keep of a call, any jsonb; 0 for NULL. */
+/*
+ * What the ledger is to keep of a call, any jsonb; 0 for NULL.
+ *
+ * Errors: invalid_parameter_value for more than QUOTA_MAX_METADATA bytes.
+ */
 Datum
 quota_argument_metadata(FunctionCallInfo fcinfo, int number)
 {
-	return PG_ARGISNULL(number) ? (Datum) 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(number));
+	Size size;
+
+	if (PG_ARGISNULL(number))
+		return (Datum) 0;
+	/* before it is decompressed */
+	size = toast_raw_datum_size(PG_GETARG_DATUM(number)) - VARHDRSZ;
+	if (size > QUOTA_MAX_METADATA)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", size, QUOTA_MAX_METADATA)));
+	return JsonbPGetDatum(PG_GETARG_JSONB_P(number));
+}
+
+/*
+ * The application's user on whose behalf the session acts, or NULL.
+ *
+ * Errors: invalid_parameter_value for one that cannot be in quota.account_users.
+ */
+char *
+quota_argument_user(void)
+{
+	char *user = quota_guc_user();
+
+	if (user != NULL && strlen(user) > QUOTA_MAX_ACCOUNT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("user is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", strlen(user), QUOTA_MAX_ACCOUNT)));
+	return user;
 }
 
 /* Errors: null_value_not_allowed for a NULL. */

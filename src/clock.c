@@ -90,7 +90,7 @@ PG_FUNCTION_INFO_V1(quota_user_id);
 Datum
 quota_user_id(PG_FUNCTION_ARGS)
 {
-	const char *user = quota_guc_user();
+	const char *user = quota_argument_user();
 
 	if (user == NULL)
 		PG_RETURN_NULL();
@@ -107,11 +107,14 @@ quota_charged_counters(PG_FUNCTION_ARGS)
 	QuotaStore *store;
 	QuotaAccount account;
 	QuotaEntitlement entitlement;
+	Datum owner;
 
 	quota_argument_check_not_null(fcinfo, 0, "owner");
+	owner = PointerGetDatum(PG_GETARG_TEXT_PP(0));
+	quota_argument_check_account(owner);
 	InitMaterializedSRF(fcinfo, 0);
 	store = quota_store_begin_read();
-	quota_account_load(store, PG_GETARG_DATUM(0), &account);
+	quota_account_load(store, owner, &account);
 	quota_account_entitle(&account, quota_argument_feature(fcinfo, 1), account.now, &entitlement);
 	quota_store_end(store);
 	for (int i = 0; i < entitlement.count; i++)

@@ -22,6 +22,7 @@
 #include "consume.h"
 
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -37,6 +38,9 @@
 #include "rate.h"
 #include "request.h"
 #include "standing.h"
+
+/* features that quota_consume_many takes */
+#define MAX_AMOUNTS 1000
 
 /* changes with each write of a counter by this backend, also by one that is undone */
 static uint64 writes = 0;
@@ -556,13 +560,20 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("amounts must be a JSON object"),
 				 errhint("For example {\"report\": 1, \"token\": 200}.")));
+	if (JB_ROOT_COUNT(amounts) > MAX_AMOUNTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amounts has too many features"),
+				 errdetail("It has %d, the most is %d.", (int) JB_ROOT_COUNT(amounts), MAX_AMOUNTS)));
 	charges = palloc(Max(JB_ROOT_COUNT(amounts), 1) * sizeof(QuotaCharge));
 	*count = 0;
 	iterator = JsonbIteratorInit(&amounts->root);
 	JsonbIteratorNext(&iterator, &value, true);
 	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
-		char *feature = pnstrdup(value.val.string.val, value.val.string.len);
+		/* enough of it for quota_consume_ask to see that it is longer than any feature */
+		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
+																	QUOTA_MAX_SHOWN));
 
 		JsonbIteratorNext(&iterator, &value, true);
 		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));

@@ -23,6 +23,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "guc.h"
 
 /* thresholds, as `alerted` of a counter has them */
@@ -38,7 +39,6 @@ static const char *const threshold_names[] = {NULL, "warn", "limit"};
 static bool has_ledger(const QuotaCharge *charge);
 static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
 static const char *kind_of(const QuotaCharge *charge);
-static char *user_of_session(void);
 static void tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
@@ -118,7 +118,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
 	QuotaEventRow event = quota_decision_event(&charge->decision);
 
-	event.user_id = user_of_session();
+	event.user_id = quota_argument_user();
 	event.what = charge->occasion.what;
 	event.kind = kind_of(charge);
 	event.amount = amount;
@@ -148,20 +148,6 @@ kind_of(const QuotaCharge *charge)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
 	return pnstrdup(kind.val.string.val, kind.val.string.len);
-}
-
-static char *
-user_of_session(void)
-{
-	char *user = quota_guc_user();
-
-	/* as in quota.account_users */
-	if (user != NULL && strlen(user) > QUOTA_MAX_ACCOUNT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("user is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(user), QUOTA_MAX_ACCOUNT)));
-	return user;
 }
 
 /* Tell of the thresholds that a charge has reached in a window. */

@@ -5,6 +5,7 @@
 
 #include "fmgr.h"
 
+#include "citus.h"
 #include "expression.h"
 #include "gate.h"
 #include "guc.h"
@@ -22,6 +23,7 @@ _PG_init(void)
 {
 	quota_guc_init();
 	quota_store_init();
+	quota_citus_init();
 	quota_ledger_init();
 	quota_expression_init();
 	quota_gate_init();

@@ -17,6 +17,7 @@
 #include "hold.h"
 
 static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
+static void check_key(const QuotaCounterKey *key);
 
 /* quota.lock_counter(owner, feature, period, period_start): makes its row where there is none */
 PG_FUNCTION_INFO_V1(quota_lock_counter);
@@ -26,7 +27,13 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
+	QuotaFeatureRow feature;
 
+	/* what is locked gets a row, and a row without a feature would be nobody's */
+	if (!quota_store_feature(counter.key.feature, &feature))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%s\" does not exist", counter.key.feature)));
 	quota_consume_lock(store, &counter.key);
 	quota_store_end(store);
 	PG_RETURN_VOID();
@@ -63,9 +70,25 @@ counter_of_arguments(FunctionCallInfo fcinfo)
 	quota_argument_check_not_null(fcinfo, 1, "feature");
 	quota_argument_check_not_null(fcinfo, 2, "period");
 	quota_argument_check_not_null(fcinfo, 3, "period_start");
-	counter.key.account = PG_GETARG_DATUM(0);
-	counter.key.feature = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	counter.key.account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
+	counter.key.feature = quota_argument_feature(fcinfo, 1);
 	counter.key.period = quota_clock_period(PG_GETARG_OID(2));
 	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
+	check_key(&counter.key);
 	return counter;
+}
+
+/* The same as the constraints of quota.usage, which do not hold for what is written past the executor. */
+static void
+check_key(const QuotaCounterKey *key)
+{
+	quota_argument_check_account(key->account);
+	if (key->feature[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("feature must not be empty")));
+	if (key->period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(key->period_start) : TIMESTAMP_NOT_FINITE(key->period_start))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("period_start must be -infinity for lifetime, and else finite")));
 }

@@ -51,6 +51,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "citus.h"
 #include "ledger.h"
 #include "standing.h"
 
@@ -601,6 +602,8 @@ begin(bool write, LOCKMODE usage_lock)
 		open_probe(store, &store->usage, USAGE, usage_lock);
 	/* a lock that was held already does not tell of changes: ask */
 	AcceptInvalidationMessages();
+	if (!quota_citus_checked)
+		quota_citus_check(quota_store_oids()->tables, TABLES);
 	take_snapshots(store);
 	return store;
 }

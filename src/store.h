@@ -17,6 +17,9 @@
 #define QUOTA_MAX_ACCOUNT 255
 #define QUOTA_MAX_KEY 255
 #define QUOTA_MAX_KIND 63
+#define QUOTA_MAX_METADATA 65536
+/* of a name that is too long, what a message shows whole */
+#define QUOTA_MAX_SHOWN 8192
 
 typedef enum QuotaKind
 {

@@ -1,11 +1,12 @@
 /*
- * The signature of a Stripe webhook. All else of Stripe is SQL, in
- * sql/functions/stripe.sql.
+ * The signature of a Stripe webhook, and how the parts of a request to Stripe
+ * are written. All else of Stripe is SQL, in sql/functions/stripe.sql.
  *
  * Reads no table and locks nothing.
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type_d.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -25,6 +26,11 @@
 #include "guc.h"
 
 #define HEX_LENGTH (2 * (size_t) PG_SHA256_DIGEST_LENGTH)
+/* bytes of what is taken in; a webhook of Stripe has some thousand, its signature some hundred */
+#define MAX_PAYLOAD (1024 * 1024)
+#define MAX_SIGNATURE 8192
+/* one for each secret of the endpoint, of which Stripe keeps two for a day */
+#define MAX_DIGESTS 16
 /* seconds; beyond it a number of seconds is no time of ours, and nothing overflows */
 #define MAX_SIGNED_AT INT64CONST(9999999999)
 
@@ -35,6 +41,7 @@ typedef struct SignatureHeader
 	List *digests;   /* char *, in hexadecimal digits */
 } SignatureHeader;
 
+static void check_size(Datum value, const char *name, Size most);
 static SignatureHeader parse_header(char *header);
 static void check_time(const char *signed_at);
 static void digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_text, char *hex);
@@ -49,7 +56,7 @@ static void malformed(const char *detail) pg_attribute_noreturn();
  * signature: the header Stripe-Signature.
  * Errors: object_not_in_prerequisite_state where there is no secret;
  * invalid_authorization_specification for a signature that is none, does not
- * match, or is not of now.
+ * match, or is not of now; invalid_parameter_value for what is too long.
  */
 PG_FUNCTION_INFO_V1(quota_check_stripe_signature);
 
@@ -75,6 +82,8 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 				 errmsg("there is no signing secret of a Stripe webhook"),
 				 errhint("Insert the endpoint's secret into quota.stripe_secrets.")));
 
+	check_size(PG_GETARG_DATUM(0), "payload", MAX_PAYLOAD);
+	check_size(PG_GETARG_DATUM(1), "signature", MAX_SIGNATURE);
 	header = parse_header(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	payload = PG_GETARG_TEXT_PP(0);
 	utf8 = (char *) pg_server_to_any(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), PG_UTF8);
@@ -108,6 +117,19 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Before it is decompressed. */
+static void
+check_size(Datum value, const char *name, Size most)
+{
+	Size size = toast_raw_datum_size(value) - VARHDRSZ;
+
+	if (size > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is too long", name),
+				 errdetail("It has %zu bytes, the most is %zu.", size, most)));
+}
+
 /* Takes the header apart, in place. Schemes other than v1 do not count. */
 static SignatureHeader
 parse_header(char *header)
@@ -130,7 +152,11 @@ parse_header(char *header)
 			parsed.signed_at = part + 2;
 		}
 		else if (strncmp(part, "v1=", 3) == 0)
+		{
+			if (list_length(parsed.digests) == MAX_DIGESTS)
+				malformed("It has too many signatures.");
 			parsed.digests = lappend(parsed.digests, part + 3);
+		}
 		part = comma == NULL ? NULL : comma + 1;
 	}
 	if (parsed.signed_at == NULL)
@@ -207,4 +233,31 @@ malformed(const char *detail)
 			 errmsg("Stripe signature is malformed"),
 			 errdetail_internal("%s", detail),
 			 errhint("It is the header \"Stripe-Signature\" of the request, as it came.")));
+}
+
+/* quota.percent_encode(value): its bytes in UTF-8, but for letters, digits and ._~- */
+PG_FUNCTION_INFO_V1(quota_percent_encode);
+
+Datum
+quota_percent_encode(PG_FUNCTION_ARGS)
+{
+	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
+	text *value;
+	char *utf8;
+	Size length;
+	StringInfoData encoded;
+
+	quota_argument_check_not_null(fcinfo, 0, "value");
+	value = PG_GETARG_TEXT_PP(0);
+	utf8 = (char *) pg_server_to_any(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), PG_UTF8);
+	length = utf8 == VARDATA_ANY(value) ? VARSIZE_ANY_EXHDR(value) : strlen(utf8);
+	initStringInfo(&encoded);
+	for (Size i = 0; i < length; i++)
+	{
+		if (utf8[i] != '\0' && strchr(unreserved, utf8[i]) != NULL)
+			appendStringInfoChar(&encoded, utf8[i]);
+		else
+			appendStringInfo(&encoded, "%%%02X", (unsigned char) utf8[i]);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(encoded.data, encoded.len));
 }

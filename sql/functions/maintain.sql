@@ -208,8 +208,15 @@ BEGIN
 		made := made + 1;
 	END LOOP;
 	RETURN made;
-EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-	RETURN NULL;
+EXCEPTION
+	WHEN lock_not_available OR deadlock_detected THEN
+		RETURN NULL;
+	WHEN check_violation THEN
+		/* the transaction's snapshot is older than an event of the month, which so was not moved */
+		IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+			RETURN NULL;
+		END IF;
+		RAISE;
 END $$;
 COMMENT ON FUNCTION quota.make_ledger_months() IS
 	'partitions of the ledger for this month, the next two, and those of events in the default partition; how many; NULL: others were in the way';

@@ -31,7 +31,8 @@ BEGIN
 		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
 		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
 	END) THEN
-		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, key);
+		/* a name that is longer than any need not be shown whole */
+		RAISE undefined_object USING MESSAGE = format('%s "%s%s" does not exist', kind, left(key, 63), CASE WHEN length(key) > 63 THEN '...' END);
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
@@ -207,6 +208,7 @@ DECLARE
 	outer_reason text := COALESCE(current_setting('quota.reason', true), '');
 BEGIN
 	PERFORM quota.account_key(account);
+	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	PERFORM set_config('quota.reason', COALESCE(reason, outer_reason), true);
 	/* an end that hangs on the status stays without it, so that quota_activate gives no more than there was */
 	INSERT INTO quota.accounts AS a (account, status)
@@ -304,6 +306,7 @@ BEGIN
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_exists('feature', feature);
 	PERFORM quota.check_argument('period', period BETWEEN 'second' AND 'cycle', 'be a period');
+	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	IF usage_limit IS NOT NULL THEN
 		PERFORM quota.check_argument('usage_limit', usage_limit >= 0, 'not be negative');
 	END IF;

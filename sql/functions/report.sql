@@ -337,7 +337,7 @@ CREATE OR REPLACE FUNCTION quota.quota_search(query text, n integer DEFAULT 20)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT quota.check_argument('query', query >= '', 'be a text'), quota.check_argument('n', n >= 1, 'be at least 1');
+	SELECT quota.check_argument('query', octet_length(query) <= 1024, 'have at most 1024 bytes'), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
 	FROM quota.account_plans a
 	WHERE (strpos(lower(a.name), lower(query)) > 0 OR strpos(lower(a.account), lower(query)) > 0)

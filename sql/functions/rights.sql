@@ -62,7 +62,13 @@ BEGIN
 		RETURN NEXT 'USAGE ON SCHEMA quota';
 		/* a partition is read through the whole; not ALL TABLES: who is past row-level security could read the secrets */
 		RETURN QUERY
-			SELECT 'SELECT ON ' || oid::regclass
+			SELECT format('SELECT%s ON %s',
+				/* why an override was given is for no member to see */
+				CASE WHEN relname = 'limit_overrides' AND level <> 'admin' THEN (
+					SELECT format(' (%s)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
+					FROM pg_attribute
+					WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped AND attname <> 'reason') END,
+				oid::regclass)
 			FROM pg_class
 			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
 				AND relname <> ALL (hidden)

@@ -36,25 +36,19 @@ COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
  */
 CREATE OR REPLACE FUNCTION quota.percent_encode(value text)
 	RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT COALESCE(string_agg(
-		CASE WHEN c COLLATE "C" ~ '^[A-Za-z0-9._~-]$' THEN c
-			ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', '%\1', 'g') END, '' ORDER BY n), '')
-	FROM regexp_split_to_table(percent_encode.value, '') WITH ORDINALITY s (c, n);
-END;
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_percent_encode';
 COMMENT ON FUNCTION quota.percent_encode(text) IS 'a text as a part of a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
 
+/* What is nested more than 8 levels deep comes as it is. */
 CREATE OR REPLACE FUNCTION quota.form_fields(parameters jsonb)
 	RETURNS TABLE (name text, value jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH RECURSIVE fields AS (
-		SELECT p.key AS name, p.value FROM jsonb_each(parameters) p
+		SELECT p.key AS name, p.value, 1 AS level FROM jsonb_each(parameters) p
 		UNION ALL
-		SELECT format('%s[%s]', f.name, m.key), m.value
+		SELECT format('%s[%s]', f.name, m.key), m.value, f.level + 1
 		FROM fields f,
 			LATERAL (
 				SELECT o.key, o.value
@@ -62,8 +56,9 @@ BEGIN ATOMIC
 				UNION ALL
 				SELECT (a.n - 1)::text, a.value
 				FROM jsonb_array_elements(CASE jsonb_typeof(f.value) WHEN 'array' THEN f.value ELSE '[]' END) WITH ORDINALITY a (value, n)) m
+		WHERE f.level < 8
 	)
-	SELECT f.name, f.value FROM fields f WHERE jsonb_typeof(f.value) NOT IN ('object', 'array');
+	SELECT f.name, f.value FROM fields f WHERE jsonb_typeof(f.value) NOT IN ('object', 'array') OR f.level = 8;
 END;
 COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that nested parameters amount to, such as line_items[0][price]';
 
@@ -80,7 +75,11 @@ DECLARE
 	body text;
 BEGIN
 	IF options IS NOT NULL THEN
+		PERFORM quota.check_argument('options', octet_length(options::text) <= 65536, 'have at most 65536 bytes');
 		PERFORM quota.check_argument('options', jsonb_typeof(options) = 'object', 'be a JSON object');
+		PERFORM quota.check_argument('options',
+			NOT EXISTS (SELECT FROM quota.form_fields(options) f WHERE jsonb_typeof(f.value) IN ('object', 'array')),
+			'not be nested more than 8 levels deep');
 	END IF;
 	body := (
 		SELECT string_agg(quota.percent_encode(name) || '=' || quota.percent_encode(COALESCE(o.value, p.value) #>> '{}'), '&'
@@ -98,6 +97,17 @@ END $$;
 COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
 	'a request to Stripe''s API; options come in addition to the parameters or in place of them, null leaves one out';
 
+CREATE OR REPLACE FUNCTION quota.check_url(name text, url text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM quota.check_argument(name, octet_length(url) <= 8192, 'have at most 8192 bytes');
+	PERFORM quota.check_argument(name, url ~ '^https?://', 'be a URL with http or https');
+END $$;
+COMMENT ON FUNCTION quota.check_url(text, text) IS 'refuses what is no URL of a page';
+
 CREATE OR REPLACE FUNCTION quota.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
@@ -109,9 +119,10 @@ DECLARE
 BEGIN
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_exists('plan', plan);
-	PERFORM quota.check_argument('success_url', success_url ~ '^https?://', 'be a URL with http or https');
+	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year', 'once'), 'be day, week, month or year');
+	PERFORM quota.check_url('success_url', success_url);
 	IF cancel_url IS NOT NULL THEN
-		PERFORM quota.check_argument('cancel_url', cancel_url ~ '^https?://', 'be a URL with http or https');
+		PERFORM quota.check_url('cancel_url', cancel_url);
 	END IF;
 	price := (
 		SELECT p.price FROM quota.stripe_prices p
@@ -150,7 +161,7 @@ DECLARE
 	customer text;
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_argument('return_url', return_url ~ '^https?://', 'be a URL with http or https');
+	PERFORM quota.check_url('return_url', return_url);
 	customer := (SELECT c.customer FROM quota.stripe_customers c WHERE c.account = quota_stripe_portal.account);
 	IF customer IS NULL THEN
 		RAISE object_not_in_prerequisite_state USING
@@ -460,14 +471,12 @@ COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
 
 /*
  * SECURITY DEFINER, so that an application can hand webhooks in without any
- * right on accounts: the signature says that they are Stripe's. Those of an
- * application must not decide whether the change is recorded: row_security.
+ * right on accounts: the signature says that they are Stripe's.
  */
 CREATE OR REPLACE FUNCTION quota.quota_stripe_event(payload text, signature text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
-	SET row_security = on
 AS $$
 DECLARE
 	content jsonb;

@@ -4,8 +4,8 @@
 CREATE TABLE quota.accounts (
 	account text COLLATE "C" PRIMARY KEY
 		CHECK (account <> '' AND octet_length(account) <= 255),
-	name text,
-	account_type text,
+	name text CHECK (octet_length(name) <= 1024),
+	account_type text CHECK (octet_length(account_type) <= 255),
 	plan text COLLATE "C" REFERENCES quota.plans ON UPDATE CASCADE,
 	status text NOT NULL DEFAULT 'active'
 		CHECK (status IN ('active', 'trialing', 'past_due', 'suspended', 'canceled')),
@@ -19,7 +19,8 @@ CREATE TABLE quota.accounts (
 	pool text COLLATE "C"
 		CHECK (pool <> '' AND pool <> account AND octet_length(pool) <= 255),
 	bypass boolean NOT NULL DEFAULT false,
-	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
+	metadata jsonb NOT NULL DEFAULT '{}'
+		CHECK (jsonb_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 65536),
 	created_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
 	updated_at timestamptz NOT NULL DEFAULT now(),
 	adopted_by bigint,
@@ -92,7 +93,7 @@ CREATE TABLE quota.limit_overrides (
 	period @extschema@.quota_period NOT NULL,
 	usage_limit bigint CHECK (usage_limit >= 0),
 	expires_at timestamptz,
-	reason text,
+	reason text CHECK (octet_length(reason) <= 1024),
 	PRIMARY KEY (account, feature, period)
 );
 CREATE INDEX limit_overrides_feature ON quota.limit_overrides (feature);

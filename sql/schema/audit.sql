@@ -39,10 +39,35 @@ COMMENT ON COLUMN quota.audit_log.session_role IS 'who logged in';
 SELECT pg_extension_config_dump('quota.audit_log', '');
 SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
+/*
+ * Rows that a dump brings by INSERT are like any other to the triggers below,
+ * so that the log has grown before the dump's own log comes.
+ */
+CREATE FUNCTION quota.check_audit_id() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM quota.audit_log l WHERE l.id = NEW.id) THEN
+		RAISE unique_violation USING
+			MESSAGE = format('the audit log has an entry %s already', NEW.id),
+			HINT = 'To restore a dump that was made with --inserts, set session_replication_role to replica.';
+	END IF;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION quota.check_audit_id() IS 'refuses the log of a dump whose other rows have been recorded while they were restored';
+
+CREATE TRIGGER check_audit_id BEFORE INSERT ON quota.audit_log
+	FOR EACH ROW EXECUTE FUNCTION quota.check_audit_id();
+
 CREATE FUNCTION quota.user_id() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_user_id';
 COMMENT ON FUNCTION quota.user_id() IS
 	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
+
+CREATE FUNCTION quota.is_restored(relation oid) RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_is_restored';
+COMMENT ON FUNCTION quota.is_restored(oid) IS
+	'whether a trigger was fired by a COPY of the session into its table, by a role with the owner''s rights: a dump is being restored';
 
 /* PL/pgSQL keeps the plan, where an SQL function would be planned for each row */
 CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account text, before jsonb, after jsonb) RETURNS void
@@ -50,6 +75,11 @@ CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account tex
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF octet_length(current_setting('quota.reason', true)) > 1024 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'setting quota.reason is too long',
+			DETAIL = format('It has %s bytes, the most is 1024.', octet_length(current_setting('quota.reason', true)));
+	END IF;
 	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
 	VALUES (
 		quota.now(),
@@ -66,16 +96,22 @@ CREATE FUNCTION quota.audit() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	before jsonb := to_jsonb(OLD);
-	after jsonb := to_jsonb(NEW);
+	before jsonb;
+	after jsonb;
 BEGIN
+	IF quota.is_restored(TG_RELID) THEN
+		RETURN NULL;
+	END IF;
+	before := to_jsonb(OLD);
+	after := to_jsonb(NEW);
 	PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME, COALESCE(after, before)->>'account', before, after);
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
 
 /*
- * One row a statement, since deleting old counters can touch all of them.
+ * One row a statement, since deleting old counters can touch all of them. Of an
+ * UPDATE the rows tell whose counters they are as they were before.
  */
 CREATE FUNCTION quota.audit_usage() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -83,17 +119,26 @@ AS $$
 DECLARE
 	before jsonb;
 	after jsonb;
-	only_account text := (SELECT min(account) FROM gone HAVING min(account) = max(account));
+	only_account text;
 BEGIN
-	IF only_account IS NOT NULL THEN
-		before := (SELECT jsonb_agg(to_jsonb(g) ORDER BY feature, period, period_start) FROM gone g);
-		IF TG_OP = 'UPDATE' THEN
-			after := (SELECT jsonb_agg(to_jsonb(c) ORDER BY feature, period, period_start) FROM came c);
-		END IF;
+	IF quota.is_restored(TG_RELID) THEN
+		RETURN NULL;
+	ELSIF TG_OP = 'INSERT' THEN
+		only_account := (SELECT min(account) FROM came HAVING min(account) = max(account));
+		after := (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) FROM came HAVING count(*) > 0);
 	ELSE
+		only_account := (SELECT min(account) FROM gone HAVING min(account) = max(account));
 		before := (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) FROM gone HAVING count(*) > 0);
 	END IF;
-	IF before IS NOT NULL THEN
+	IF only_account IS NOT NULL THEN
+		IF TG_OP IN ('UPDATE', 'DELETE') THEN
+			before := (SELECT jsonb_agg(to_jsonb(g) ORDER BY feature, period, period_start) FROM gone g);
+		END IF;
+		IF TG_OP IN ('INSERT', 'UPDATE') THEN
+			after := (SELECT jsonb_agg(to_jsonb(c) ORDER BY feature, period, period_start) FROM came c);
+		END IF;
+	END IF;
+	IF COALESCE(before, after) IS NOT NULL THEN
 		PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME, only_account, before, after);
 	END IF;
 	RETURN NULL;
@@ -102,26 +147,26 @@ COMMENT ON FUNCTION quota.audit_usage() IS 'records what a statement by hand doe
 
 /*
  * Not ENABLE ALWAYS: where the changes of another server are replayed, its log
- * is replayed as well. Nor while a dump is restored, which brings the log with
- * it: that runs with row_security off, as a role to which row-level security
- * does not apply. Such a role could switch triggers off anyway.
+ * is replayed as well. The triggers have no condition: what a foreign key
+ * cascades is recorded like the change itself, and the functions find out what
+ * a dump brings.
  */
 DO $do$
 DECLARE
-	unless_restored CONSTANT text :=
-		$$WHEN (row_security_active('quota.accounts'::regclass) OR current_setting('row_security')::boolean)$$;
 	name text;
 BEGIN
 	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
-			FOR EACH ROW %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
+			FOR EACH ROW EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;
 	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,usage}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
-			FOR EACH STATEMENT %s EXECUTE FUNCTION quota.audit()', name, unless_restored);
+			FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;
-	EXECUTE 'CREATE TRIGGER audit_update AFTER UPDATE ON quota.usage REFERENCING OLD TABLE AS gone NEW TABLE AS came
-		FOR EACH STATEMENT ' || unless_restored || ' EXECUTE FUNCTION quota.audit_usage()';
-	EXECUTE 'CREATE TRIGGER audit_delete AFTER DELETE ON quota.usage REFERENCING OLD TABLE AS gone
-		FOR EACH STATEMENT ' || unless_restored || ' EXECUTE FUNCTION quota.audit_usage()';
 END $do$;
+CREATE TRIGGER audit_insert AFTER INSERT ON quota.usage REFERENCING NEW TABLE AS came
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit_usage();
+CREATE TRIGGER audit_update AFTER UPDATE ON quota.usage REFERENCING OLD TABLE AS gone NEW TABLE AS came
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit_usage();
+CREATE TRIGGER audit_delete AFTER DELETE ON quota.usage REFERENCING OLD TABLE AS gone
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit_usage();

@@ -4,8 +4,8 @@
 CREATE TABLE quota.plans (
 	plan text COLLATE "C" PRIMARY KEY
 		CHECK (plan <> '' AND octet_length(plan) <= 63),
-	name text NOT NULL CHECK (name <> ''),
-	description text,
+	name text NOT NULL CHECK (name <> '' AND octet_length(name) <= 1024),
+	description text CHECK (octet_length(description) <= 4096),
 	price numeric CHECK (price >= 0 AND price < 'Infinity'),
 	currency char(3) NOT NULL DEFAULT 'USD' CHECK (currency ~ '^[A-Z]{3}$'),
 	billing_interval text NOT NULL DEFAULT 'month'
@@ -15,7 +15,8 @@ CREATE TABLE quota.plans (
 	display_order integer NOT NULL DEFAULT 0,
 	rate_multiplier numeric NOT NULL DEFAULT 1
 		CHECK (rate_multiplier > 0 AND rate_multiplier < 'Infinity'),
-	metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object')
+	metadata jsonb NOT NULL DEFAULT '{}'
+		CHECK (jsonb_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 65536)
 );
 CREATE UNIQUE INDEX plans_one_default ON quota.plans (is_default) WHERE is_default;
 COMMENT ON TABLE quota.plans IS 'what is sold';
@@ -32,7 +33,7 @@ CREATE TABLE quota.features (
 		CHECK (feature <> '' AND octet_length(feature) <= 48),
 	kind text NOT NULL CHECK (kind IN ('counter', 'gauge', 'rate', 'flag')),
 	unit text CHECK (unit <> '' AND octet_length(unit) <= 63),
-	description text,
+	description text CHECK (octet_length(description) <= 4096),
 	ledger boolean NOT NULL DEFAULT false,
 	user_max bigint NOT NULL DEFAULT 1 CHECK (user_max >= 0),
 	user_overage boolean NOT NULL DEFAULT false
@@ -77,7 +78,7 @@ CREATE TABLE quota.plan_features (
 		REFERENCES quota.plans ON UPDATE CASCADE ON DELETE CASCADE,
 	feature text COLLATE "C" NOT NULL
 		REFERENCES quota.features ON UPDATE CASCADE ON DELETE CASCADE,
-	value jsonb NOT NULL DEFAULT 'true',
+	value jsonb NOT NULL DEFAULT 'true' CHECK (octet_length(value::text) <= 65536),
 	PRIMARY KEY (plan, feature)
 );
 CREATE INDEX plan_features_feature ON quota.plan_features (feature);

@@ -26,7 +26,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,audit_log,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
+	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
 		/* sub-selects: once a query, not once a row */
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
@@ -48,11 +48,15 @@ BEGIN
 END $$;
 ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
 
-/* Keys of the application's rows, of no account. */
+/* Keys of the application's rows, of no account; and who changed what and why, which is for no member to see. */
 ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY manager ON quota.charged_rows
 	USING ((SELECT quota.manages()));
 COMMENT ON POLICY manager ON quota.charged_rows IS 'level admin sees and changes all rows';
+ALTER TABLE quota.audit_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY manager ON quota.audit_log
+	USING ((SELECT quota.manages()));
+COMMENT ON POLICY manager ON quota.audit_log IS 'level admin sees and changes all rows';
 
 /* Without a policy: nobody but the owner. */
 ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;

@@ -48,14 +48,19 @@ SELECT pg_extension_config_dump('quota.reservations', '');
  * looks for what has expired reads nothing else.
  */
 CREATE TABLE quota.holds (
-	account text COLLATE "C" NOT NULL,
-	feature text COLLATE "C" NOT NULL,
+	account text COLLATE "C" NOT NULL
+		CHECK (account <> '' AND octet_length(account) <= 255),
+	feature text COLLATE "C" NOT NULL
+		CHECK (feature <> '' AND octet_length(feature) <= 48),
 	period @extschema@.quota_period NOT NULL,
 	period_start timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
 	reservation bigint NOT NULL,
 	amount bigint NOT NULL CHECK (amount > 0),
-	PRIMARY KEY (account, feature, period, period_start, expires_at, reservation)
+	PRIMARY KEY (account, feature, period, period_start, expires_at, reservation),
+	/* as in quota.usage */
+	CHECK (CASE period WHEN 'lifetime' THEN period_start = '-infinity'
+		ELSE period_start >= '4700-01-01 00:00+00 BC' AND period_start < '294000-01-01 00:00+00' END)
 ) USING heap;
 CREATE INDEX holds_reservation ON quota.holds (reservation);
 COMMENT ON TABLE quota.holds IS 'a row a reservation and counter: what of the counter''s use is only held';

@@ -89,10 +89,30 @@ SELECT pg_extension_config_dump('quota.stripe_events', '');
  * that has not loaded the library yet. Nobody but the owner has a right on it.
  */
 CREATE TABLE quota.stripe_secrets (
-	name text COLLATE "C" PRIMARY KEY CHECK (name <> ''),
-	secret text NOT NULL CHECK (secret <> '')
+	name text COLLATE "C" PRIMARY KEY,
+	secret text
 );
 COMMENT ON TABLE quota.stripe_secrets IS 'signing secrets of webhook endpoints; any of them may have signed an event';
 COMMENT ON COLUMN quota.stripe_secrets.name IS 'for people, such as live';
 COMMENT ON COLUMN quota.stripe_secrets.secret IS 'as Stripe shows it: whsec_...';
 SELECT pg_extension_config_dump('quota.stripe_secrets', '');
+
+/*
+ * In place of constraints, whose errors show the row, and so the secret.
+ */
+CREATE FUNCTION quota.check_secret() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.name IS NULL OR NEW.secret IS NULL THEN
+		RAISE not_null_violation USING MESSAGE = 'neither name nor secret may be null';
+	ELSIF octet_length(NEW.name) NOT BETWEEN 1 AND 255 OR octet_length(NEW.secret) NOT BETWEEN 1 AND 255 THEN
+		RAISE check_violation USING MESSAGE = 'name and secret must have 1 to 255 bytes';
+	END IF;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION quota.check_secret() IS 'refuses what is no secret, without showing it';
+
+CREATE TRIGGER check_secret BEFORE INSERT OR UPDATE ON quota.stripe_secrets
+	FOR EACH ROW EXECUTE FUNCTION quota.check_secret();
+ALTER TABLE quota.stripe_secrets ENABLE ALWAYS TRIGGER check_secret;

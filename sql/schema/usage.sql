@@ -14,8 +14,12 @@ CREATE TABLE quota.usage (
 	alerted smallint NOT NULL DEFAULT 0 CHECK (alerted >= 0),
 	account text COLLATE "C" NOT NULL
 		CHECK (account <> '' AND octet_length(account) <= 255),
-	feature text COLLATE "C" NOT NULL,
-	PRIMARY KEY (account, feature, period, period_start, slot)
+	feature text COLLATE "C" NOT NULL
+		CHECK (feature <> '' AND octet_length(feature) <= 48),
+	PRIMARY KEY (account, feature, period, period_start, slot),
+	/* within what windows can be computed of, in any time zone */
+	CHECK (CASE period WHEN 'lifetime' THEN period_start = '-infinity'
+		ELSE period_start >= '4700-01-01 00:00+00 BC' AND period_start < '294000-01-01 00:00+00' END)
 ) USING heap WITH (
 	fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0.02,

@@ -7,7 +7,7 @@ BEGIN;
 \ir ../pgtap/_helpers.sql
 CREATE FUNCTION level_of(role text, level text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('SELECT %s(%L, %L)', CASE WHEN to_regproc('quota_grant') IS NULL THEN 'quota_allow' ELSE 'quota_grant' END, role, level);
+	PERFORM quota_grant(role, level);
 END $$;
 SET LOCAL quota.now = '2026-03-10 12:00+00';
 SELECT quota_apply('{"features": {"report": {"kind": "counter"}},

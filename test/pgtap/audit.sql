@@ -99,7 +99,14 @@ SELECT results_eq('SELECT before->0->>''used'', after->0->>''used'' FROM quota.a
 SELECT is(act('DELETE FROM quota.usage WHERE account IN (''x'', ''y'')'), 'delete usage', 'counters of several accounts');
 SELECT results_eq('SELECT before, after FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('{"rows": 2, "used": 4}'::jsonb, NULL::jsonb)$$, 'are summed up');
 SELECT is(act('DELETE FROM quota.usage WHERE account = ''x'''), NULL, 'no counter at all');
-SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 4)'), NULL, 'an INSERT is not recorded');
+SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 4)'), 'insert usage x', 'a counter made by hand');
+SELECT results_eq('SELECT before, after->0->>''used'' FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES (NULL::jsonb, '4'::text)$$, 'as what');
+SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''y'', ''report'', ''lifetime'', ''-infinity'', 4), (''z'', ''report'', ''lifetime'', ''-infinity'', 5)'),
+	'insert usage', 'counters of several accounts made by hand');
+SELECT results_eq('SELECT before, after FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES (NULL::jsonb, '{"rows": 2, "used": 9}'::jsonb)$$, 'are summed up as well');
+SELECT is(act('INSERT INTO quota.usage SELECT * FROM quota.usage WHERE false'), NULL, 'no counter at all');
+SELECT is(act('INSERT INTO quota.usage AS u (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 9)
+	ON CONFLICT (account, feature, period, period_start, slot) DO UPDATE SET used = excluded.used'), 'update usage x', 'an INSERT that updates');
 
 /* Who and why. */
 SELECT results_eq('SELECT user_id, role, session_role, reason, at FROM quota.audit_log ORDER BY id DESC LIMIT 1',
@@ -152,14 +159,66 @@ SELECT is(try_as('quota_test_admin', 'SET LOCAL row_security = off; UPDATE quota
 SELECT results_eq('SELECT act, table_name FROM audited()', $$VALUES ('update'::text, 'plans'::text), ('update', 'plans')$$, 'hides nothing of an admin');
 SET LOCAL row_security = off;
 UPDATE quota.plans SET price = 2;
-SELECT is_empty('SELECT * FROM audited()', 'for a superuser it is as in pg_restore');
+SELECT results_eq('SELECT act, table_name FROM audited()', $$VALUES ('update'::text, 'plans'::text), ('update', 'plans')$$, 'nor of a superuser');
+
+/* What cascades. */
+INSERT INTO quota.accounts (account, plan, next_plan) VALUES ('cascade', 'pro', 'pro');
+INSERT INTO quota.account_users VALUES ('cascade', 'ann', 'OWNER');
+SELECT audited() \g /dev/null
+SELECT is(try_as('quota_test_admin', 'SET LOCAL row_security = off; UPDATE quota.plans SET plan = ''pro2'' WHERE plan = ''pro'''), 'ok', 'a plan that limits, values and accounts refer to');
+SELECT results_eq('SELECT act, table_name, count(*) FROM audited() WHERE account IS NULL OR account = ''cascade'' GROUP BY 1, 2 ORDER BY 2', $$VALUES
+	('update'::text, 'accounts'::text, 2::bigint), ('update', 'plan_features', 1), ('update', 'plan_limits', 2), ('update', 'plans', 1), ('update', 'stripe_prices', 1)$$,
+	'which follow, once a column');
+SET LOCAL row_security = on;
+SELECT is(try_as('quota_test_admin', 'UPDATE quota.accounts SET account = ''cascaded'' WHERE account = ''cascade'''), 'ok', 'a key that members refer to');
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('update'::text, 'accounts'::text, 'cascaded'::text), ('update', 'account_users', 'cascaded')$$, 'and its members follow');
+SELECT is(try_as('quota_test_admin', 'DELETE FROM quota.accounts WHERE account = ''cascaded'''), 'ok', 'an account is deleted');
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('delete'::text, 'accounts'::text, 'cascaded'::text), ('delete', 'account_users', 'cascaded')$$, 'its members with it');
+
+/* Only what the owner copies in is a restore: rows, and nothing else. */
+COPY quota.plans (plan, name) FROM stdin;
+copied	Copied
+\.
+SELECT is_empty('SELECT * FROM audited()', 'rows of a restore');
+SET LOCAL ROLE quota_test_admin;
+COPY quota.plans (plan, name) FROM stdin;
+mine	Mine
+\.
+RESET ROLE;
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('insert'::text, 'plans'::text, NULL::text)$$, 'not those of an admin');
+CREATE FUNCTION public.renames(plan text) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS
+	$$UPDATE quota.plans SET name = 'renamed' WHERE plans.plan = renames.plan RETURNING true$$;
+SET LOCAL ROLE quota_test_admin;
+COPY quota.plans (plan, name) FROM stdin WHERE public.renames('copied');
+other	Other
+\.
+RESET ROLE;
+SELECT results_eq('SELECT act, count(*) FROM audited() GROUP BY act', $$VALUES ('insert'::text, 1::bigint), ('update', 1)$$, 'nor what a function of the owner does in it');
+CREATE TABLE copied (plan text, name text);
+CREATE FUNCTION public.renames() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE quota.plans SET name = NEW.name WHERE plan = NEW.plan; RETURN NEW; END$$;
+CREATE TRIGGER renames BEFORE INSERT ON copied FOR EACH ROW EXECUTE FUNCTION public.renames();
+COPY copied FROM stdin;
+copied	Copied again
+\.
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('update'::text, 'plans'::text, NULL::text)$$, 'nor what triggers of another table do');
+COPY quota.usage (account, feature, period, period_start, used) FROM stdin;
+copied	report	lifetime	-infinity	1
+\.
+SELECT is_empty('SELECT * FROM audited()', 'counters of a restore');
+
+/* A function of the application runs as its owner: the log has who called it. */
+CREATE ROLE quota_test_worker;
+CREATE FUNCTION public.promote(plan text) RETURNS void LANGUAGE sql SECURITY DEFINER AS $$UPDATE quota.plans SET price = 7 WHERE plans.plan = promote.plan$$;
+SELECT is(try_as('quota_test_worker', 'SELECT public.promote(''pro2'')'), 'ok', 'a function with its owner''s rights');
+SELECT results_eq('SELECT act, role, session_role FROM quota.audit_log ORDER BY id DESC LIMIT 1',
+	$$SELECT 'update' COLLATE "C", 'quota_test_worker'::text, session_user::text COLLATE "default"$$, 'is recorded as its caller''s');
 
 /* A role that holds rights by hand is recorded like any other. */
 CREATE ROLE quota_test_hand;
 SET LOCAL row_security = on;
 GRANT USAGE ON SCHEMA quota TO quota_test_hand;
 GRANT SELECT, UPDATE ON quota.plans TO quota_test_hand;
-SELECT is(try_as('quota_test_hand', 'UPDATE quota.plans SET price = 3 WHERE plan = ''pro'''), 'ok', 'rights by hand');
+SELECT is(try_as('quota_test_hand', 'UPDATE quota.plans SET price = 3 WHERE plan = ''pro2'''), 'ok', 'rights by hand');
 SELECT results_eq('SELECT role, act FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('quota_test_hand'::text, 'update' COLLATE "C")$$, 'are recorded');
 
 SELECT * FROM finish();

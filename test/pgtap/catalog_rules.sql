@@ -136,7 +136,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef AND NOT (schema = 'quota' AND proname LIKE 'quota\_%')$$, $$VALUES
-	('quota.follow_partitions()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota.follow_partitions()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.check_publications()'),
 	('quota.visible_accounts()'), ('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
 	'no others are SECURITY DEFINER than the twins');
 
@@ -289,14 +289,14 @@ SELECT is(enum_range(NULL::quota_verdict)::text, '{ALLOW,ALLOW_WITH_WARNING,BLOC
 SELECT is_empty($$
 	SELECT t.name FROM tables t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'account' AND t.relkind IN ('r', 'p')
 	WHERE NOT (t.relrowsecurity AND (SELECT count(*) FROM pg_policy WHERE polrelid = t.oid) = CASE WHEN relispartition THEN 0
-		WHEN t.name = ANY ('{quota.accounts,quota.limit_overrides,quota.usage,quota.reservations,quota.holds,quota.events,quota.alerts,quota.invoices,quota.invoice_lines}') THEN 3 ELSE 2 END)
-	$$, 'every table with rows of an account is under row-level security; partitions by themselves show nothing');
+		WHEN t.name = ANY ('{quota.accounts,quota.limit_overrides,quota.usage,quota.reservations,quota.holds,quota.events,quota.alerts,quota.invoices,quota.invoice_lines}') THEN 3 WHEN t.name = 'quota.audit_log' THEN 1 ELSE 2 END)
+	$$, 'every table with rows of an account is under row-level security; partitions by themselves show nothing, and the audit log nothing to members');
 SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'O'::"char" AS c
 	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
-	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_update,audit_delete,audit_truncate}'::text[]) n
+	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_insert,audit_update,audit_delete,audit_truncate}'::text[]) n
 	$$, 'changes are recorded where they are made, not where they are replayed');
 
 /* What the caches of the backends hang on. */

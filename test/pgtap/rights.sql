@@ -74,7 +74,9 @@ reader admin	SELECT * FROM quota.audit_log
 reader admin	SELECT * FROM quota.events, quota.alerts
 	SELECT * FROM quota.events_default
 reader monitor admin	SELECT * FROM quota.plans, quota.features, quota.plan_limits, quota.plan_features
-reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.limit_overrides, quota.usage
+reader admin	SELECT * FROM quota.accounts, quota.account_users, quota.usage
+reader monitor admin	SELECT account, feature, period, usage_limit, expires_at FROM quota.limit_overrides
+admin	SELECT * FROM quota.limit_overrides
 admin	SELECT quota_set_plan('acme', 'pro'), quota_set_plan(42, 'pro', '1 day'), quota_set_plan('acme', 'free', at_period_end => true)
 admin	SELECT quota_start_trial('acme', 'pro', '1 day')
 admin	SELECT quota_cancel('acme'), quota_cancel(42, true)

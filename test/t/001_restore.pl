@@ -332,6 +332,8 @@ sub ledger_works
 my %formats = (
 	plain => [ ['-Fp'], ['psql'] ],
 	custom => [ ['-Fc'], ['pg_restore'] ],
+	# rows that come by INSERT would be audited, but not in a replica
+	inserts => [ [ '-Fp', '--inserts' ], [ 'psql', '-c', 'SET session_replication_role = replica' ] ],
 	sections => [
 		[ '-Fd', '-j2' ],
 		[ 'pg_restore', '--section=pre-data' ],
@@ -360,6 +362,13 @@ foreach my $schema ('public', 'limits')
 	is($warnings, '', "$source: pg_dump warns of nothing");
 	cmp_ok(scalar(split(/\n/, $decisions)), '>=', 15, "$source: it decides");
 	like($rows, qr/Gratuit/, "$source: it holds rows");
+
+	# Without that, the dump's log is refused where the restore has been recorded.
+	$node->safe_psql('postgres', "CREATE DATABASE recorded_$schema");
+	command_ok([ 'pg_dump', '--inserts', '-f', "$dir/recorded_$schema", '-d', $node->connstr($source) ], "$source: dumped by INSERT");
+	my ($stdout, $stderr) =
+	  run_command([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', "$dir/out", '-d', $node->connstr("recorded_$schema"), '-f', "$dir/recorded_$schema" ]);
+	like($stderr, qr/the audit log has an entry 1 already\n.*session_replication_role to replica/s, "$source: and refused");
 
 	foreach my $format (sort keys %formats)
 	{
