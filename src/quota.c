@@ -9,6 +9,7 @@
 #include "guc.h"
 #include "judge.h"
 #include "ledger.h"
+#include "newest.h"
 #include "renamed.h"
 #include "store.h"
 
@@ -22,6 +23,7 @@ _PG_init(void)
 	quota_guc_init();
 	quota_store_init();
 	quota_ledger_init();
+	quota_newest_init();
 	quota_expression_init();
 	quota_judge_init();
 	quota_renamed_init();

@@ -31,12 +31,26 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_counter_read(store, &counter);
+		/* or it would make a counter of no feature */
+		quota_plan_begin();
+		if (counter.version == NULL)
+			quota_plan_feature(counter.key.feature);
 		if (quota_counter_lock(store, &counter))
 			break;
 		quota_store_refresh(store);
 	}
 	quota_store_end(store);
 	PG_RETURN_VOID();
+}
+
+/* quota.has_use(feature): whether there are counters of it; there will be no others until the end of the transaction */
+PG_FUNCTION_INFO_V1(quota_has_use);
+
+Datum
+quota_has_use(PG_FUNCTION_ARGS)
+{
+	quota_argument_check_not_null(fcinfo, 0, "feature");
+	PG_RETURN_BOOL(quota_counter_any_of(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): the counter without the holds that have expired */
