@@ -127,7 +127,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef$$, $$VALUES
-	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'),
+	('quota_plan_with(text)'), ('quota_accounts_of(text)'), ('quota.follow_partitions()'), ('quota.follow_accounts()'), ('quota.forget_tables()'), ('quota.check_feature()'), ('quota.audit()'), ('quota.audit_usage()'),
 	('quota.visible_accounts()'), ('quota_usage(text)'), ('quota_status(text,text)'),
 	('quota_history(text,text,quota_period,timestamp with time zone,timestamp with time zone)'),
 	('quota_forecast(text,text)'), ('quota_sponsored(text)'),
