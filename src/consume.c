@@ -50,9 +50,10 @@ static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion oc
 static void check_user_max(const QuotaCharge *charge);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
-static bool return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
+static bool has_expired(const QuotaCharge *charges, int count);
+static void return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
 static bool is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change);
-static bool return_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled, TimestampTz now);
+static bool lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_rates(QuotaCharge *charges, int count);
@@ -179,7 +180,11 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		quota_account_load(store, account, &loaded);
 		charged = judge(store, &loaded, charges, count, mode) &&
 				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
-		if (!charged || (return_expired(store, charges, count, loaded.now) && write_charges(store, charges, count)))
+		if (!charged)
+			break;
+		if (has_expired(charges, count))
+			return_expired(store, charges, count, loaded.now);
+		else if (write_charges(store, charges, count))
 			break;
 		quota_store_refresh(store);
 	}
@@ -243,6 +248,12 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 {
 	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
 
+	/* a rate may have become a counter; who has the lock of quota.usage looks at the catalogue after it */
+	if (feature->kind != QUOTA_RATE && feature->kind != QUOTA_FLAG && quota_store_open_usage(store))
+	{
+		quota_plan_begin();
+		feature = quota_plan_feature(charge->feature);
+	}
 	if (feature->kind == QUOTA_FLAG)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -286,6 +297,8 @@ quota_consume_close_overage(QuotaCharge *charge)
 /*
  * Lock a counter whole until the end of the transaction, making its row where
  * there is none. Waits for whoever has charged it.
+ *
+ * Errors: undefined_object where it would make the counter of no feature.
  */
 void
 quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
@@ -296,6 +309,9 @@ quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_counter_read(store, &counter);
+		quota_plan_begin();
+		if (counter.version == NULL)
+			quota_plan_feature(key->feature);
 		if (quota_counter_lock(store, &counter))
 			break;
 		quota_store_refresh(store);
@@ -419,25 +435,38 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 	return allowed;
 }
 
-/*
- * Return the holds that have expired of the counters that are about to be
- * charged; false where there were any: what was read is not so any more. The
- * other counters are locked then as well, to keep the order.
- */
+/* Whether there are holds to return of the counters that are about to be charged. */
 static bool
-return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
+has_expired(const QuotaCharge *charges, int count)
 {
-	bool expired = false;
-
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
-			expired |= is_to_return(&charges[i].counters[j], &charges[i].changes[j]);
-	if (!expired)
-		return true;
-	quota_consume_wrote();
-	if (return_windows(store, charges, count, true, now))
-		return_windows(store, charges, count, false, now);
+			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+				return true;
 	return false;
+}
+
+/*
+ * Return the holds that have expired of the counters that are about to be
+ * charged; what was read is not so any more then. First all counters are locked, in
+ * their order. If others were waited for, all is judged again before anything is
+ * returned, so that a charge that is denied in the end has returned nothing.
+ */
+static void
+return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
+{
+	quota_consume_wrote();
+	if (!lock_windows(store, charges, count, true) || !lock_windows(store, charges, count, false))
+		return;
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			{
+				quota_store_refresh(store);
+				quota_counter_read(store, &charges[i].counters[j]);
+				if (!quota_hold_return_expired(store, &charges[i].counters[j], now))
+					elog(ERROR, "counter changed under its lock");
+			}
 }
 
 /* Who has a slot of the counter leaves it to others, unless there is no room without. */
@@ -448,8 +477,9 @@ is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change)
 		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
 }
 
+/* Lock the counters whole, but for those that this transaction has a slot of and need not return; false: one has changed. */
 static bool
-return_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled, TimestampTz now)
+lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 {
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < charges[i].entitlement.count; j++)
@@ -458,12 +488,9 @@ return_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled, 
 
 			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
 				continue;
-			if (is_to_return(counter, &charges[i].changes[j]))
-			{
-				if (!quota_hold_return_expired(store, counter, now))
-					return false;
-			}
-			else if (!quota_counter_has_slot(counter) && !quota_counter_lock(store, counter))
+			if (quota_counter_has_slot(counter) && !is_to_return(counter, &charges[i].changes[j]))
+				continue;
+			if (!quota_counter_lock(store, counter))
 				return false;
 		}
 	return true;

@@ -23,9 +23,15 @@
  * has no others; `slots` in it says how many there are, with a minus while a
  * transaction gathers them into one. It is changed only by whoever has slot 0.
  *
+ * Each charge writes a new version with heap_update. A transaction that charges
+ * one counter many times finds its newest version by src/newest.h, and so do
+ * those who scan the slots meanwhile: nobody walks its versions.
+ *
  * Locks, beside those of rows: the counter's LWLock, for the write of a slot, and
  * for a look at all of them before it, unless one from before the lock still
- * serves. Nobody waits for a row or a transaction with it held.
+ * serves. Nobody waits for a row or a transaction with it held. Where there is no
+ * shared memory for it a counter gets no slots, and one that has some is merged
+ * under the locks of all its rows before it is charged.
  * Rows are locked in the order in which callers charge counters; of one counter a
  * transaction charges one slot, the same again where it charges again.
  */
@@ -37,11 +43,10 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/multixact.h"
+#include "access/subtrans.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/catalog.h"
-#include "catalog/index.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -51,6 +56,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "newest.h"
 #include "shared.h"
 #include "store_private.h"
 
@@ -81,6 +87,7 @@ typedef struct UsageRow
 StaticAssertDecl(sizeof(UsageRow) <= QUOTA_VERSION_DATA, "a version that is looked at has all of it");
 
 #define USAGE_ROW(tuple) ((UsageRow *) GETSTRUCT(tuple))
+#define USAGE_ROW_SIZE (offsetof(UsageRow, alerted) + sizeof(int16))
 
 /* What is found of one slot. */
 typedef struct Slot
@@ -97,6 +104,7 @@ typedef struct Slot
 	int16 alerted; /* with it */
 	int16 slots;
 	int16 slots_changed; /* 0: the slot is deleted */
+	uint64 hash;         /* of its key */
 	ItemPointerData tid;
 } Slot;
 
@@ -139,8 +147,13 @@ static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *
 						const QuotaCounterChange *change, Obstacle *obstacle);
 static bool has_to_wait(const Survey *survey, const QuotaCounterChange *change, TransactionId *transaction);
 static bool gather_slots(QuotaStore *store, QuotaCounter *counter);
+static bool gather_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key);
 static void survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
+static bool look_at_slots(QuotaStore *store, const QuotaKey *key, Survey *survey);
+static void add_slot(Survey *survey, int number);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
+static void look_at_later_versions(QuotaStore *store, const QuotaKey *key, Slot *slot, ItemPointerData next);
+static QuotaVersion *newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static void look_at_locks(HeapTupleHeader version, Slot *slot);
 static int free_slot(const Survey *survey);
@@ -148,14 +161,12 @@ static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, con
 static bool gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCounterChange *change);
 static bool lock_slot(QuotaStore *store, const Slot *slot);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
-static TM_Result write_version(QuotaStore *store, HeapTuple version, bool wait);
-static bool overwrite(QuotaStore *store, HeapTuple version);
+static TM_Result write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot, bool wait);
+static void wrote_first_version(uint64 hash, HeapTuple version, bool of_slot);
 static bool insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static void insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to);
 static HeapTuple form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change);
-static void insert_index_entries(QuotaStore *store, HeapTuple version);
 static bool lock_newest(QuotaStore *store, ItemPointer tid);
-static void open_indexes(QuotaStore *store);
 
 /* Read a counter: what is used in the window that its key names, nothing where it has no row. */
 void
@@ -172,8 +183,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	counter->slot = 0;
 	counter->version = NULL;
 	counter->survey = NULL;
-	if (store->usage.rel == NULL)
-		quota_store_open_usage(store);
+	quota_store_open_usage(store);
 	counter_key(store, &counter->key, &key);
 	for (int i = 0; i < counter->slots; i++)
 	{
@@ -206,6 +216,31 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 			return;
 		}
 	}
+}
+
+/*
+ * Whether anything of a feature has been counted, as it is now. Charges hold the
+ * table's lock until they end, and look at the catalogue after they have it: so
+ * who then drops the feature leaves no counter of it behind.
+ *
+ * Locks: quota.usage in SHARE ROW EXCLUSIVE mode, until the end of the transaction.
+ */
+bool
+quota_counter_any_of(const char *feature)
+{
+	Relation rel = quota_store_table(USAGE, ShareRowExclusiveLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	TableScanDesc scan;
+	bool found;
+
+	ScanKeyInit(&key, USAGE_FEATURE, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(feature));
+	scan = table_beginscan(rel, snapshot, 1, &key);
+	found = heap_getnext(scan, ForwardScanDirection) != NULL;
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	return found;
 }
 
 /*
@@ -344,16 +379,17 @@ static bool
 add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	HeapTuple version = counter->version;
-	int64 used = quota_decide_sum(counter->used, change->used);
-	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, change->used, change->most);
+	UsageRow row = *USAGE_ROW(version);
+	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, change->used, change->most) &&
+				 quota_shared_lock(counter->hash) != NULL;
 
-	Assert(used >= 0);
-	USAGE_ROW(version)->used = used;
-	USAGE_ROW(version)->holds += change->holds;
-	USAGE_ROW(version)->alerted = change->alerted;
+	row.used = quota_decide_sum(counter->used, change->used);
+	row.holds += change->holds;
+	row.alerted = change->alerted;
 	if (split)
-		USAGE_ROW(version)->slots = FIRST_SLOTS;
-	switch (write_version(store, version, true))
+		row.slots = FIRST_SLOTS;
+	Assert(row.used >= 0);
+	switch (write_version(store, counter->hash, version, &row, false, true))
 	{
 		case TM_Ok:
 			break;
@@ -365,15 +401,12 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
-	counter->used = used;
+	counter->used = row.used;
 	if (split)
 	{
 		counter->slots = FIRST_SLOTS;
 		insert_slots(store, counter, 1, FIRST_SLOTS);
-		return true;
 	}
-	/* not of a row with slots: others need its committed version meanwhile, and from there come to this one, but not back */
-	quota_shared_remember(counter->hash, &version->t_self);
 	return true;
 }
 
@@ -399,6 +432,8 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 	GetCurrentTransactionId();
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
+	if (lock == NULL)
+		return gather_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	charged = counter->survey != NULL && still_serves(survey, lock, counter, change) &&
@@ -540,6 +575,8 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	GetCurrentTransactionId();
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
+	if (lock == NULL)
+		return gather_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_new_snapshots(store);
@@ -572,6 +609,46 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 }
 
 /*
+ * Make one row of a counter that has slots, where there is no lock of the
+ * counter: under the locks of all its rows, each of which is waited for. Slot 0 is
+ * locked first, so that no slots come or go meanwhile. Returns false, as the
+ * counter is not what was read any more: to be read, and judged, again.
+ *
+ * Two transactions that have slots of the counter can wait for one another here.
+ */
+static bool
+gather_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key)
+{
+	Survey *survey = palloc(sizeof(Survey));
+	int slots = 1;
+
+	for (int i = 0; i < slots; i++)
+	{
+		QuotaKey columns;
+		Slot slot;
+
+		slot_key(key, i, &columns);
+		look_at_slot(store, &columns, &slot);
+		quota_probe_done(&store->usage);
+		if (slot.exists && !slot.own)
+		{
+			lock_newest(store, &slot.tid);
+			quota_store_new_snapshots(store);
+			look_at_slot(store, &columns, &slot);
+			quota_probe_done(&store->usage);
+		}
+		if (i == 0 && !slot.exists)
+			return quota_store_changed();
+		if (i == 0)
+			slots = Min(abs(slot.slots), MAX_SLOTS);
+	}
+	survey_slots(store, key, survey);
+	if (survey->slots > 1 && !TransactionIdIsValid(survey->busy) && survey->locked < 0)
+		gather(store, counter, survey, &(QuotaCounterChange){.alerted = survey->alerted});
+	return false;
+}
+
+/*
  * Look at all slots of a counter. What is found holds for as long as the
  * counter's lock is held, and so long as the lock's numbers do not change.
  *
@@ -581,14 +658,33 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 static void
 survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 {
+	while (!look_at_slots(store, key, survey))
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_store_new_snapshots(store);
+	}
+	quota_probe_done(&store->usage);
+}
+
+/*
+ * Look at all slots as a snapshot has them. Returns false where that is too old:
+ * the transaction that has changed slot 0 has ended since. If it has committed,
+ * others can use slots that it has made, which the snapshot does not see.
+ */
+static bool
+look_at_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
+{
 	/* where this backend found them last: each is on a page of its own, as soon as they are busy */
 	static Buffer buffers[MAX_SLOTS];
 	QuotaSharedLock *lock = quota_shared_lock(key->hash);
 
 	memset(survey, 0, offsetof(Survey, slot));
-	survey->changes = pg_atomic_read_u64(&lock->changes);
-	survey->raised = pg_atomic_read_u64(&lock->raised);
-	pg_memory_barrier();
+	if (lock != NULL)
+	{
+		survey->changes = pg_atomic_read_u64(&lock->changes);
+		survey->raised = pg_atomic_read_u64(&lock->raised);
+		pg_memory_barrier();
+	}
 	survey->own = survey->locked = -1;
 	survey->slots = 1;
 	for (int i = 0; i < survey->slots; i++)
@@ -599,42 +695,39 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 		slot_key(key, i, &columns);
 		quota_probe_expect(&store->usage, &buffers[i]);
 		look_at_slot(store, &columns, slot);
-		if (!slot->exists)
-		{
-			if (i == 0)
-				survey->slots = 0;
-			continue;
-		}
 		if (i == 0)
-			survey->slots = Min(abs(slot->slots), MAX_SLOTS);
-		survey->used = quota_decide_sum(survey->used, slot->used);
-		survey->least = quota_decide_sum(survey->least, slot->least);
-		survey->most = quota_decide_sum(survey->most, slot->most);
-		survey->holds += slot->holds;
-		survey->alerted = Max(survey->alerted, slot->alerted);
-		if (slot->own && survey->own < 0)
-			survey->own = i;
-		if (slot->locked)
-			survey->locked = i;
-		if (TransactionIdIsValid(slot->busy))
-		{
-			survey->busy = slot->busy;
-			if (slot->most > slot->used)
-				survey->raising = slot->busy;
-			if (slot->least < slot->used)
-				survey->lowering = slot->busy;
-			if (i == 0 && slot->slots_changed <= 0)
-				survey->gathering = slot->busy;
-			/* when it has committed others can use the slots that it has made, which the snapshot does not see */
-			if (i == 0 && !TransactionIdIsInProgress(slot->busy))
-			{
-				quota_store_new_snapshots(store);
-				survey_slots(store, key, survey);
-				return;
-			}
-		}
+			survey->slots = slot->exists ? Min(abs(slot->slots), MAX_SLOTS) : 0;
+		if (i == 0 && TransactionIdIsValid(slot->busy) && !TransactionIdIsInProgress(slot->busy))
+			return false;
+		if (slot->exists)
+			add_slot(survey, i);
 	}
-	quota_probe_done(&store->usage);
+	return true;
+}
+
+static void
+add_slot(Survey *survey, int number)
+{
+	const Slot *slot = &survey->slot[number];
+
+	survey->used = quota_decide_sum(survey->used, slot->used);
+	survey->least = quota_decide_sum(survey->least, slot->least);
+	survey->most = quota_decide_sum(survey->most, slot->most);
+	survey->holds += slot->holds;
+	survey->alerted = Max(survey->alerted, slot->alerted);
+	if (slot->own && survey->own < 0)
+		survey->own = number;
+	if (slot->locked)
+		survey->locked = number;
+	if (!TransactionIdIsValid(slot->busy))
+		return;
+	survey->busy = slot->busy;
+	if (slot->most > slot->used)
+		survey->raising = slot->busy;
+	if (slot->least < slot->used)
+		survey->lowering = slot->busy;
+	if (number == 0 && slot->slots_changed <= 0)
+		survey->gathering = slot->busy;
 }
 
 /*
@@ -644,49 +737,102 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 static void
 look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot)
 {
-	HeapTuple version;
-	ItemPointerData next;
-	TransactionId updater;
+	QuotaVersion *version = &store->usage.found;
+	UsageRow row;
 
 	memset(slot, 0, sizeof(Slot));
 	if (!quota_probe_row(&store->usage, key, store->as_of))
 		return;
-	version = &store->usage.tuple;
+	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
-	slot->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data));
-	look_at_locks(version->t_data, slot);
-	slot->tid = version->t_self;
-	slot->used = slot->least = slot->most = USAGE_ROW(version)->used;
-	slot->holds = USAGE_ROW(version)->holds;
-	slot->alerted = USAGE_ROW(version)->alerted;
-	slot->slots = slot->slots_changed = USAGE_ROW(version)->slots;
-	slot->busy = updater = updater_of(store, version->t_data);
-	next = version->t_data->t_ctid;
+	slot->own = store->usage.own;
+	look_at_locks(&version->header, slot);
+	slot->hash = key->hash;
+	slot->tid = version->tid;
+	slot->used = slot->least = slot->most = row.used;
+	slot->holds = row.holds;
+	slot->alerted = row.alerted;
+	slot->slots = slot->slots_changed = row.slots;
+	slot->busy = updater_of(store, &version->header);
+	if (TransactionIdIsValid(slot->busy))
+		look_at_later_versions(store, key, slot, version->header.t_ctid);
+	quota_probe_next(&store->usage);
+}
 
-	for (ItemPointerData tid = slot->tid; TransactionIdIsValid(updater);)
+/*
+ * Look at the versions after one that its updater may yet take back, and what
+ * they make of the slot at most and at least. Of a transaction that has written
+ * many the newest says that.
+ */
+static void
+look_at_later_versions(QuotaStore *store, const QuotaKey *key, Slot *slot, ItemPointerData next)
+{
+	ItemPointerData tid = slot->tid;
+	TransactionId updater = slot->busy;
+
+	for (int walked = 1; TransactionIdIsValid(updater); walked++)
 	{
-		QuotaVersion *later = ItemPointerEquals(&next, &tid) ? NULL : quota_probe_version(&store->usage, next);
+		QuotaVersion *later = walked == QUOTA_WALKED_VERSIONS ? newest_of(store, key, updater) : NULL;
 		UsageRow row = {0};
 
+		CHECK_FOR_INTERRUPTS();
+		if (later == NULL && !ItemPointerEquals(&next, &tid))
+		{
+			later = quota_probe_version(&store->usage, next);
+			if (later != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
+				later = NULL;
+		}
 		/* where no version follows the slot is being deleted: nothing is used then */
-		if (later != NULL && TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
+		if (later != NULL)
 			memcpy(&row, later->data, sizeof(row));
 		slot->least = Min(slot->least, row.used);
 		slot->most = Max(slot->most, row.used);
 		slot->alerted = Max(slot->alerted, row.alerted);
 		slot->slots_changed = row.slots;
-		if (row.slots == 0)
+		if (later == NULL)
 			break;
-		tid = next;
+		tid = later->tid;
 		next = later->header.t_ctid;
 		updater = updater_of(store, &later->header);
 	}
-	quota_probe_next(&store->usage);
+}
+
+/*
+ * The newest version of a slot that an updater's transaction has published
+ * (src/newest.h), if it is still one of that transaction, and not rolled back to
+ * a savepoint; NULL: it is not known. Whatever the transaction takes back of
+ * its versions up to this one, what is left lies between this and the committed one.
+ */
+static QuotaVersion *
+newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
+{
+	TransactionId transaction = SubTransGetTopmostTransaction(updater);
+	QuotaVersion *newest;
+	ItemPointerData tid;
+	TransactionId writer;
+
+	if (!quota_newest_of(key->hash, transaction, &tid))
+		return NULL;
+	newest = quota_probe_version_of(&store->usage, tid, key);
+	if (newest == NULL)
+		return NULL;
+	writer = HeapTupleHeaderGetXmin(&newest->header);
+	if (!TransactionIdIsNormal(writer) || TransactionIdPrecedes(writer, TransactionXmin) ||
+		!TransactionIdEquals(SubTransGetTopmostTransaction(writer), transaction))
+		return NULL;
+	return TransactionIdIsInProgress(writer) || TransactionIdDidCommit(writer) ? newest : NULL;
 }
 
 /*
  * Who has changed a version that a snapshot sees, or one after it, and had not
  * committed when the snapshot was taken; invalid: nobody.
+ *
+ * A transaction that is not in the snapshot, and whose change is not to be seen,
+ * has been rolled back. One that is in it may have been, too: a subtransaction, if
+ * the snapshot has too many of them to tell, or one that has ended since. So the
+ * order is that of PostgreSQL's visibility rules: own, in progress, committed, else
+ * rolled back. At READ COMMITTED a snapshot that tells all of them is enough: what
+ * has been rolled back since then is seen to be by the next one.
  *
  * Errors: serialization_failure where somebody has committed that since, at the
  * higher isolation levels.
@@ -699,15 +845,16 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
 		return InvalidTransactionId;
 	updater = HeapTupleHeaderGetUpdateXid(version);
-	/* what it had done when the snapshot was taken, and is not to be seen, it has rolled back */
 	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->as_of))
 		return InvalidTransactionId;
-	if (IsolationUsesXactSnapshot() && !TransactionIdIsInProgress(updater))
-	{
-		if (TransactionIdDidCommit(updater))
-			quota_store_changed();
+	if (!store->as_of->suboverflowed && !IsolationUsesXactSnapshot())
+		return updater;
+	if (TransactionIdIsInProgress(updater))
+		return updater;
+	if (!TransactionIdDidCommit(updater))
 		return InvalidTransactionId;
-	}
+	if (IsolationUsesXactSnapshot())
+		quota_store_changed();
 	return updater;
 }
 
@@ -761,16 +908,18 @@ static TM_Result
 write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots)
 {
 	HeapTuple version = version_at(store, &slot->tid);
+	UsageRow row;
 
 	if (version == NULL)
 		return TM_Invisible;
-	USAGE_ROW(version)->used = slot->used + change->used;
-	USAGE_ROW(version)->holds += change->holds;
-	USAGE_ROW(version)->alerted = change->alerted;
+	row = *USAGE_ROW(version);
+	row.used = slot->used + change->used;
+	row.holds += change->holds;
+	row.alerted = change->alerted;
 	if (number == 0)
-		USAGE_ROW(version)->slots = slots;
+		row.slots = slots;
 	/* Nobody is waited for where the lock is this transaction's own, or the version is: none that others can have of that keeps from writing. */
-	return write_version(store, version, slot->own || slot->own_lock);
+	return write_version(store, slot->hash, version, &row, true, slot->own || slot->own_lock);
 }
 
 /*
@@ -785,15 +934,19 @@ gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCoun
 	HeapTuple version = version_at(store, &survey->slot[0].tid);
 	TM_FailureData failure;
 	TM_Result result;
+	UsageRow row;
 
+	if (version == NULL)
+		return false;
 	for (int i = 0; i < survey->slots; i++)
 		if (survey->slot[i].exists && !lock_slot(store, &survey->slot[i]))
 			return false;
-	USAGE_ROW(version)->used = survey->used + change->used;
-	USAGE_ROW(version)->holds = survey->holds + change->holds;
-	USAGE_ROW(version)->alerted = change->alerted;
-	USAGE_ROW(version)->slots = 1;
-	result = write_version(store, version, true);
+	row = *USAGE_ROW(version);
+	row.used = survey->used + change->used;
+	row.holds = survey->holds + change->holds;
+	row.alerted = change->alerted;
+	row.slots = 1;
+	result = write_version(store, survey->slot[0].hash, version, &row, true, true);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
@@ -839,87 +992,65 @@ version_at(QuotaStore *store, const ItemPointerData *tid)
 }
 
 /*
- * Write a changed copy of a version in place of that version. The copy then is
- * the new one.
+ * Write a new version of a row after a copy of its version. The copy then is the
+ * new one.
+ *
+ * of_slot: others scan the slots of the counter, or did when this transaction began.
  */
 static TM_Result
-write_version(QuotaStore *store, HeapTuple version, bool wait)
+write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot, bool wait)
 {
+	const UsageRow *before = USAGE_ROW(version);
+	QuotaWritten written = {
+		.hash = hash,
+		.from = version->t_self,
+		.of_slot = of_slot,
+		.own_base = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
+		.used = (row->used > before->used) - (row->used < before->used),
+		.alerted = row->alerted - before->alerted};
 	ItemPointerData tid = version->t_self;
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
 	TM_Result result;
 
-	if (overwrite(store, version))
-		return TM_Ok;
+	memcpy(USAGE_ROW(version), row, USAGE_ROW_SIZE);
 	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
 						 InvalidSnapshot, wait, &failure, &lock_mode);
 	if (result != TM_Ok)
 		return result;
 	if (!HeapTupleIsHeapOnly(version))
-		insert_index_entries(store, version);
+		quota_appender_index_version(quota_store_appender(store, USAGE), version);
+	written.to = version->t_self;
+	quota_newest_wrote(&written);
 	store->written = true;
 	return TM_Ok;
 }
 
-/*
- * Write over a version that this very subtransaction made: nobody else can see
- * it, and it goes if the subtransaction does. Otherwise each of many charges in
- * one transaction would leave a version that cannot be cleaned up before its
- * end, and has to be walked by those after it.
- */
-static bool
-overwrite(QuotaStore *store, HeapTuple version)
+static void
+wrote_first_version(uint64 hash, HeapTuple version, bool of_slot)
 {
-	TransactionId xid = GetCurrentTransactionIdIfAny();
+	QuotaWritten written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
 
-	/* those who decode the log would not see it */
-	if (!TransactionIdIsValid(xid) || !TransactionIdEquals(HeapTupleHeaderGetRawXmin(version->t_data), xid) ||
-		RelationIsLogicallyLogged(store->usage.rel))
-		return false;
-	heap_inplace_update(store->usage.rel, version);
-	return true;
+	ItemPointerSetInvalid(&written.from);
+	quota_newest_wrote(&written);
 }
 
-/*
- * Insert a counter's row. Somebody else may be doing the same: the row goes in
- * speculatively, as for ON CONFLICT, and of two one stays.
- */
+/* Insert a counter's row, unless somebody else has. */
 static bool
 insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
-	Relation rel = store->usage.rel;
 	HeapTuple version = form_row(store, &counter->key, 0, change);
-	TupleTableSlot *slot;
-	ItemPointerData conflict;
-	bool lost = false;
-	uint32 token;
 
-	open_indexes(store);
-	slot = store->new_row;
-	ExecStoreHeapTuple(version, slot, false);
-	slot->tts_tableOid = RelationGetRelid(rel);
-
-	if (ExecCheckIndexConstraints(store->result, slot, store->estate, &conflict, NIL))
+	if (!quota_appender_insert_unless_there(quota_store_appender(store, USAGE), version))
 	{
-		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-		table_tuple_insert_speculative(rel, slot, GetCurrentCommandId(true), 0, NULL, token);
-		ExecInsertIndexTuples(store->result, slot, store->estate, false, true, &lost, NIL);
-		table_tuple_complete_speculative(rel, slot, token, !lost);
-		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-		store->written = true;
+		counter->conflicts++;
+		return quota_store_changed();
 	}
-	else
-		lost = true;
-	if (!lost)
-	{
-		counter->used = change->used;
-		counter->version = ExecCopySlotHeapTuple(slot);
-	}
-	ExecClearTuple(slot);
-	ResetPerTupleExprContext(store->estate);
-	counter->conflicts += lost;
-	return lost ? quota_store_changed() : true;
+	wrote_first_version(counter->hash, version, false);
+	store->written = true;
+	counter->used = change->used;
+	counter->version = version;
+	return true;
 }
 
 /* Insert empty slots, numbered up to but not including `to`, as which nobody knows them before this transaction commits. */
@@ -941,9 +1072,8 @@ insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 		if (left.exists)
 			/* left behind when somebody deleted the others: what it holds counts again */
 			continue;
-		heap_insert(store->usage.rel, version, GetCurrentCommandId(true), 0, NULL);
-		insert_index_entries(store, version);
-		quota_shared_remember(columns.hash, &version->t_self);
+		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
+		wrote_first_version(columns.hash, version, true);
 	}
 	store->written = true;
 }
@@ -969,30 +1099,6 @@ form_row(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCou
 	return heap_form_tuple(desc, values, nulls);
 }
 
-/* Tell the indexes of a new version of a row, or of a slot that nobody else can be inserting. */
-static void
-insert_index_entries(QuotaStore *store, HeapTuple version)
-{
-	ResultRelInfo *result;
-	Datum values[INDEX_MAX_KEYS];
-	bool nulls[INDEX_MAX_KEYS];
-
-	open_indexes(store);
-	result = store->result;
-	ExecStoreHeapTuple(version, store->new_row, false);
-	if (result->ri_NumIndices == 1)
-	{
-		/* the primary key, which is that of the version before: to check it is to walk all versions of the row */
-		FormIndexDatum(result->ri_IndexRelationInfo[0], store->new_row, store->estate, values, nulls);
-		index_insert(result->ri_IndexRelationDescs[0], values, nulls, &version->t_self, store->usage.rel,
-					 UNIQUE_CHECK_NO, true, result->ri_IndexRelationInfo[0]);
-	}
-	else
-		ExecInsertIndexTuples(result, store->new_row, store->estate, true, false, NULL, NIL);
-	ExecClearTuple(store->new_row);
-	ResetPerTupleExprContext(store->estate);
-}
-
 /*
  * Lock the newest version of a row, waiting for whoever holds it. Returns
  * whether that is the version at tid.
@@ -1016,21 +1122,4 @@ lock_newest(QuotaStore *store, ItemPointer tid)
 	if (result != TM_Ok)
 		return quota_store_changed();
 	return same;
-}
-
-static void
-open_indexes(QuotaStore *store)
-{
-	MemoryContext old;
-
-	if (store->estate != NULL)
-		return;
-	old = MemoryContextSwitchTo(store->context);
-	store->estate = CreateExecutorState();
-	store->result = makeNode(ResultRelInfo);
-	/* range table index 0: there is no query */
-	InitResultRelInfo(store->result, store->usage.rel, 0, NULL, 0);
-	ExecOpenIndices(store->result, true);
-	store->new_row = ExecInitExtraTupleSlot(store->estate, RelationGetDescr(store->usage.rel), &TTSOpsHeapTuple);
-	MemoryContextSwitchTo(old);
 }

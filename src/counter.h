@@ -46,6 +46,7 @@ typedef struct QuotaCounterChange
 } QuotaCounterChange;
 
 extern void quota_counter_read(QuotaStore *store, QuotaCounter *counter);
+extern bool quota_counter_any_of(const char *feature);
 extern bool quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern void quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_counter_lock(QuotaStore *store, QuotaCounter *counter);

@@ -9,8 +9,8 @@
  * that locks the default one as well. So nothing but the partition is locked.
  *
  * Locks: the partition and quota.alerts as INSERT does, until the end of the
- * transaction. Memory: the caller's context; what is opened for events stays
- * open, in the store's, until quota_store_end.
+ * transaction. Memory: the caller's context; what is opened stays open, in the
+ * store's, until quota_store_end.
  */
 #include "postgres.h"
 
@@ -75,15 +75,6 @@ enum
 	ALERT_COLUMNS
 };
 
-/* A table that rows are added to. */
-typedef struct QuotaAppender
-{
-	Relation rel;
-	EState *estate;
-	ResultRelInfo *result;
-	TupleTableSlot *slot;
-} QuotaAppender;
-
 /* The partition of quota.events that was written last, and the times that it holds. */
 static struct
 {
@@ -99,9 +90,7 @@ static void relation_changed(Datum arg, Oid relid);
 static Relation open_partition(TimestampTz at);
 static void find_partition(TimestampTz at);
 static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz none);
-static QuotaAppender *open_appender(QuotaStore *store, Relation rel);
-static void append(QuotaStore *store, QuotaAppender *appender, const AttrNumber *columns, int count, const Datum *values, const bool *nulls);
-static void close_appender(QuotaAppender *appender);
+static QuotaAppender *partition_appender(QuotaStore *store, TimestampTz at);
 static Datum text_or_null(const char *value, bool *isnull);
 
 void
@@ -118,11 +107,9 @@ quota_ledger_init(void)
 void
 quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 {
+	QuotaAppender *appender = partition_appender(store, row->at);
 	Datum values[EVENT_COLUMNS];
 	bool nulls[EVENT_COLUMNS] = {false};
-
-	if (store->events == NULL)
-		store->events = open_appender(store, open_partition(row->at));
 
 	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_store_oids()->events_id, false));
 	values[EVENT_AT] = TimestampTzGetDatum(row->at);
@@ -144,15 +131,15 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 	values[EVENT_KEY] = text_or_null(row->key, &nulls[EVENT_KEY]);
 	values[EVENT_METADATA] = row->metadata;
 	nulls[EVENT_METADATA] = row->metadata == (Datum) 0;
-	append(store, store->events, partition.columns, EVENT_COLUMNS, values, nulls);
+	quota_appender_insert(appender, partition.columns, EVENT_COLUMNS, values, nulls);
+	store->written = true;
 }
 
 /* Add an alert. */
 void
 quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
 {
-	static const AttrNumber columns[ALERT_COLUMNS] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-	QuotaAppender *appender = open_appender(store, table_open(quota_store_oids()->tables[ALERTS], RowExclusiveLock));
+	QuotaAppender *appender = quota_store_appender(store, ALERTS);
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};
 
@@ -166,17 +153,8 @@ quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
 	values[ALERT_THRESHOLD] = CStringGetTextDatum(row->threshold);
 	values[ALERT_USED] = Int64GetDatum(row->used);
 	values[ALERT_USAGE_LIMIT] = Int64GetDatum(row->usage_limit);
-	append(store, appender, columns, ALERT_COLUMNS, values, nulls);
-	close_appender(appender);
-}
-
-/* Close what was opened for events. */
-void
-quota_ledger_close(QuotaStore *store)
-{
-	if (store->events != NULL)
-		close_appender(store->events);
-	store->events = NULL;
+	quota_appender_insert(appender, NULL, ALERT_COLUMNS, values, nulls);
+	store->written = true;
 }
 
 /* Called on every change of a relation's definition: quota.events changes with its partitions. */
@@ -185,6 +163,23 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	if (relid == InvalidOid || relid == partition.events)
 		partition.valid = false;
+}
+
+/* What events of a time are written with. */
+static QuotaAppender *
+partition_appender(QuotaStore *store, TimestampTz at)
+{
+	if (store->appenders[EVENTS] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+		Relation rel = open_partition(at);
+
+		quota_store_check_triggers(rel);
+		store->appenders[EVENTS] = quota_appender_open(rel, false);
+		store->written_tables = true;
+		MemoryContextSwitchTo(old);
+	}
+	return store->appenders[EVENTS];
 }
 
 /* The partition that holds a time, locked. */
@@ -211,7 +206,7 @@ open_partition(TimestampTz at)
 static void
 find_partition(TimestampTz at)
 {
-	Relation events = table_open(quota_store_oids()->tables[EVENTS], AccessShareLock);
+	Relation events = quota_store_table(EVENTS, AccessShareLock);
 	PartitionKey key = RelationGetPartitionKey(events);
 	PartitionDesc desc = RelationGetPartitionDesc(events, true);
 	PartitionBoundInfo bounds = desc->boundinfo;
@@ -257,54 +252,6 @@ bound_at(PartitionBoundInfo bounds, int number, TimestampTz none)
 	if (number < 0 || number >= bounds->ndatums || bounds->kind[number][0] != PARTITION_RANGE_DATUM_VALUE)
 		return none;
 	return DatumGetTimestampTz(bounds->datums[number][0]);
-}
-
-static QuotaAppender *
-open_appender(QuotaStore *store, Relation rel)
-{
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-	QuotaAppender *appender = palloc(sizeof(QuotaAppender));
-
-	appender->rel = rel;
-	appender->estate = CreateExecutorState();
-	appender->result = makeNode(ResultRelInfo);
-	/* range table index 0: there is no query */
-	InitResultRelInfo(appender->result, rel, 0, NULL, 0);
-	ExecOpenIndices(appender->result, false);
-	appender->slot = ExecInitExtraTupleSlot(appender->estate, RelationGetDescr(rel), &TTSOpsVirtual);
-	MemoryContextSwitchTo(old);
-	return appender;
-}
-
-/* Add a row: of each value the number of its column. Columns that are not named are NULL. */
-static void
-append(QuotaStore *store, QuotaAppender *appender, const AttrNumber *columns, int count, const Datum *values, const bool *nulls)
-{
-	TupleTableSlot *slot = appender->slot;
-
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	for (int i = 0; i < count; i++)
-	{
-		slot->tts_values[columns[i] - 1] = values[i];
-		slot->tts_isnull[columns[i] - 1] = nulls[i];
-	}
-	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(appender->rel, slot, GetCurrentCommandId(true), 0, NULL);
-	ExecInsertIndexTuples(appender->result, slot, appender->estate, false, false, NULL, NIL);
-	ExecClearTuple(slot);
-	ResetPerTupleExprContext(appender->estate);
-	store->written = true;
-}
-
-static void
-close_appender(QuotaAppender *appender)
-{
-	ExecCloseIndices(appender->result);
-	/* the lock stays */
-	table_close(appender->rel, NoLock);
-	ExecResetTupleTable(appender->estate->es_tupleTable, false);
-	FreeExecutorState(appender->estate);
-	pfree(appender);
 }
 
 static Datum

@@ -46,6 +46,5 @@ typedef struct QuotaAlertRow
 extern void quota_ledger_init(void);
 extern void quota_ledger_event(QuotaStore *store, const QuotaEventRow *row);
 extern void quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row);
-extern void quota_ledger_close(QuotaStore *store);
 
 #endif

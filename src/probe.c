@@ -7,7 +7,11 @@
  * a contended one has very many. So a row is looked for where it was last seen
  * (src/shared.h), and by the primary key only if it is not there. What is found
  * at a place is checked as what an index leads to is, by visibility, and by key
- * besides: a place may be another row's by now.
+ * besides: a place may be another row's by now. What this transaction has written
+ * it finds by its own memory (src/newest.h).
+ *
+ * A tuple's header changes under the lock of its page. It is looked at with that
+ * lock held, or as a copy that was made so.
  *
  * Memory: what a probe keeps is in the context in which it was opened.
  */
@@ -30,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "newest.h"
 #include "shared.h"
 
 #if PG_VERSION_NUM < 160000
@@ -38,17 +43,21 @@
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static uint64 mix(uint64 value);
+static bool probe_own(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 static bool probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
+static bool probe_at(QuotaProbe *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot);
 static bool probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 static void open_index(QuotaProbe *probe, int columns, Snapshot snapshot);
 static bool follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot);
 static void remember(QuotaProbe *probe, const QuotaKey *key);
+static void note_found(QuotaProbe *probe);
 static void keep_version(QuotaProbe *probe, Buffer buffer, ItemPointerData tid);
+static void copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length);
 static bool has_next(HeapTupleHeader version);
 static Buffer page_of(QuotaProbe *probe, BlockNumber block);
 static ItemId item_at(Buffer buffer, ItemPointer tid);
 static bool has_block(Relation rel, BlockNumber block);
-static bool has_key(QuotaProbe *probe, const QuotaKey *key);
+static bool has_key(QuotaProbe *probe, HeapTuple tuple, const QuotaKey *key);
 
 /*
  * Open a probe; it closes the table, whose lock stays to the end of the
@@ -116,10 +125,22 @@ bool
 quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerSetInvalid(&probe->next.tid);
-	if (probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
+	if (probe_own(probe, key, snapshot) || probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
 		return true;
 	quota_probe_done(probe);
 	return false;
+}
+
+/*
+ * The same, where this transaction has written it last only. SERIALIZABLE needs
+ * no look at the index then: it was looked at before the row was written.
+ */
+static bool
+probe_own(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	ItemPointerData tid;
+
+	return quota_newest_find(key->hash, &tid) && probe_at(probe, key, &tid, snapshot);
 }
 
 /* The same, where the row was last seen only. */
@@ -133,16 +154,23 @@ probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place))
 		return false;
 	tid = place;
-	if (!follow(probe, &tid, snapshot))
+	if (!probe_at(probe, key, &tid, snapshot))
 		return false;
-	if (!(probe->has_key != NULL ? probe->has_key(&probe->tuple, key) : has_key(probe, key)))
-	{
-		probe->tuple.t_data = NULL;
-		return false;
-	}
 	if (!ItemPointerEquals(&tid, &place))
 		remember(probe, key);
 	return true;
+}
+
+/* The same, at a place and further on only; *tid becomes where it is. */
+static bool
+probe_at(QuotaProbe *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot)
+{
+	if (!follow(probe, tid, snapshot))
+		return false;
+	if (has_key(probe, &probe->tuple, key))
+		return true;
+	probe->tuple.t_data = NULL;
+	return false;
 }
 
 /* The same, by the primary key only. */
@@ -165,7 +193,12 @@ probe_index(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	MemoryContextSwitchTo(old);
 	if (found)
 	{
+		Buffer buffer = ((BufferHeapTupleTableSlot *) probe->slot)->buffer;
+
 		probe->tuple = *ExecFetchSlotHeapTuple(probe->slot, false, NULL);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		note_found(probe);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		remember(probe, key);
 	}
 	return found;
@@ -201,21 +234,59 @@ quota_probe_version(QuotaProbe *probe, ItemPointerData tid)
 	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
 }
 
+/* The same, if it is a version of the row that has a key. */
+QuotaVersion *
+quota_probe_version_of(QuotaProbe *probe, ItemPointerData tid, const QuotaKey *key)
+{
+	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(probe->rel)};
+	ItemPointerData at = tid;
+	Buffer buffer;
+	ItemId item;
+
+	if (!has_block(probe->rel, ItemPointerGetBlockNumber(&tid)))
+		return NULL;
+	ItemPointerSetInvalid(&probe->next.tid);
+	buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	item = item_at(buffer, &at);
+	if (item != NULL && ItemPointerEquals(&at, &tid))
+	{
+		tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+		tuple.t_len = ItemIdGetLength(item);
+		if (has_key(probe, &tuple, key))
+			copy_version(&probe->next, &tid, tuple.t_data, tuple.t_len);
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+}
+
+/* Note of what was found, whose page is locked, what its header tells. */
+static void
+note_found(QuotaProbe *probe)
+{
+	probe->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(probe->tuple.t_data));
+	if (probe->write)
+		copy_version(&probe->found, &probe->tuple.t_self, probe->tuple.t_data, probe->tuple.t_len);
+}
+
 /* Keep a copy of the version at a place of a page that is locked. */
 static void
 keep_version(QuotaProbe *probe, Buffer buffer, ItemPointerData tid)
 {
 	ItemPointerData at = tid;
 	ItemId item = item_at(buffer, &at);
-	HeapTupleHeader version;
 
 	ItemPointerSetInvalid(&probe->next.tid);
-	if (item == NULL)
-		return;
-	version = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
-	probe->next.tid = tid;
-	memcpy(&probe->next.header, version, SizeofHeapTupleHeader);
-	memcpy(probe->next.data, (char *) version + version->t_hoff, Min(ItemIdGetLength(item) - version->t_hoff, QUOTA_VERSION_DATA));
+	if (item != NULL)
+		copy_version(&probe->next, &tid, (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item), ItemIdGetLength(item));
+}
+
+static void
+copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length)
+{
+	copy->tid = *tid;
+	memcpy(&copy->header, version, SizeofHeapTupleHeader);
+	memcpy(copy->data, (char *) version + version->t_hoff, Min(length - version->t_hoff, QUOTA_VERSION_DATA));
 }
 
 /* Let go of the row, to look for another that may be on the same page. */
@@ -288,11 +359,13 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 	bool found = false;
 	bool more = true;
 
+	/* as many versions as others have written since, which hardly ever are several */
 	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
 	{
 		Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(tid));
 		ItemId item;
 
+		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		more = false;
 		item = item_at(buffer, tid);
@@ -310,6 +383,7 @@ follow(QuotaProbe *probe, ItemPointer tid, Snapshot snapshot)
 			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
 			{
 				found = true;
+				note_found(probe);
 				if (has_next(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
 					keep_version(probe, buffer, header->t_ctid);
 			}
@@ -365,7 +439,7 @@ page_of(QuotaProbe *probe, BlockNumber block)
 static void
 remember(QuotaProbe *probe, const QuotaKey *key)
 {
-	if (!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(probe->tuple.t_data)))
+	if (!probe->own)
 		quota_shared_remember(key->hash, &probe->tuple.t_self);
 }
 
@@ -398,13 +472,16 @@ has_block(Relation rel, BlockNumber block)
 	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
 }
 
+/* Whether a tuple has a key: by its columns, which do not change. */
 static bool
-has_key(QuotaProbe *probe, const QuotaKey *key)
+has_key(QuotaProbe *probe, HeapTuple tuple, const QuotaKey *key)
 {
 	Datum values[MaxHeapAttributeNumber];
 	bool nulls[MaxHeapAttributeNumber];
 
-	heap_deform_tuple(&probe->tuple, RelationGetDescr(probe->rel), values, nulls);
+	if (probe->has_key != NULL)
+		return probe->has_key(tuple, key);
+	heap_deform_tuple(tuple, RelationGetDescr(probe->rel), values, nulls);
 	for (int i = 0; i < key->count; i++)
 	{
 		Datum value = values[probe->columns[i] - 1];

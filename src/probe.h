@@ -37,6 +37,8 @@ typedef struct QuotaProbe
 	bool write;                /* its pages are cleaned up on the way */
 	const AttrNumber *columns; /* of the primary key */
 	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
+	bool own;                  /* it is a version of this transaction */
+	QuotaVersion found;        /* of it, as it was when it was found, where it may be written */
 	Buffer page;               /* the one looked at last, until quota_probe_done */
 	Buffer *expected;          /* where the next one is, NULL: not known */
 	QuotaVersion next;         /* of what was found, if it stands on the same page */
@@ -70,6 +72,7 @@ extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum valu
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);
 extern void quota_probe_expect(QuotaProbe *probe, Buffer *buffer);
 extern QuotaVersion *quota_probe_version(QuotaProbe *probe, ItemPointerData tid);
+extern QuotaVersion *quota_probe_version_of(QuotaProbe *probe, ItemPointerData tid, const QuotaKey *key);
 extern void quota_probe_next(QuotaProbe *probe);
 extern void quota_probe_done(QuotaProbe *probe);
 

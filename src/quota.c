@@ -11,6 +11,7 @@
 #include "guc.h"
 #include "judge.h"
 #include "ledger.h"
+#include "newest.h"
 #include "renamed.h"
 #include "store.h"
 
@@ -25,6 +26,7 @@ _PG_init(void)
 	quota_store_init();
 	quota_citus_init();
 	quota_ledger_init();
+	quota_newest_init();
 	quota_expression_init();
 	quota_gate_init();
 	quota_judge_init();

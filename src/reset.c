@@ -27,16 +27,20 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
-	QuotaFeatureRow feature;
 
-	/* what is locked gets a row, and a row without a feature would be nobody's */
-	if (!quota_store_feature(counter.key.feature, &feature))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("feature \"%s\" does not exist", counter.key.feature)));
 	quota_consume_lock(store, &counter.key);
 	quota_store_end(store);
 	PG_RETURN_VOID();
+}
+
+/* quota.has_use(feature): whether there are counters of it; there will be no others until the end of the transaction */
+PG_FUNCTION_INFO_V1(quota_has_use);
+
+Datum
+quota_has_use(PG_FUNCTION_ARGS)
+{
+	quota_argument_check_not_null(fcinfo, 0, "feature");
+	PG_RETURN_BOOL(quota_counter_any_of(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): the counter without the holds that have expired */

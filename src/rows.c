@@ -15,7 +15,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -26,8 +25,8 @@
 #include "store_private.h"
 
 static QuotaHoldRow *read_holds(Relation rel, SysScanDesc scan, int *count);
-static void only_columns(bool *nulls, int columns);
-static void insert_row(QuotaStore *store, Relation rel, Datum *values, bool *nulls);
+static void insert_row(QuotaStore *store, Table table, int columns, const Datum *values, const bool *nulls);
+static Relation open_to_delete(Table table);
 static bool delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid);
 static Datum copy_text(Datum value);
 
@@ -71,10 +70,9 @@ quota_rows_find_key(QuotaKeyRow *row, TransactionId *writer)
 void
 quota_rows_insert_key(QuotaStore *store, const QuotaKeyRow *row)
 {
-	Datum values[MaxHeapAttributeNumber];
-	bool nulls[MaxHeapAttributeNumber];
+	Datum values[KEYS_AT];
+	bool nulls[KEYS_AT] = {false};
 
-	only_columns(nulls, KEYS_AT);
 	values[KEYS_ACCOUNT - 1] = row->account;
 	values[KEYS_KEY - 1] = row->key;
 	values[KEYS_FUNCTION - 1] = CStringGetTextDatum(row->function);
@@ -84,17 +82,16 @@ quota_rows_insert_key(QuotaStore *store, const QuotaKeyRow *row)
 	nulls[KEYS_RESERVATION - 1] = row->reservation == 0;
 	values[KEYS_DECISION - 1] = row->decision;
 	values[KEYS_AT - 1] = TimestampTzGetDatum(row->at);
-	insert_row(store, quota_store_table(KEYS, RowExclusiveLock), values, nulls);
+	insert_row(store, KEYS, KEYS_AT, values, nulls);
 }
 
 /* Insert a reservation, and give it its id. */
 void
 quota_rows_insert_reservation(QuotaStore *store, QuotaReservationRow *row)
 {
-	Datum values[MaxHeapAttributeNumber];
-	bool nulls[MaxHeapAttributeNumber];
+	Datum values[RESERVATIONS_EXPIRES_AT];
+	bool nulls[RESERVATIONS_EXPIRES_AT] = {false};
 
-	only_columns(nulls, RESERVATIONS_EXPIRES_AT);
 	row->id = nextval_internal(quota_store_oids()->tables[RESERVATION_IDS], false);
 	values[RESERVATIONS_ID - 1] = Int64GetDatum(row->id);
 	values[RESERVATIONS_ACCOUNT - 1] = row->account;
@@ -103,7 +100,7 @@ quota_rows_insert_reservation(QuotaStore *store, QuotaReservationRow *row)
 	values[RESERVATIONS_COUNTERS - 1] = Int16GetDatum(row->counters);
 	values[RESERVATIONS_RESERVED_AT - 1] = TimestampTzGetDatum(row->reserved_at);
 	values[RESERVATIONS_EXPIRES_AT - 1] = TimestampTzGetDatum(row->expires_at);
-	insert_row(store, quota_store_table(RESERVATIONS, RowExclusiveLock), values, nulls);
+	insert_row(store, RESERVATIONS, RESERVATIONS_EXPIRES_AT, values, nulls);
 }
 
 /*
@@ -116,7 +113,7 @@ quota_rows_insert_reservation(QuotaStore *store, QuotaReservationRow *row)
 bool
 quota_rows_take_reservation(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
-	Relation rel = quota_store_table(RESERVATIONS, RowExclusiveLock);
+	Relation rel = open_to_delete(RESERVATIONS);
 	ScanKeyData key;
 	bool found;
 	bool taken = false;
@@ -155,10 +152,9 @@ quota_rows_take_reservation(QuotaStore *store, int64 id, QuotaReservationRow *ro
 void
 quota_rows_insert_hold(QuotaStore *store, const QuotaHoldRow *row)
 {
-	Datum values[MaxHeapAttributeNumber];
-	bool nulls[MaxHeapAttributeNumber];
+	Datum values[HOLDS_AMOUNT];
+	bool nulls[HOLDS_AMOUNT] = {false};
 
-	only_columns(nulls, HOLDS_AMOUNT);
 	values[HOLDS_ACCOUNT - 1] = row->key.account;
 	values[HOLDS_FEATURE - 1] = CStringGetTextDatum(row->key.feature);
 	values[HOLDS_PERIOD - 1] = ObjectIdGetDatum(quota_store_oids()->periods[row->key.period]);
@@ -166,7 +162,7 @@ quota_rows_insert_hold(QuotaStore *store, const QuotaHoldRow *row)
 	values[HOLDS_EXPIRES_AT - 1] = TimestampTzGetDatum(row->expires_at);
 	values[HOLDS_RESERVATION - 1] = Int64GetDatum(row->reservation);
 	values[HOLDS_AMOUNT - 1] = Int64GetDatum(row->amount);
-	insert_row(store, quota_store_table(HOLDS, RowExclusiveLock), values, nulls);
+	insert_row(store, HOLDS, HOLDS_AMOUNT, values, nulls);
 }
 
 /* What is held of a counter and expires up to a time, as use is read. */
@@ -205,7 +201,7 @@ quota_rows_holds_of_reservation(QuotaStore *store, int64 reservation, int *count
 bool
 quota_rows_delete_hold(QuotaStore *store, const QuotaHoldRow *row)
 {
-	Relation rel = quota_store_table(HOLDS, RowExclusiveLock);
+	Relation rel = open_to_delete(HOLDS);
 	bool deleted = delete_row(store, rel, &row->tid);
 
 	table_close(rel, NoLock);
@@ -245,25 +241,21 @@ read_holds(Relation rel, SysScanDesc scan, int *count)
 	return rows;
 }
 
-/* Columns that somebody has added stay NULL. */
+/* Insert a row; columns that somebody has added stay NULL. */
 static void
-only_columns(bool *nulls, int columns)
+insert_row(QuotaStore *store, Table table, int columns, const Datum *values, const bool *nulls)
 {
-	memset(nulls, true, MaxHeapAttributeNumber * sizeof(bool));
-	memset(nulls, false, columns * sizeof(bool));
+	quota_appender_insert(quota_store_appender(store, table), NULL, columns, values, nulls);
+	store->written = true;
 }
 
-/* Insert a row into a table, which is closed. */
-static void
-insert_row(QuotaStore *store, Relation rel, Datum *values, bool *nulls)
+static Relation
+open_to_delete(Table table)
 {
-	HeapTuple tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	Relation rel = quota_store_table(table, RowExclusiveLock);
 
-	/* in spite of its name for any table whose indexes have neither expressions nor predicates */
-	CatalogTupleInsert(rel, tuple);
-	store->written = true;
-	heap_freetuple(tuple);
-	table_close(rel, NoLock);
+	quota_store_check_triggers(rel);
+	return rel;
 }
 
 /* Delete a row; false: somebody else has changed or deleted it. */

@@ -52,7 +52,6 @@
 #include "utils/timestamp.h"
 
 #include "citus.h"
-#include "ledger.h"
 #include "standing.h"
 
 enum
@@ -447,16 +446,24 @@ quota_store_begin_rates(void)
 	return begin(false, NoLock);
 }
 
-/* For a counter that comes up in spite of quota_store_begin_rates: a feature can turn into one meanwhile. */
-void
+/*
+ * For a counter that comes up in spite of quota_store_begin_rates: a feature can
+ * turn into one meanwhile. Returns whether quota.usage had to be opened: others
+ * may have been waited for, so the catalogue is to be looked at again.
+ */
+bool
 quota_store_open_usage(QuotaStore *store)
 {
+	if (store->usage.rel != NULL)
+		return false;
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
 	open_probe(store, &store->usage, USAGE, RowExclusiveLock);
 	drop_snapshots(store);
 	store->write = true;
+	AcceptInvalidationMessages();
 	take_snapshots(store);
+	return true;
 }
 
 /* Look at what has committed since, and at what this transaction wrote. */
@@ -490,14 +497,10 @@ quota_store_end(QuotaStore *store)
 	make_visible(store);
 	quota_probe_close(&store->accounts);
 	quota_probe_close(&store->usage);
-	quota_ledger_close(store);
+	for (int i = USAGE; store->written_tables && i < TABLES; i++)
+		if (store->appenders[i] != NULL)
+			quota_appender_close(store->appenders[i]);
 	drop_snapshots(store);
-	if (store->estate != NULL)
-	{
-		ExecCloseIndices(store->result);
-		ExecResetTupleTable(store->estate->es_tupleTable, false);
-		FreeExecutorState(store->estate);
-	}
 	pfree(store);
 }
 
@@ -719,10 +722,70 @@ hash_trigger(Oid relid, const char *name, uint64 *hash)
 	return enabled;
 }
 
+/*
+ * Open a table.
+ *
+ * Errors: undefined_table where the extension has been dropped. Somebody may drop
+ * it, and make it again, between the look for the table and the lock.
+ */
 Relation
 quota_store_table(Table table, LOCKMODE lock)
 {
-	return table_open(quota_store_oids()->tables[table], lock);
+	for (;;)
+	{
+		Oid oid = quota_store_oids()->tables[table];
+
+		LockRelationOid(oid, lock);
+		/* to get the lock is to hear of what has been dropped before; a look in pg_class would cost more than all else here */
+		if (oids_valid || quota_store_oids()->tables[table] == oid)
+			return table_open(oid, NoLock);
+		UnlockRelationOid(oid, lock);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Refuse a table whose rows have triggers: what C writes fires none, so whoever
+ * made them would miss it.
+ */
+void
+quota_store_check_triggers(Relation rel)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	if (triggers == NULL ||
+		!(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+		  triggers->trig_update_before_row || triggers->trig_update_after_row ||
+		  triggers->trig_delete_before_row || triggers->trig_delete_after_row))
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_ROW(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table quota.%s has a row trigger, \"%s\"", RelationGetRelationName(rel), trigger->tgname),
+					 errdetail("Charges write this table without firing row triggers."),
+					 errhint("Drop the trigger. To follow charges, use the ledger (quota.events) or logical decoding; to rewrite the table, use VACUUM FULL, CLUSTER or REINDEX CONCURRENTLY.")));
+	}
+}
+
+/* What rows of a table are written with; opened when it is first asked for. */
+QuotaAppender *
+quota_store_appender(QuotaStore *store, Table table)
+{
+	if (store->appenders[table] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+		Relation rel = quota_store_table(table, RowExclusiveLock);
+
+		quota_store_check_triggers(rel);
+		store->appenders[table] = quota_appender_open(rel, table == USAGE);
+		store->written_tables = true;
+		MemoryContextSwitchTo(old);
+	}
+	return store->appenders[table];
 }
 
 static void
@@ -731,8 +794,12 @@ open_probe(QuotaStore *store, QuotaProbe *probe, Table table, LOCKMODE lock)
 	static const AttrNumber accounts_key[] = {ACCOUNTS_ACCOUNT};
 	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
 	MemoryContext old = MemoryContextSwitchTo(store->context);
+	Relation rel;
 
-	quota_probe_open(probe, quota_store_table(table, lock), lock > AccessShareLock,
+	rel = quota_store_table(table, lock);
+	if (lock > AccessShareLock)
+		quota_store_check_triggers(rel);
+	quota_probe_open(probe, rel, lock > AccessShareLock,
 					 table == USAGE ? usage_key : accounts_key, table == USAGE ? quota_counter_has_key : NULL);
 	MemoryContextSwitchTo(old);
 }

@@ -104,6 +104,7 @@ extern bool quota_store_has_pools(void);
 extern QuotaStore *quota_store_begin_read(void);
 extern QuotaStore *quota_store_begin_write(void);
 extern QuotaStore *quota_store_begin_rates(void);
+extern bool quota_store_open_usage(QuotaStore *store);
 extern void quota_store_end(QuotaStore *store);
 extern bool quota_store_account(QuotaStore *store, Datum account, QuotaAccountRow *row);
 extern uint64 quota_store_oldest(QuotaStore *store);

@@ -1,15 +1,14 @@
 /*
  * What the modules of the store share: store.c, counter.c for the rows of
  * quota.usage, rows.c for those of keys and reservations, and ledger.c for the
- * tables that are only added to.
+ * tables that are only added to. appender.c and probe.c are below them.
  */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
 
 #include "access/genam.h"
-#include "executor/executor.h"
-#include "nodes/execnodes.h"
 
+#include "appender.h"
 #include "probe.h"
 #include "store.h"
 
@@ -93,17 +92,16 @@ struct QuotaStore
 	Snapshot as_of; /* of use */
 	QuotaProbe accounts;
 	QuotaProbe usage;
-	EState *estate; /* NULL until a row needs index entries */
-	ResultRelInfo *result;
-	TupleTableSlot *new_row;
-	struct QuotaAppender *events; /* NULL until an event is written */
+	bool written_tables;              /* there is one of the following */
+	QuotaAppender *appenders[TABLES]; /* each NULL until a row is written; of EVENTS that of a partition */
 };
 
 extern const QuotaOids *quota_store_oids(void);
-extern void quota_store_open_usage(QuotaStore *store);
 extern void quota_store_new_snapshots(QuotaStore *store);
 extern Snapshot quota_store_now(QuotaStore *store);
 extern Relation quota_store_table(Table table, LOCKMODE lock);
+extern void quota_store_check_triggers(Relation rel);
+extern QuotaAppender *quota_store_appender(QuotaStore *store, Table table);
 extern SysScanDesc quota_store_scan(Relation rel, Snapshot snapshot, int nkeys, ScanKey keys);
 extern QuotaPeriod quota_store_period(Oid period);
 extern bool quota_store_changed(void);

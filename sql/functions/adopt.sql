@@ -292,7 +292,7 @@ COMMENT ON FUNCTION quota.is_suspended(quota.accounts) IS 'whether an account or
 
 CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, present quota.accounts)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN override.usage_limit IS NOT NULL AND (override.expires_at > quota.now()) IS NOT FALSE
 		AND (
 			SELECT count(*) > 0 AND COALESCE(bool_and(l.usage_limit > override.usage_limit OR l.usage_limit IS NULL)

@@ -137,13 +137,17 @@ CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.plan_features
  * Counted use outlives no feature: usage has no foreign key, since charging
  * and restoring would pay for it at each row.
  */
+CREATE FUNCTION quota.has_use(feature text) RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_has_use';
+COMMENT ON FUNCTION quota.has_use(text) IS 'whether anything of a feature has been counted; charges wait until the transaction ends';
+
 CREATE FUNCTION quota.check_feature() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF TG_OP = 'UPDATE' AND (NEW.feature, NEW.kind) = (OLD.feature, OLD.kind) THEN
 		RETURN NEW;
-	ELSIF EXISTS (SELECT FROM quota.usage WHERE feature = OLD.feature) THEN
+	ELSIF quota.has_use(OLD.feature) THEN
 		RAISE dependent_objects_still_exist USING
 			MESSAGE = format('feature "%s" has counted use', OLD.feature),
 			HINT = 'Delete its rows from quota.usage first.';

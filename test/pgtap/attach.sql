@@ -67,7 +67,7 @@ SELECT is(used('admin'), 9::bigint, 'is counted');
 SELECT writes() IS NULL \g /dev/null
 INSERT INTO t (account) SELECT 'pro' FROM generate_series(1, 1000);
 SELECT is(writes(), 1::bigint, 'a thousand rows of an account are one write');
-/* in a subtransaction: what one has written itself it writes over, which nobody counts */
+/* also in a subtransaction */
 SAVEPOINT another;
 INSERT INTO t (account) SELECT 'pro' FROM generate_series(1, 1000);
 SELECT is(writes(), 1::bigint, 'also where the counter is there already');

@@ -136,7 +136,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef AND NOT (schema = 'quota' AND proname LIKE 'quota\_%')$$, $$VALUES
-	('quota.follow_partitions()'), ('quota.forget_tables()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.check_publications()'),
+	('quota.follow_partitions()'), ('quota.forget_tables()'), ('quota.check_feature()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.check_publications()'),
 	('quota.visible_accounts()'), ('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
 	'no others are SECURITY DEFINER than the twins');
 

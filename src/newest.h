@@ -1,0 +1,30 @@
+/*
+ * Where the newest version of each row is that this transaction has written.
+ */
+#ifndef QUOTA_NEWEST_H
+#define QUOTA_NEWEST_H
+
+#include "access/transam.h"
+#include "storage/itemptr.h"
+
+/* A version that has been written, of a row whose key has a hash. */
+typedef struct QuotaWritten
+{
+	uint64 hash;
+	ItemPointerData from; /* the version that it follows; invalid: it is the first of the row */
+	ItemPointerData to;
+	bool of_slot;  /* of a counter whose slots others scan */
+	bool own_base; /* this transaction had written `from` */
+	int64 used;    /* what was added to that of `from` */
+	int alerted;   /* the same */
+} QuotaWritten;
+
+/* versions that who scans slots walks before it asks for the newest */
+#define QUOTA_WALKED_VERSIONS 8
+
+extern void quota_newest_init(void);
+extern void quota_newest_wrote(QuotaWritten *written);
+extern bool quota_newest_find(uint64 hash, ItemPointer tid);
+extern bool quota_newest_of(uint64 hash, TransactionId writer, ItemPointer tid);
+
+#endif
