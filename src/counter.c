@@ -345,7 +345,8 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 {
 	HeapTuple version = counter->version;
 	int64 used = quota_decide_sum(counter->used, change->used);
-	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, change->used, change->most);
+	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !is_near(counter->used, change->used, change->most) &&
+				 quota_shared_lock(counter->hash) != NULL;
 
 	Assert(used >= 0);
 	USAGE_ROW(version)->used = used;
@@ -399,6 +400,12 @@ add_to_slot(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *
 	GetCurrentTransactionId();
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
+	if (lock == NULL)
+	{
+		/* without shared memory the slots are gathered, under their row locks, and the counter is read again */
+		gather_slots(store, counter);
+		return false;
+	}
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	charged = counter->survey != NULL && still_serves(survey, lock, counter, change) &&
@@ -541,7 +548,9 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 	counter_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
 
-	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
+	/* without it the row locks have to do: what has changed since the look cannot be locked */
+	if (lock != NULL)
+		LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_new_snapshots(store);
 	survey_slots(store, &key, &survey);
 	if (survey.slots <= 1)
@@ -558,8 +567,11 @@ gather_slots(QuotaStore *store, QuotaCounter *counter)
 		if (survey.slot[0].slots > 0)
 			write_slot(store, &survey.slot[0], 0, &(QuotaCounterChange){.alerted = survey.slot[0].alerted}, -survey.slots);
 	}
-	quota_shared_changed(lock);
-	LWLockRelease(&lock->lock);
+	if (lock != NULL)
+	{
+		quota_shared_changed(lock);
+		LWLockRelease(&lock->lock);
+	}
 
 	if (TransactionIdIsValid(wait_for))
 		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Lock);
@@ -586,9 +598,12 @@ survey_slots(QuotaStore *store, const QuotaKey *key, Survey *survey)
 	QuotaSharedLock *lock = quota_shared_lock(key->hash);
 
 	memset(survey, 0, offsetof(Survey, slot));
-	survey->changes = pg_atomic_read_u64(&lock->changes);
-	survey->raised = pg_atomic_read_u64(&lock->raised);
-	pg_memory_barrier();
+	if (lock != NULL)
+	{
+		survey->changes = pg_atomic_read_u64(&lock->changes);
+		survey->raised = pg_atomic_read_u64(&lock->raised);
+		pg_memory_barrier();
+	}
 	survey->own = survey->locked = -1;
 	survey->slots = 1;
 	for (int i = 0; i < survey->slots; i++)

@@ -10,6 +10,7 @@
 #include "judge.h"
 #include "ledger.h"
 #include "renamed.h"
+#include "shared.h"
 #include "store.h"
 
 PG_MODULE_MAGIC;
@@ -20,6 +21,7 @@ void
 _PG_init(void)
 {
 	quota_guc_init();
+	quota_shared_init();
 	quota_store_init();
 	quota_ledger_init();
 	quota_expression_init();
