@@ -111,7 +111,8 @@ quota_charged_counters(PG_FUNCTION_ARGS)
 	quota_argument_check_not_null(fcinfo, 0, "owner");
 	InitMaterializedSRF(fcinfo, 0);
 	store = quota_store_begin_read();
-	quota_account_load(store, PG_GETARG_DATUM(0), &account);
+	/* a column of a table may come compressed */
+	quota_account_load(store, PointerGetDatum(PG_GETARG_TEXT_PP(0)), &account);
 	quota_account_entitle(&account, quota_argument_feature(fcinfo, 1), account.now, &entitlement);
 	quota_store_end(store);
 	for (int i = 0; i < entitlement.count; i++)
