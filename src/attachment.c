@@ -27,6 +27,7 @@
 #include "utils/uuid.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "expression.h"
 #include "plan.h"
 
@@ -341,11 +342,7 @@ static void
 read_key(QuotaAttachment *attachment)
 {
 	Relation rel = attachment->rel;
-#if PG_VERSION_NUM >= 180000
-	Oid primary_key = RelationGetPrimaryKeyIndex(rel, false);
-#else
-	Oid primary_key = RelationGetPrimaryKeyIndex(rel);
-#endif
+	Oid primary_key = quota_compat_primary_key(rel);
 	Relation index;
 
 	attachment->root = RelationGetRelid(rel);

@@ -32,6 +32,7 @@ typedef struct QuotaCounter
 	/* of a rate (src/rate.h), in place of all from holds on */
 	uint64 bucket[2]; /* the hash of its key */
 	QuotaPace pace;
+	int64 full; /* units that it can hold */
 	QuotaLevel level;
 } QuotaCounter;
 

@@ -38,11 +38,9 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
-#if PG_VERSION_NUM >= 180000
-#include "rewrite/rewriteHandler.h"
-#endif
 
 #include "argument.h"
+#include "compat.h"
 
 typedef struct CacheKey
 {
@@ -209,9 +207,7 @@ parse(Relation rel, const char *expression)
 	node = transformExpr(pstate, only_expression(expression), EXPR_KIND_TRIGGER_WHEN);
 	assign_expr_collations(pstate, node);
 	check_parsed(rel, node);
-#if PG_VERSION_NUM >= 180000
-	node = expand_generated_columns_in_expr(node, rel, 1);
-#endif
+	node = quota_compat_expand_generated(node, rel);
 	free_parsestate(pstate);
 	AtEOXact_GUC(true, guc_level);
 	error_context_stack = callback.previous;

@@ -3,8 +3,11 @@
  *
  * What can weaken enforcement or hide it is PGC_SUSET. Who acts and why is for
  * everybody to say. The clock and the time zone are parsed when they are set:
- * what check hooks return in `extra` is malloc'ed and owned by the settings
- * machinery.
+ * what check hooks return in `extra` is owned by the settings machinery.
+ *
+ * Parallel workers get the strings of the leader's settings, and read them under
+ * settings of their own. So what a string means must not depend on others: the
+ * clock is kept with its offset.
  */
 #include "postgres.h"
 
@@ -18,8 +21,15 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* as quota.account_users has it, in bytes */
+#define MAX_USER 255
+#define MAX_REASON 1024
+/* of a token, which comes in a header of HTTP */
+#define MAX_CLAIMS 65536
 
 int quota_guc_enforcement = QUOTA_ENFORCEMENT_ON;
 int quota_guc_log_decisions = QUOTA_LOG_NONE;
@@ -52,10 +62,19 @@ static void assign_now(const char *newval, void *extra);
 static bool check_timezone(char **newval, void **extra, GucSource source);
 static void assign_timezone(const char *newval, void *extra);
 static bool check_notify_channel(char **newval, void **extra, GucSource source);
+static bool check_user(char **newval, void **extra, GucSource source);
+static bool check_reason(char **newval, void **extra, GucSource source);
+static bool is_short(const char *value, Size most);
+static void refuse_parallel(void);
 
+/*
+ * Errors: invalid_transaction_state where settings that were made before cannot
+ * be taken over.
+ */
 void
 quota_guc_init(void)
 {
+	refuse_parallel();
 	DefineCustomEnumVariable("quota.enforcement",
 							 "Whether limits are enforced.",
 							 "on: denials deny; shadow: would-be denials are allowed, counted and logged; off: nothing is denied or charged.",
@@ -99,13 +118,13 @@ quota_guc_init(void)
 							   "Row-level security and the audit log go by it.",
 							   &user_string,
 							   "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_USERSET, 0, check_user, NULL, NULL);
 	DefineCustomStringVariable("quota.reason",
 							   "Why the next changes are made, for the audit log.",
 							   NULL,
 							   &reason_string,
 							   "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_USERSET, 0, check_reason, NULL, NULL);
 	MarkGUCPrefixReserved("quota");
 }
 
@@ -134,7 +153,8 @@ quota_guc_timezone(void)
  * The application's user on whose behalf the session acts, or NULL: setting
  * quota.user, else the sub of request.jwt.claims, as PostgREST sets it.
  *
- * Errors: invalid_text_representation for claims that are not JSON.
+ * Errors: invalid_text_representation for claims that are not JSON;
+ * program_limit_exceeded for claims, or a sub, that are too long.
  */
 char *
 quota_guc_user(void)
@@ -142,57 +162,98 @@ quota_guc_user(void)
 	const char *claims;
 	LOCAL_FCINFO(fcinfo, 2);
 	Datum sub;
+	char *user;
 
 	if (user_string[0] != '\0')
 		return pstrdup(user_string);
 	claims = GetConfigOption("request.jwt.claims", true, false);
 	if (claims == NULL || claims[0] == '\0')
 		return NULL;
+	if (strlen(claims) > MAX_CLAIMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("setting \"request.jwt.claims\" is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", strlen(claims), MAX_CLAIMS)));
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, DEFAULT_COLLATION_OID, NULL, NULL);
 	fcinfo->args[0].value = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = CStringGetTextDatum("sub");
 	fcinfo->args[1].isnull = false;
 	sub = jsonb_object_field_text(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(sub);
+	if (fcinfo->isnull)
+		return NULL;
+	user = TextDatumGetCString(sub);
+	if (strlen(user) > MAX_USER)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("user of setting \"request.jwt.claims\" is too long"),
+				 errdetail("It has %zu bytes, the most is %d.", strlen(user), MAX_USER)));
+	return user;
 }
 
 /*
- * Reads the time as the server does for recovery_target_time.
+ * Refuse to be loaded in a parallel operation where a setting has been made
+ * before: the server refuses to change settings then, and the session would go on
+ * without it. The leader has the library when a plan begins that calls its
+ * functions; a function in another language that calls them may be too late.
+ */
+static void
+refuse_parallel(void)
+{
+	static const char *const names[] = {"quota.enforcement", "quota.log_decisions", "quota.now", "quota.timezone", "quota.notify_channel",
+										"quota.stripe_tolerance", "quota.user", "quota.reason", "quota.act"};
+
+	for (size_t i = 0; IsInParallelMode() && i < lengthof(names); i++)
+		if (GetConfigOption(names[i], true, false) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+					 errmsg("library \"quota\" cannot be loaded during a parallel operation, as \"%s\" is set", names[i]),
+					 errhint("Name it in session_preload_libraries, or label the function that calls it PARALLEL UNSAFE.")));
+}
+
+/*
+ * Reads the time as the server does for recovery_target_time. It is kept with
+ * its offset: without one it would be another time to whoever reads it under
+ * another TimeZone.
  */
 static bool
 check_now(char **newval, void **extra, GucSource source pg_attribute_unused())
 {
 	char *field[MAXDATEFIELDS];
 	int ftype[MAXDATEFIELDS];
-	char workbuf[MAXDATELEN + MAXDATEFIELDS];
+	char text[MAXDATELEN + MAXDATEFIELDS];
 	struct pg_tm tm;
 	fsec_t fsec;
 	int tz;
 	int nf;
 	int dtype;
-	TimestampTz *parsed;
+	TimestampTz now;
+	char *kept;
 
 	if ((*newval)[0] == '\0')
 		return true;
-	if (ParseDateTime(*newval, workbuf, sizeof(workbuf), field, ftype,
+	if (ParseDateTime(*newval, text, sizeof(text), field, ftype,
 					  MAXDATEFIELDS, &nf) != 0 ||
-		DecodeDateTime(field, ftype, nf, &dtype, &tm, &fsec, &tz) != 0 ||
+		quota_compat_decode_time(field, ftype, nf, &dtype, &tm, &fsec, &tz) != 0 ||
 		dtype != DTK_DATE)
 	{
 		GUC_check_errdetail("It must be a finite time with a date.");
 		return false;
 	}
-	parsed = malloc(sizeof(TimestampTz));
-	if (parsed == NULL)
-		return false;
-	if (tm2timestamp(&tm, fsec, &tz, parsed) != 0)
+	if (tm2timestamp(&tm, fsec, &tz, &now) != 0 || timestamp2tm(now, &tz, &tm, &fsec, NULL, pg_tzset("GMT")) != 0)
 	{
-		free(parsed);
 		GUC_check_errdetail("The time is out of range.");
 		return false;
 	}
-	*extra = parsed;
+	EncodeDateTime(&tm, fsec, true, tz, NULL, USE_ISO_DATES, text);
+	kept = quota_compat_guc_alloc(strlen(text) + 1);
+	*extra = quota_compat_guc_alloc(sizeof(TimestampTz));
+	if (kept == NULL || *extra == NULL)
+		return false;
+	*(TimestampTz *) *extra = now;
+	strcpy(kept, text);
+	quota_compat_guc_free(*newval);
+	*newval = kept;
 	return true;
 }
 
@@ -215,7 +276,7 @@ check_timezone(char **newval, void **extra, GucSource source pg_attribute_unused
 		GUC_check_errdetail("Time zone \"%s\" is not known.", *newval);
 		return false;
 	}
-	parsed = malloc(sizeof(pg_tz *));
+	parsed = quota_compat_guc_alloc(sizeof(pg_tz *));
 	if (parsed == NULL)
 		return false;
 	*parsed = tz;
@@ -236,5 +297,27 @@ check_notify_channel(char **newval, void **extra pg_attribute_unused(), GucSourc
 	if (strlen(*newval) < NAMEDATALEN)
 		return true;
 	GUC_check_errdetail("A channel's name has at most %d bytes.", NAMEDATALEN - 1);
+	return false;
+}
+
+/* A longer one is nobody's. */
+static bool
+check_user(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+	return is_short(*newval, MAX_USER);
+}
+
+static bool
+check_reason(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+	return is_short(*newval, MAX_REASON);
+}
+
+static bool
+is_short(const char *value, Size most)
+{
+	if (strlen(value) <= most)
+		return true;
+	GUC_check_errdetail("It has %zu bytes, the most is %zu.", strlen(value), most);
 	return false;
 }

@@ -34,12 +34,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "newest.h"
 #include "shared.h"
-
-#if PG_VERSION_NUM < 160000
-#define rd_locator rd_node
-#endif
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static uint64 mix(uint64 value);

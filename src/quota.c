@@ -13,6 +13,7 @@
 #include "ledger.h"
 #include "newest.h"
 #include "renamed.h"
+#include "shared.h"
 #include "store.h"
 
 PG_MODULE_MAGIC;
@@ -23,6 +24,7 @@ void
 _PG_init(void)
 {
 	quota_guc_init();
+	quota_shared_init();
 	quota_store_init();
 	quota_citus_init();
 	quota_ledger_init();

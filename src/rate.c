@@ -1,27 +1,37 @@
 /*
  * Rates: limits over a short window, held in shared memory.
  *
- * A rate of an account is a bucket (src/bucket.h), found by a hash of 128 bits of
- * database, account, feature and period, in one of the eight places that the hash
- * can be in. A bucket that has run empty is the same as none, so its place is
- * free. Where all eight are in use, the one that is next to run empty is given
- * up, and counted: memory is bounded, and an account that loses its bucket finds
- * a new one, empty. Nothing is written to disk or undone: what has been taken
- * stays taken when the transaction rolls back, and a restart forgets all.
+ * A rate of an account is a bucket (src/bucket.h), found by a keyed hash of 128
+ * bits of the extension, feature, period and account, in one of the eight places
+ * that the hash can be in. A bucket that has run empty is the same as none, so its
+ * place is free. Where all eight are in use, the one that is emptiest, as a share
+ * of what it can hold, is given up, and counted: memory is bounded, and an account
+ * that loses its bucket finds a new one, empty. Nothing is written to disk or undone:
+ * what has been taken stays taken when the transaction rolls back, and a restart
+ * forgets all.
+ *
+ * Whoever may choose names cannot know which are in one set: the key of the hash
+ * is a random secret, made with the memory. To have a bucket that is full given
+ * up, he has to fill eight others of the set more than that, which by chance takes as many
+ * buckets as there are places.
+ *
+ * What is hashed has the identity of the database, as the server knows it, and of
+ * the extension in it: neither a database with the OID of one that is gone nor
+ * an extension that is made again finds buckets of before.
  *
  * Locks: a place belongs to one of 64 LWLocks. Several are taken in the order of
  * their numbers and held while a few words are read or written; nothing else is
  * waited for, allocated or raised with one of them held. The clock is read under the lock,
  * so that time goes forward for whoever comes next.
  *
- * Memory: a segment of its own (src/shared.h), made by the first rate.
+ * Memory: a segment a database (src/shared.h), made by the first rate. Without it
+ * no rate is admitted.
  */
 #include "postgres.h"
 
 #include "rate.h"
 
 #include "access/htup_details.h"
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -32,15 +42,23 @@
 #include "gate.h"
 #include "guc.h"
 #include "shared.h"
+#include "siphash.h"
+#include "store_private.h"
 
 #define WAYS 8
 #define SETS (1 << 15)
 #define LOCKS 64
 
+/* the greatest share that is told apart */
+#define FULL ((1 << 24) - 1)
+
 typedef struct Bucket
 {
-	uint64 key; /* the second half */
-	QuotaLevel level;
+	uint64 key;     /* the second half */
+	TimestampTz at; /* a QuotaLevel, whose parts are fewer than a day has microseconds */
+	int64 units;
+	uint64 parts : 40;
+	uint64 share : 24;    /* of what it can hold, from 1 to FULL */
 	TimestampTz empty_at; /* -infinity: nobody's */
 } Bucket;
 
@@ -51,7 +69,7 @@ typedef struct Set
 	Bucket buckets[WAYS];
 } Set;
 
-typedef struct Table
+typedef struct RateTable
 {
 	union
 	{
@@ -63,8 +81,10 @@ typedef struct Table
 		pg_atomic_uint64 number;
 		char pad[PG_CACHE_LINE_SIZE];
 	} evictions;
+	QuotaSecret secret;
+	char unused[PG_CACHE_LINE_SIZE - sizeof(QuotaSecret)];
 	Set sets[SETS];
-} Table;
+} RateTable;
 
 /* the periods that a rate can have, up to the day; 0: it cannot */
 static const int64 period_us[QUOTA_PERIODS] = {
@@ -73,10 +93,10 @@ static const int64 period_us[QUOTA_PERIODS] = {
 	[QUOTA_HOUR] = USECS_PER_HOUR,
 	[QUOTA_DAY] = USECS_PER_DAY};
 
-static Table *table = NULL;
+static RateTable *table = NULL;
 
 static void make_key(const QuotaCounterKey *key, uint64 *hash);
-static Table *attach(void);
+static RateTable *attach(void);
 static void fill(void *memory, int tranche);
 static uint64 lock_all(const QuotaRateChange *changes, int count);
 static void unlock_all(uint64 locked);
@@ -84,6 +104,8 @@ static int lock_number(const uint64 *key);
 static QuotaLevel level_now(const QuotaCounter *rate, TimestampTz now);
 static Bucket *find(const uint64 *key);
 static Bucket *find_or_make(const uint64 *key, TimestampTz now);
+static void fill_bucket(Bucket *bucket, const QuotaCounter *rate);
+static double fullness(const Bucket *bucket, TimestampTz now);
 static void forget(Bucket *bucket);
 
 /*
@@ -114,9 +136,11 @@ quota_rate_read(QuotaCounter *rate, const QuotaLimit *limit)
 				 errmsg("feature \"%s\" of kind rate cannot have a limit for period %s",
 						key.feature, quota_period_names[key.period])));
 	rate->pace = (QuotaPace){limit->per_window, period_us[key.period]};
+	rate->full = limit->block_at == PG_INT64_MAX ? limit->usage_limit : limit->block_at;
+	attach();
 	make_key(&key, rate->bucket);
 
-	LWLockAcquire(&attach()->locks[lock_number(rate->bucket)].lock, LW_SHARED);
+	LWLockAcquire(&table->locks[lock_number(rate->bucket)].lock, LW_SHARED);
 	rate->level = level_now(rate, quota_guc_clock());
 	LWLockRelease(&table->locks[lock_number(rate->bucket)].lock);
 	rate->used = quota_bucket_used(&rate->level);
@@ -153,8 +177,7 @@ quota_rate_add(const QuotaRateChange *changes, int count)
 		if (rate->pace.limit == 0)
 			continue;
 		bucket = find_or_make(rate->bucket, now);
-		bucket->level = rate->level;
-		bucket->empty_at = quota_bucket_falls_to(&rate->level, &rate->pace, 0);
+		fill_bucket(bucket, rate);
 		rate->used = quota_bucket_used(&rate->level);
 	}
 	unlock_all(locked);
@@ -184,10 +207,11 @@ quota_forget_rate(PG_FUNCTION_ARGS)
 {
 	QuotaCounterKey key;
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	quota_argument_check_not_null(fcinfo, 1, "feature");
-	key.account = PG_GETARG_DATUM(0);
-	key.feature = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	key.account = quota_argument_account(fcinfo);
+	key.feature = quota_argument_feature(fcinfo, 1);
+	/* none that can be told has such a name */
+	if (strlen(key.feature) > QUOTA_MAX_FEATURE)
+		PG_RETURN_VOID();
 	attach();
 	for (key.period = 0; key.period <= QUOTA_DAY; key.period++)
 	{
@@ -234,41 +258,61 @@ quota_rate_stats(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(in_use);
 	values[1] = Int64GetDatum((int64) SETS * WAYS);
 	values[2] = Int64GetDatum((int64) pg_atomic_read_u64(&table->evictions.number));
-	values[3] = Int64GetDatum((int64) sizeof(Table));
+	values[3] = Int64GetDatum((int64) sizeof(RateTable));
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
+/* The hash of a rate: of bytes that no two rates of the server have. */
 static void
 make_key(const QuotaCounterKey *key, uint64 *hash)
 {
 	text *account = DatumGetTextPP(key->account);
-	uint64 feature = hash_bytes_extended((const unsigned char *) key->feature, strlen(key->feature), key->period);
+	Size length = strlen(key->feature);
+	struct
+	{
+		uint64 database;
+		Oid extension; /* a table of it, which no other has had */
+		uint8 period;
+		uint8 length; /* of the feature, which the account follows */
+		char names[QUOTA_MAX_FEATURE + QUOTA_MAX_ACCOUNT];
+	} bytes;
 
-	for (int i = 0; i < 2; i++)
-		hash[i] = hash_combine64(feature, hash_bytes_extended((unsigned char *) VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account),
-															  (uint64) MyDatabaseId << 1 | i));
+	/* as the tables' constraints have it */
+	if (length > QUOTA_MAX_FEATURE || VARSIZE_ANY_EXHDR(account) > QUOTA_MAX_ACCOUNT)
+		elog(ERROR, "name of a rate is too long");
+	bytes.database = quota_shared_database();
+	bytes.extension = quota_store_oids()->tables[FEATURES];
+	bytes.period = key->period;
+	bytes.length = length;
+	memcpy(bytes.names, key->feature, length);
+	memcpy(bytes.names + length, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
+	quota_siphash(&table->secret, &bytes, bytes.names + length + VARSIZE_ANY_EXHDR(account) - (char *) &bytes, hash);
 }
 
-static Table *
+static RateTable *
 attach(void)
 {
 	if (likely(table != NULL))
 		return table;
-	table = quota_shared_segment(QUOTA_SEGMENT_RATES, sizeof(Table), fill);
+	table = quota_shared_segment(QUOTA_SEGMENT_RATES, sizeof(RateTable), fill);
 	if (table == NULL)
 		/* never a yes for want of memory */
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not get shared memory for rates"),
-				 errhint("All slots for dynamic shared memory are taken; there are more with a higher max_connections.")));
+				 errhint("%s", quota_shared_remedy())));
 	return table;
 }
 
 static void
 fill(void *memory, int tranche)
 {
-	Table *made = memory;
+	RateTable *made = memory;
 
+	if (!pg_strong_random(&made->secret, sizeof(made->secret)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
 	for (int i = 0; i < LOCKS; i++)
 		LWLockInitialize(&made->locks[i].lock, tranche);
 	pg_atomic_init_u64(&made->evictions.number, 0);
@@ -315,7 +359,7 @@ level_now(const QuotaCounter *rate, TimestampTz now)
 
 	if (bucket != NULL)
 	{
-		level = bucket->level;
+		level = (QuotaLevel){bucket->at, bucket->units, bucket->parts};
 		quota_bucket_run(&level, &rate->pace, now);
 	}
 	return level;
@@ -333,25 +377,58 @@ find(const uint64 *key)
 	return NULL;
 }
 
-/* The same; where there is none, in the place of the one that is empty first. */
+/* The same; where there is none, in the place of the one that is emptiest. */
 static Bucket *
 find_or_make(const uint64 *key, TimestampTz now)
 {
 	Bucket *bucket = find(key);
 	Set *set = &table->sets[key[0] % SETS];
+	double least;
 	int way = 0;
 
 	if (bucket != NULL)
 		return bucket;
-	for (int i = 1; i < WAYS; i++)
-		if (set->buckets[i].empty_at < set->buckets[way].empty_at)
+	least = fullness(&set->buckets[0], now);
+	for (int i = 1; i < WAYS && least > 0; i++)
+	{
+		double share = fullness(&set->buckets[i], now);
+
+		if (share < least)
+		{
+			least = share;
 			way = i;
+		}
+	}
 	bucket = &set->buckets[way];
 	if (bucket->empty_at > now)
 		pg_atomic_fetch_add_u64(&table->evictions.number, 1);
 	set->keys[way] = key[0];
 	bucket->key = key[1];
 	return bucket;
+}
+
+/* Write a rate to its bucket. */
+static void
+fill_bucket(Bucket *bucket, const QuotaCounter *rate)
+{
+	const QuotaLevel *level = &rate->level;
+
+	bucket->at = level->at;
+	bucket->units = level->units;
+	bucket->parts = level->parts;
+	bucket->share = level->units >= rate->full ? FULL : (uint64) ((double) level->units / rate->full * (FULL - 1)) + 1;
+	bucket->empty_at = quota_bucket_falls_to(level, &rate->pace, 0);
+}
+
+/* How much of what it can hold is in a bucket, as a share that is only to be compared with that of others. */
+static double
+fullness(const Bucket *bucket, TimestampTz now)
+{
+	if (bucket->empty_at <= now)
+		return 0;
+	if (bucket->empty_at == DT_NOEND)
+		return bucket->share;
+	return bucket->share * ((double) (bucket->empty_at - now) / (double) (bucket->empty_at - bucket->at));
 }
 
 static void

@@ -19,9 +19,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
+
+#include "compat.h"
 
 static void look_up(QuotaRecordType *type, Oid oid);
 static void *place(QuotaRecord *record, Size alignment, Size length);

@@ -25,6 +25,8 @@
  * Readers take none: they look at the set's number of changes before and after.
  *
  * Memory: a segment of its own of 16 MB (src/shared.h), made by the first call.
+ * Without it all accounts are looked up. Who chooses accounts with equal hashes
+ * only has them looked up more often.
  */
 #include "postgres.h"
 
@@ -80,8 +82,8 @@ typedef struct Table
 
 static Table *table = NULL;
 
-static bool is_there(void);
 static bool attach(void);
+static bool attach_to_change(void);
 static void fill(void *memory, int tranche);
 static uint64 hash_of(Datum account);
 static Set *begin_change(uint64 hash);
@@ -123,7 +125,7 @@ quota_standing_find(Datum account, uint64 generation, TimestampTz at, QuotaStand
 	uint64 changes;
 	bool found = false;
 
-	if (!is_there())
+	if (!attach())
 		return false;
 	set = &table->sets[hash % SETS];
 	changes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &set->changes));
@@ -152,7 +154,7 @@ quota_standing_keep(Datum account, uint64 generation, const QuotaStanding *stand
 	uint64 hash = hash_of(account);
 	Set *set;
 
-	if (VARSIZE_ANY_EXHDR(key) > MAX_ACCOUNT || !is_there())
+	if (VARSIZE_ANY_EXHDR(key) > MAX_ACCOUNT || !attach())
 		return;
 	set = begin_change(hash);
 	if (set->changed_by < oldest)
@@ -178,8 +180,7 @@ quota_standing_forget(Datum account)
 	uint64 changer = U64FromFullTransactionId(GetTopFullTransactionId());
 	Set *set;
 
-	/* where there is no memory nothing is remembered; that of later notes this transaction */
-	if (!attach())
+	if (!attach_to_change())
 		return;
 	set = begin_change(hash);
 	set->changed_by = Max(set->changed_by, changer);
@@ -195,7 +196,7 @@ quota_standing_forget_all(void)
 {
 	uint64 changer = U64FromFullTransactionId(GetTopFullTransactionId());
 
-	if (!attach())
+	if (!attach_to_change())
 		return;
 	for (uint64 i = 0; i < SETS; i++)
 	{
@@ -208,25 +209,32 @@ quota_standing_forget_all(void)
 	}
 }
 
-/* Whether there is memory, which is asked for once. */
-static bool
-is_there(void)
-{
-	static bool asked = false;
-
-	if (unlikely(!asked))
-		attach();
-	asked = true;
-	return table != NULL;
-}
-
-/* The same, asked for again where it was not there: others may have it by now. */
+/* Whether there is memory. */
 static bool
 attach(void)
 {
 	Assert(!RecoveryInProgress());
-	if (table == NULL)
+	if (unlikely(table == NULL))
 		table = quota_shared_segment(QUOTA_SEGMENT_STANDINGS, sizeof(Table), fill);
+	return table != NULL;
+}
+
+/*
+ * Whether there is memory in which something has to be forgotten. Where nobody has
+ * any, nothing is remembered; that of later notes this transaction, which has a
+ * number by now.
+ *
+ * Errors: out_of_memory where others have memory and this backend cannot get at
+ * it: they would go on with what has changed.
+ */
+static bool
+attach_to_change(void)
+{
+	if (table == NULL && quota_shared_is_made(QUOTA_SEGMENT_STANDINGS) && !attach())
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not get the shared memory in which other sessions remember accounts"),
+				 errhint("%s", quota_shared_remedy())));
 	return table != NULL;
 }
 

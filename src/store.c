@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "citus.h"
+#include "shared.h"
 #include "standing.h"
 
 enum
@@ -683,7 +684,8 @@ static uint64
 look_up_generation(void)
 {
 	static const Table followed[] = {ACCOUNTS, LIMIT_OVERRIDES};
-	uint64 hash = MyDatabaseId;
+	/* another database, also one that has come after it with its OID, has other accounts in the same tables */
+	uint64 hash = quota_shared_database();
 
 	for (size_t i = 0; i < lengthof(followed); i++)
 	{

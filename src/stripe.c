@@ -18,11 +18,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 #include "argument.h"
+#include "compat.h"
 #include "guc.h"
 
 #define HEX_LENGTH (2 * (size_t) PG_SHA256_DIGEST_LENGTH)

@@ -22,7 +22,7 @@ COMMENT ON FUNCTION @extschema@.quota_rates(bigint) IS
 CREATE OR REPLACE FUNCTION @extschema@.quota_rate_stats(OUT buckets bigint, OUT capacity bigint, OUT evictions bigint, OUT memory bigint)
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rate_stats';
 COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS
-	'the memory of rates on this server: buckets in use, how many there can be, how many were given up in use, bytes';
+	'the memory of rates of this database on this server: buckets in use, how many there can be, how many were given up in use, bytes';
 
 CREATE OR REPLACE FUNCTION quota.forget_rate(owner text, feature text)
 	RETURNS void

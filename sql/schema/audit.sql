@@ -75,11 +75,6 @@ CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account tex
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF octet_length(current_setting('quota.reason', true)) > 1024 THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = 'setting quota.reason is too long',
-			DETAIL = format('It has %s bytes, the most is 1024.', octet_length(current_setting('quota.reason', true)));
-	END IF;
 	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
 	VALUES (
 		quota.now(),

@@ -261,6 +261,36 @@ SELECT is((quota_consume('ida', 'soft', 9223372036854775807)).remaining, 0::bigi
 SELECT at(30) \g /dev/null
 SELECT is((quota_evaluate('ida', 'soft')).used, 4611686018427387904, 'half of it, a half minute later');
 
+/* A rate of 0 admits nothing and keeps nothing, whatever happens at its limit: what a cap admitted would never run out. */
+SELECT at(0) \g /dev/null
+INSERT INTO quota.features (feature, kind) VALUES ('zero', 'rate'), ('edge', 'rate');
+INSERT INTO quota.plans (plan) VALUES ('edge');
+INSERT INTO quota.plan_limits (plan, feature, period, usage_limit, on_limit, overage_cap, burst) VALUES
+	('edge', 'zero', 'second', 0, 'charge', 5, NULL), ('edge', 'zero', 'minute', 0, 'charge', 9223372036854775807, 9223372036854775807),
+	('edge', 'edge', 'second', 1, 'charge', 9223372036854775807, 9223372036854775807), ('edge', 'edge', 'day', 9223372036854775807, 'block', NULL, 1);
+INSERT INTO quota.accounts (account, plan) VALUES (repeat('z', 255), 'edge'), ('zed', 'edge');
+SELECT quota_rate_clear(a) FROM unnest(ARRAY[repeat('z', 255), 'zed']) a \g /dev/null
+SELECT is(told(quota_consume('zed', 'zero')), 'BLOCK 0/0 rate_limited left 0 retry', 'a rate of 0 that charges with a cap admits nothing');
+SELECT is(told(quota_consume('zed', 'zero', 9223372036854775807)), 'BLOCK 0/0 rate_limited left 0 retry', 'nor all that can be counted');
+SELECT is((quota_record('zed', 'zero', 3)).used, 0::bigint, 'and keeps nothing');
+SELECT is((quota_refund('zed', 'zero', 9223372036854775807)).used, 0::bigint, 'nor is there anything to give back');
+SELECT is(in_use('zed'), NULL, 'in use is nothing');
+SELECT is((SELECT string_agg(concat_ws(' ', feature, period, usage_limit, remaining), ', ') FROM quota_rates('zed') WHERE feature = 'zero'),
+	'zero second 0 0, zero minute 0 0', 'as it stands');
+
+/* Names and figures as long as they can be. */
+SELECT is(told(quota_consume(repeat('z', 255), 'edge')), format('ALLOW 1/%s ok left 0 retry', 9223372036854775807), 'an account of 255 bytes, a burst of 1');
+SELECT is((quota_consume(repeat('z', 255), 'edge')).allowed, false, 'full');
+SELECT is((quota_consume(left(repeat('z', 255), 254), 'edge')).decision, 'BLOCK', 'another, which has no such plan');
+SELECT is((quota_record(repeat('z', 255), 'edge', 9223372036854775806)).used, 9223372036854775807, 'all that can be counted');
+SELECT throws_ok($$SELECT quota_evaluate(repeat('z', 255), 'edge', 9223372036854775807)$$, '22003', 'use out of range', 'and no more');
+SELECT is((quota_refund(repeat('z', 255), 'edge', 9223372036854775807)).used, 0::bigint, 'all given back');
+SELECT quota_rate_clear(repeat('z', 255), 'edge');
+SELECT throws_ok($$SELECT quota_rate_clear(repeat('z', 256))$$, '22023', 'account is too long', 'clear: an account of 256 bytes');
+SELECT throws_ok($$SELECT quota_rate_clear('a', repeat('z', 10000))$$, '42704', NULL, 'clear: a feature of 10,000 bytes');
+SELECT quota.forget_rate('a', repeat('z', 10000));
+SELECT throws_ok($$SELECT quota.forget_rate(repeat('z', 10000), 'edge')$$, '22023', 'account is too long', 'forget: an account of 10,000 bytes');
+
 /* Reports. */
 SELECT at(0) \g /dev/null
 SELECT is((SELECT string_agg(feature || ' ' || period, ', ') FROM quota_evaluate('pro')), 'call second, job month, request minute', 'evaluate has rates');

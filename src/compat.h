@@ -1,0 +1,66 @@
+/*
+ * Differences between the versions of PostgreSQL: one name for what each calls
+ * otherwise.
+ */
+#ifndef QUOTA_COMPAT_H
+#define QUOTA_COMPAT_H
+
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* What check hooks return is freed by the server: from 16 on with guc_free. */
+#if PG_VERSION_NUM >= 160000
+#define quota_compat_guc_alloc(size) guc_malloc(LOG, size)
+#define quota_compat_guc_free(pointer) guc_free(pointer)
+#else
+#define quota_compat_guc_alloc(size) malloc(size)
+#define quota_compat_guc_free(pointer) free(pointer)
+#endif
+
+/* 16 says more of why a time cannot be read. */
+#if PG_VERSION_NUM >= 160000
+#define quota_compat_decode_time(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra){0})
+#else
+#define quota_compat_decode_time(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
+#endif
+
+#if PG_VERSION_NUM < 160000
+#define rd_locator rd_node
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define quota_compat_primary_key(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define quota_compat_primary_key(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* From 18 on there are generated columns that are not stored. */
+#if PG_VERSION_NUM >= 180000
+#include "rewrite/rewriteHandler.h"
+#define quota_compat_expand_generated(node, rel) expand_generated_columns_in_expr(node, rel, 1)
+#else
+#define quota_compat_expand_generated(node, rel) (node)
+#endif
+
+/* Shared memory by name: from 17 on it is had without having been reserved. */
+#if PG_VERSION_NUM >= 170000
+#define QUOTA_COMPAT_NAMED_SEGMENTS 1
+#else
+#define QUOTA_COMPAT_NAMED_SEGMENTS 0
+#endif
+
+/* Nanoseconds of a file's time of modification. */
+#if defined(__APPLE__)
+#define quota_compat_mtime_ns(stat) ((stat).st_mtimespec.tv_nsec)
+#elif defined(WIN32)
+#define quota_compat_mtime_ns(stat) 0
+#else
+#define quota_compat_mtime_ns(stat) ((stat).st_mtim.tv_nsec)
+#endif
+
+#endif
