@@ -5,7 +5,7 @@
 
 #include "fmgr.h"
 
-#include "expression.h"
+#include "attachment.h"
 #include "guc.h"
 #include "judge.h"
 #include "ledger.h"
@@ -22,7 +22,7 @@ _PG_init(void)
 	quota_guc_init();
 	quota_store_init();
 	quota_ledger_init();
-	quota_expression_init();
+	quota_attachment_init();
 	quota_judge_init();
 	quota_renamed_init();
 }
