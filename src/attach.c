@@ -66,10 +66,9 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
 												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
-	/* before they went in, one by one */
-	bool judged = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && strcmp(trigdata->tg_trigger->tgargs[QUOTA_ARG_ON_BLOCK], "raise") != 0;
 	QuotaAttachment attachment;
 	QuotaTally *tally;
+	bool judged;
 
 	if ((trigdata->tg_newtable == NULL && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event)) ||
 		(trigdata->tg_oldtable == NULL && !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event)))
@@ -77,6 +76,8 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("quota.charge_rows needs a transition table")));
 	quota_attachment_read(trigdata, &attachment);
+	/* before they went in, one by one */
+	judged = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && attachment.judged;
 	tally = quota_tally_begin(&attachment);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
@@ -132,8 +133,10 @@ insert_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *row
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
 	TimestampTz now = quota_guc_now();
+	QuotaOwner saved;
 	QuotaRow row;
 
+	quota_attachment_begin(attachment, &saved);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -147,6 +150,7 @@ insert_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *row
 			pfree(key);
 		}
 	}
+	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -155,8 +159,10 @@ static void
 add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
+	QuotaOwner saved;
 	QuotaRow row;
 
+	quota_attachment_begin(attachment, &saved);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -166,6 +172,7 @@ add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, 
 			quota_attachment_old_row(attachment, slot, &row);
 		quota_tally_add(tally, &row, sign);
 	}
+	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -176,8 +183,10 @@ move_renamed_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *t
 	QuotaAttachment after;
 	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
 	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+	QuotaOwner saved;
 
 	quota_attachment_read(trigdata, &after);
+	quota_attachment_begin(attachment, &saved);
 	/* otherwise nobody knows which belong together */
 	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
 		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
@@ -191,6 +200,7 @@ move_renamed_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *t
 			if (follows_rename(attachment, &after, &pair))
 				quota_tally_move(tally, &pair.after, Min(pair.before.n, pair.after.n));
 		}
+	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
 }
@@ -208,6 +218,7 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
 	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
 	bool any_pins = quota_charged_any(attachment);
+	QuotaOwner saved;
 	List *pins = NIL;
 	ListCell *cell;
 
@@ -217,6 +228,7 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rows of table \"%s\" cannot be charged", RelationGetRelationName(attachment->rel)),
 				 errdetail("A trigger has left out a row that was to move to another partition.")));
+	quota_attachment_begin(attachment, &saved);
 	while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 		   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
 	{
@@ -230,6 +242,7 @@ update_tracked_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData 
 			pair.before.account = pair.after.account;
 		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
 	}
+	quota_attachment_end(attachment, &saved);
 	/* only now: a row may have the key that another had before */
 	foreach (cell, pins)
 		quota_charged_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
@@ -320,10 +333,13 @@ static void
 forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
+	bool any_pins = quota_charged_any(attachment);
+	QuotaOwner saved;
 
-	if (quota_charged_any(attachment))
-		while (tuplestore_gettupleslot(rows, true, false, slot))
-			forget_row(attachment, slot);
+	quota_attachment_begin(attachment, &saved);
+	while (any_pins && tuplestore_gettupleslot(rows, true, false, slot))
+		forget_row(attachment, slot);
+	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -346,8 +362,10 @@ truncate_rows(QuotaTally *tally, QuotaAttachment *attachment)
 	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
 	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
 	bool any_pins = attachment->tracked && quota_charged_any(attachment);
+	QuotaOwner saved;
 	QuotaRow row;
 
+	quota_attachment_begin(attachment, &saved);
 	while ((attachment->gauge || any_pins) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -359,6 +377,7 @@ truncate_rows(QuotaTally *tally, QuotaAttachment *attachment)
 			quota_tally_add(tally, &row, -1);
 		}
 	}
+	quota_attachment_end(attachment, &saved);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);

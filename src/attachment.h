@@ -1,6 +1,5 @@
 /*
- * What quota_attach wrote into the arguments of its triggers, and what a row
- * comes to by it.
+ * An attachment on one table: what a row of it takes, and from whom.
  */
 #ifndef QUOTA_ATTACHMENT_H
 #define QUOTA_ATTACHMENT_H
@@ -12,22 +11,8 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-/* the triggers' arguments, as quota_attach writes them */
-enum
-{
-	QUOTA_ARG_FEATURE,
-	QUOTA_ARG_ACCOUNT,
-	QUOTA_ARG_AMOUNT,
-	QUOTA_ARG_ON_BLOCK,
-	QUOTA_ARG_STATUS,
-	QUOTA_ARG_BLOCKED_STATUS,
-	QUOTA_ARG_MESSAGE,
-	QUOTA_ARG_AMOUNT_EXPRESSION,
-	QUOTA_ARG_COUNTED_WHEN,
-	QUOTA_ARG_TIME,
-	QUOTA_ARG_MARK_WHEN,
-	QUOTA_ARGS
-};
+#include "attached.h"
+#include "owner.h"
 
 /* an event, in a set of those that a trigger function is for */
 #define QUOTA_EVENT(event) (1 << TRIGGER_EVENT_##event)
@@ -46,9 +31,11 @@ typedef struct QuotaColumn
 typedef struct QuotaAttachment
 {
 	Relation rel;
+	int32 id;
 	const char *feature;
 	bool gauge;
 	bool tracked; /* a counter with counted_when: rows are refunded, and so remember when they were charged */
+	bool judged;  /* rows are judged before they go in, for skip and mark */
 	bool mark;
 	QuotaColumn account;
 	QuotaColumn amount;
@@ -61,8 +48,11 @@ typedef struct QuotaAttachment
 	ExprState *mark_when; /* only where rows are judged */
 	Oid amount_type;      /* of the expression */
 	ExprContext *econtext;
+	Oid root;      /* the table that was attached, of which this one may be a partition */
+	Oid owner;     /* its owner, whose code expressions and types are */
+	bool guarded;  /* whether rows are read as the owner: there are expressions */
+	bool own_code; /* whether these have functions or types of users in them */
 	/* of a tracked one: */
-	Oid root; /* the table that was attached, of which this one may be a partition */
 	int nkeys;
 	QuotaColumn *keys; /* the primary key */
 } QuotaAttachment;
@@ -83,8 +73,15 @@ typedef struct QuotaRow
 	int64 scratch;
 } QuotaRow;
 
+extern void quota_attachment_init(void);
 extern TriggerData *quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, int events);
+extern const char *quota_attachment_feature(TriggerData *trigdata);
 extern void quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment);
+extern void quota_attachment_open(Relation rel, const QuotaAttached *attached, QuotaAttachment *attachment);
+extern void quota_attachment_read_time(QuotaAttachment *attachment, const char *column);
+extern void quota_attachment_read_key(QuotaAttachment *attachment);
+extern void quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner *saved);
+extern void quota_attachment_end(const QuotaAttachment *attachment, const QuotaOwner *saved);
 extern void quota_attachment_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
 extern void quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
 extern bool quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot);
@@ -93,7 +90,7 @@ extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTa
 extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);
 extern Datum quota_attachment_row_account(const QuotaAttachment *attachment, QuotaRow *row);
 extern Datum quota_attachment_account(const QuotaAttachment *attachment, QuotaAccountBytes bytes);
-extern Datum quota_attachment_input(const QuotaColumn *column, const char *value);
+extern Datum quota_attachment_input(const QuotaAttachment *attachment, const QuotaColumn *column, const char *value);
 
 /* Those of its name as text. */
 static inline QuotaAccountBytes

@@ -25,6 +25,8 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "owner.h"
+
 /* A statement, planned once a backend. */
 typedef struct Statement
 {
@@ -33,8 +35,21 @@ typedef struct Statement
 	SPIPlanPtr plan;
 } Statement;
 
+/* An entry in memory. */
+typedef struct ChargedRow
+{
+	char *key;
+	TimestampTz at;
+} ChargedRow;
+
+struct QuotaCharged
+{
+	int count;
+	ChargedRow *rows; /* by key */
+};
+
+static int compare_rows(const void *a, const void *b);
 static uint64 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at);
-static Oid owner(void);
 
 /* Whether any row of the attached table has an entry. */
 bool
@@ -76,6 +91,70 @@ quota_charged_put(const QuotaAttachment *attachment, const char *key, TimestampT
 	execute(&statement, attachment, key, &at);
 }
 
+/*
+ * All entries of an attachment, as the running query sees them.
+ *
+ * In the caller's memory.
+ */
+QuotaCharged *
+quota_charged_load(const QuotaAttachment *attachment)
+{
+	static const char *const text =
+		"SELECT row_key, charged_at FROM quota.charged_rows"
+		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2";
+	Oid types[2] = {REGCLASSOID, TEXTOID};
+	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
+	QuotaCharged *charged = palloc0(sizeof(QuotaCharged));
+	MemoryContext context = CurrentMemoryContext;
+	Oid user;
+	int sec_context;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(quota_owner_of_extension(), sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(text, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed");
+	charged->count = (int) SPI_processed;
+	charged->rows = MemoryContextAllocHuge(context, Max(charged->count, 1) * sizeof(ChargedRow));
+	for (int i = 0; i < charged->count; i++)
+	{
+		char *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		bool isnull;
+
+		charged->rows[i].key = MemoryContextStrdup(context, key);
+		charged->rows[i].at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	SetUserIdAndSecContext(user, sec_context);
+	qsort(charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
+	return charged;
+}
+
+int
+quota_charged_count(const QuotaCharged *charged)
+{
+	return charged->count;
+}
+
+/* When a row was charged; false: it has no entry. */
+bool
+quota_charged_find(const QuotaCharged *charged, const char *key, TimestampTz *at)
+{
+	ChargedRow row = {.key = unconstify(char *, key)};
+	const ChargedRow *found = bsearch(&row, charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
+
+	if (found != NULL)
+		*at = found->at;
+	return found != NULL;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	return strcmp(((const ChargedRow *) a)->key, ((const ChargedRow *) b)->key);
+}
+
 /* Execute a statement; `at` is its last parameter, or what it returns. How many rows it is about. */
 static uint64
 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at)
@@ -87,7 +166,7 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 	uint64 rows;
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* in the memory that SPI_finish frees */
@@ -118,21 +197,4 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 	SPI_finish();
 	SetUserIdAndSecContext(user, context);
 	return rows;
-}
-
-static Oid
-owner(void)
-{
-	Oid table = get_relname_relid("charged_rows", get_namespace_oid("quota", false));
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table quota.charged_rows does not exist"),
-				 errhint("Install the extension with CREATE EXTENSION quota.")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }

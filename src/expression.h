@@ -4,10 +4,17 @@
 #ifndef QUOTA_EXPRESSION_H
 #define QUOTA_EXPRESSION_H
 
-#include "commands/trigger.h"
 #include "nodes/primnodes.h"
+#include "utils/relcache.h"
 
-extern void quota_expression_init(void);
-extern Expr *quota_expression_plan(TriggerData *trigdata, int argument);
+#include "attached.h"
+
+extern const char *const quota_expression_names[QUOTA_EXPRESSIONS];
+
+extern Expr *quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Relation rel);
+extern void quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid owner, int32 id);
+extern void quota_expression_rename(const QuotaAttached *attached, QuotaExpression which, Oid owner);
+extern Oid quota_expression_function(int32 id, QuotaExpression which);
+extern void quota_expression_drop(int32 id);
 
 #endif

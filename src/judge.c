@@ -130,7 +130,7 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->context = context;
 	frame->subid = GetCurrentSubTransactionId();
 	frame->table = RelationGetRelid(trigdata->tg_relation);
-	frame->feature = MemoryContextStrdup(context, trigdata->tg_trigger->tgargs[QUOTA_ARG_FEATURE]);
+	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
 	frame->accounts = entries_create(context, 16, NULL);
 	frame->columns = entries_create(context, 16, NULL);
 	frame->as_judged = true;
@@ -153,15 +153,21 @@ PG_FUNCTION_INFO_V1(quota_judge_row);
 Datum
 quota_judge_row(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
-	HeapTuple tuple = trigdata->tg_trigtuple;
 	JudgeState *state = fcinfo->flinfo->fn_extra;
+	/* what has been found right for a statement and table is so for all of its rows */
+	TriggerData *trigdata = state != NULL && CALLED_AS_TRIGGER(fcinfo)
+								? (TriggerData *) fcinfo->context
+								: quota_attachment_check(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
+	HeapTuple tuple = trigdata->tg_trigtuple;
+	QuotaOwner saved;
 	QuotaRow row;
 	char *message;
 
 	if (state == NULL)
 		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
+	quota_attachment_begin(&state->attachment, &saved);
 	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
+	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
 	if (row.n > 0 && !judge_row(state, &row, &message))
@@ -569,7 +575,7 @@ mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message
 		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
 		if (attachment->message.typmod >= (int32) VARHDRSZ)
 			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
-		values[count++] = quota_attachment_input(&attachment->message, message);
+		values[count++] = quota_attachment_input(attachment, &attachment->message, message);
 	}
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
 }

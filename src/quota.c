@@ -5,8 +5,8 @@
 
 #include "fmgr.h"
 
+#include "attachment.h"
 #include "citus.h"
-#include "expression.h"
 #include "gate.h"
 #include "guc.h"
 #include "judge.h"
@@ -29,8 +29,8 @@ _PG_init(void)
 	quota_citus_init();
 	quota_ledger_init();
 	quota_newest_init();
-	quota_expression_init();
 	quota_gate_init();
+	quota_attachment_init();
 	quota_judge_init();
 	quota_renamed_init();
 }

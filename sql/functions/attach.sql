@@ -1,8 +1,6 @@
 /*
- * Triggers on the application's tables. Their arguments are text and names, which
- * dump and restore keep: feature, account column, amount column, on_block, status
- * column, blocked status, message column, amount expression, counted_when, time
- * column, mark_when; '' stands for none.
+ * Triggers on the application's tables. Their one argument is the number of a row
+ * of quota.attached.
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
@@ -21,18 +19,35 @@ CREATE OR REPLACE FUNCTION quota.judge_row() RETURNS trigger
 COMMENT ON FUNCTION quota.judge_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
 
 CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
 COMMENT ON FUNCTION quota.row_expression(regclass, text) IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
 
-CREATE OR REPLACE FUNCTION quota.row_key(VARIADIC columns "any")
-	RETURNS text
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_key';
-COMMENT ON FUNCTION quota.row_key("any") IS 'a primary key as text, the same whatever the session''s settings';
+CREATE OR REPLACE FUNCTION quota.make_expression("table" regclass, expression text, attachment integer, name text)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_expression';
+COMMENT ON FUNCTION quota.make_expression(regclass, text, integer, text) IS
+	'keeps an expression of an attachment as a function of the columns that it reads';
 
-CREATE OR REPLACE FUNCTION quota.row_units(n bigint)
-	RETURNS bigint
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_row_units';
-COMMENT ON FUNCTION quota.row_units(bigint) IS 'the units of a row; an error where a trigger would refuse them';
+CREATE OR REPLACE FUNCTION quota.drop_expressions(attachment integer)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_expressions';
+COMMENT ON FUNCTION quota.drop_expressions(integer) IS 'drops the functions that keep the expressions of an attachment';
+
+CREATE OR REPLACE FUNCTION quota.make_triggers(attachment integer)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_triggers';
+COMMENT ON FUNCTION quota.make_triggers(integer) IS 'makes the triggers of an attachment, on its table and the partitions of that';
+
+CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
+	RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_triggers';
+COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
+	'drops the triggers of an attached feature from a table and its partitions; false: there were none';
+
+CREATE OR REPLACE FUNCTION quota.check_value("table" regclass, "column" text, value text)
+	RETURNS void
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_check_value';
+COMMENT ON FUNCTION quota.check_value(regclass, text, text) IS 'refuses what a column of a table cannot hold, as the table''s owner';
 
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
@@ -58,153 +73,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type';
 
-CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
-	RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	dropped boolean := false;
-	t record;
-BEGIN
-	FOR t IN
-		SELECT tgrelid::regclass AS relation, tgname
-		FROM pg_trigger
-		WHERE tgrelid IN (SELECT "table" UNION SELECT relid FROM pg_partition_tree("table"))
-			AND tgname IN ('quota_charge_' || feature, 'quota_update_' || feature, 'quota_delete_' || feature,
-				'quota_truncate_' || feature, 'quota_begin_' || feature, 'zz_quota_judge_' || feature)
-			AND tgparentid = 0
-	LOOP
-		EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, t.relation);
-		dropped := true;
-	END LOOP;
-	RETURN dropped;
-END $$;
-COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
-	'drops the triggers of an attached feature from a table and its partitions; false: there were none';
-
 /*
- * Statement triggers fire for the table that a statement names, so that each
- * partition has its own. Those of UPDATE, DELETE and TRUNCATE are for what a row
- * gives back.
- */
-CREATE OR REPLACE FUNCTION quota.create_statement_triggers(relation regclass, arguments text[])
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	feature CONSTANT text := arguments[1];
-	quoted text := (SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n));
-	follows_rows boolean := arguments[9] <> ''
-		OR EXISTS (SELECT FROM quota.features f WHERE f.feature = arguments[1] AND f.kind = 'gauge');
-BEGIN
-	EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows '
-		'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
-		'quota_charge_' || feature, relation, quoted);
-	IF follows_rows THEN
-		EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS quota_old_rows NEW TABLE AS quota_rows '
-			'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
-			'quota_update_' || feature, relation, quoted);
-		EXECUTE format('CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS quota_old_rows '
-			'FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows(%s)',
-			'quota_delete_' || feature, relation, quoted);
-		EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s '
-			'FOR EACH STATEMENT EXECUTE FUNCTION quota.truncate_rows(%s)',
-			'quota_truncate_' || feature, relation, quoted);
-	END IF;
-	IF arguments[4] <> 'raise' THEN
-		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
-			'FOR EACH STATEMENT EXECUTE FUNCTION quota.begin_rows(%s)',
-			'quota_begin_' || feature, relation, quoted);
-	END IF;
-END $$;
-COMMENT ON FUNCTION quota.create_statement_triggers(regclass, text[]) IS
-	'makes the statement triggers of an attached feature on one table';
-
-/*
- * tgargs: each argument is followed by a byte 0. In hexadecimal digits, so that
- * nothing in an argument looks like one.
- */
-CREATE OR REPLACE FUNCTION quota.trigger_arguments(tgargs bytea)
-	RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL SAFE
-	RETURN (
-		SELECT array_agg(convert_from(decode(m[1], 'hex'), getdatabaseencoding()) ORDER BY n)
-		FROM regexp_matches(encode(tgargs, 'hex'), '((?:[0-9a-f][0-9a-f])*?)00', 'g') WITH ORDINALITY r (m, n));
-COMMENT ON FUNCTION quota.trigger_arguments(bytea) IS 'the arguments of a trigger';
-
-/*
- * The tables that a feature is attached to, by the trigger that each of them has;
- * a table that has become a partition counts as part of its parent.
+ * An attachment whose table is gone, or whose trigger was dropped by hand, is none.
  */
 CREATE OR REPLACE VIEW quota.attachments WITH (security_invoker = true) AS
-	SELECT t.tgrelid::regclass AS relation, a.arguments[1] COLLATE "C" AS feature, a.arguments
-	FROM pg_trigger t
-		JOIN pg_class c ON c.oid = t.tgrelid
-		CROSS JOIN LATERAL (SELECT quota.trigger_arguments(t.tgargs) AS arguments) a
-	WHERE t.tgfoid = 'quota.charge_rows'::regproc AND t.tgname = 'quota_charge_' || a.arguments[1]
-		AND NOT (c.relispartition AND EXISTS (
-			SELECT FROM pg_partition_ancestors(c.oid) p JOIN pg_trigger o ON o.tgrelid = p.relid
-			WHERE p.relid <> c.oid AND o.tgname = t.tgname AND o.tgfoid = t.tgfoid));
+	SELECT a.relation, a.feature, a.account_column,
+		COALESCE(a.amount_column, substr(pg_get_function_sqlbody(to_regproc(format('quota.attached_%s_amount', a.id))), 8)) AS amount,
+		a.on_block,
+		substr(pg_get_function_sqlbody(to_regproc(format('quota.attached_%s_counted_when', a.id))), 8) AS counted_when,
+		a.status_column, a.blocked_status, a.message_column, a.time_column,
+		substr(pg_get_function_sqlbody(to_regproc(format('quota.attached_%s_mark_when', a.id))), 8) AS mark_when
+	FROM quota.attached a
+	WHERE EXISTS (
+		SELECT FROM pg_trigger t
+		WHERE t.tgrelid = a.relation AND t.tgname = 'quota_charge_' || a.feature AND t.tgfoid = 'quota.charge_rows()'::regprocedure);
 COMMENT ON VIEW quota.attachments IS 'which features are attached to which tables';
-COMMENT ON COLUMN quota.attachments.arguments IS 'of the triggers';
+COMMENT ON COLUMN quota.attachments.amount IS 'a column or an expression; NULL: one unit a row';
 
-/*
- * Partitions that come later, and children by INHERITS, which may not. A SECURITY DEFINER, since whoever makes a
- * partition need hold no right on the trigger functions; it only copies the
- * triggers that the partitioned table has.
- */
 CREATE OR REPLACE FUNCTION quota.follow_partitions()
 	RETURNS event_trigger
-	LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	missing record;
-	other name;
-BEGIN
-	/* a dump brings the triggers of its partitions with it, in whatever order a parallel restore makes them */
-	IF NOT current_setting('row_security')::boolean THEN
-		RETURN;
-	END IF;
-	PERFORM quota.check_inheritance(t.tgrelid)
-	FROM pg_event_trigger_ddl_commands() c
-		JOIN pg_inherits i ON i.inhrelid = c.objid
-		JOIN pg_trigger t ON t.tgrelid IN (i.inhparent, i.inhrelid)
-	WHERE c.classid = 'pg_class'::regclass AND t.tgfoid = 'quota.charge_rows'::regproc AND t.tgname LIKE 'quota\_update\_%';
-	FOR missing IN
-		/* pg_partition_tree locks all partitions: of no tables but those that are attached, which a parallel restore depends on */
-		WITH t AS MATERIALIZED (
-			SELECT DISTINCT a.tgrelid, a.tgname, a.tgfoid, a.tgargs
-			FROM pg_event_trigger_ddl_commands() c
-				JOIN pg_class r ON r.oid = c.objid
-				JOIN pg_trigger a ON a.tgrelid = pg_partition_root(c.objid)
-					AND a.tgfoid = 'quota.charge_rows'::regproc AND a.tgname LIKE 'quota\_charge\_%'
-			WHERE c.classid = 'pg_class'::regclass AND (r.relispartition OR r.relkind = 'p')
-		)
-		SELECT p.relid::regclass AS relation, quota.trigger_arguments(t.tgargs) AS arguments
-		FROM t
-			CROSS JOIN pg_partition_tree(t.tgrelid) p
-			LEFT JOIN pg_trigger have ON have.tgrelid = p.relid AND have.tgname = t.tgname
-		WHERE have.tgfoid IS DISTINCT FROM t.tgfoid OR have.tgargs IS DISTINCT FROM t.tgargs
-	LOOP
-		FOR other IN
-			SELECT tgname FROM pg_trigger
-			WHERE tgrelid = missing.relation
-				AND tgname = ANY (ARRAY(
-					SELECT format('quota_%s_%s', e, missing.arguments[1]) FROM unnest('{charge,update,delete,truncate,begin}'::text[]) e))
-		LOOP
-			EXECUTE format('DROP TRIGGER %I ON %s', other, missing.relation);
-		END LOOP;
-		PERFORM quota.create_statement_triggers(missing.relation, missing.arguments);
-	END LOOP;
-END $$;
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_partitions';
 COMMENT ON FUNCTION quota.follow_partitions() IS
 	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TABLE AS')
+	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA')
 	EXECUTE FUNCTION quota.follow_partitions();
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
@@ -215,35 +108,69 @@ CREATE OR REPLACE FUNCTION quota.forget_tables()
 	LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	attachments integer[];
 BEGIN
 	DELETE FROM quota.charged_rows c
 	USING pg_event_trigger_dropped_objects() d
 	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND c.relation = d.objid;
+	WITH gone AS (
+		DELETE FROM quota.attached a
+		USING pg_event_trigger_dropped_objects() d
+		WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND a.relation = d.objid
+		RETURNING a.id
+	)
+	SELECT array_agg(g.id) INTO attachments FROM gone g;
 	PERFORM quota.forget_adopted_tables();
+	PERFORM quota.drop_expressions(id) FROM unnest(attachments) id;
 END $$;
-COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.charged_rows has of dropped tables';
+COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.attached and quota.charged_rows have of dropped tables';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
 	EXECUTE FUNCTION quota.forget_tables();
-COMMENT ON EVENT TRIGGER quota_forget_tables IS 'charged rows go with their table';
+COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
+
+CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_detach';
+COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
+
+CREATE OR REPLACE FUNCTION quota.remove_attachment("table" regclass, feature text)
+	RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	attachment integer;
+BEGIN
+	DELETE FROM quota.attached a
+	WHERE a.relation = "table" AND a.feature = remove_attachment.feature
+	RETURNING a.id INTO attachment;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	PERFORM quota.drop_expressions(attachment);
+	RETURN quota.drop_triggers("table", feature);
+END $$;
+COMMENT ON FUNCTION quota.remove_attachment(regclass, text) IS 'removes an attachment with its functions and triggers; false: it had no triggers any more; NULL: there was none';
 
 CREATE OR REPLACE FUNCTION quota.quota_detach("table" regclass, feature text)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF "table" IS NULL OR feature IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'table and feature must not be null';
 	END IF;
-	IF NOT quota.drop_triggers("table", feature) THEN
+	IF quota.remove_attachment("table", feature) IS NULL THEN
 		RAISE undefined_object USING
 			MESSAGE = format('feature "%s" is not attached to table %s', feature, "table");
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
-COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
+COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'what quota_detach does once it is known who calls it';
 
 /*
  * What quota_attach checks of its arguments, a function each.
@@ -414,8 +341,7 @@ BEGIN
 		END IF;
 		PERFORM quota.column_type("table", status_column);
 		/* an error now rather than at each row, of the column's own type and length */
-		EXECUTE format('SELECT jsonb_populate_record(NULL::%s, %L)', "table",
-			jsonb_build_object(status_column, blocked_status));
+		PERFORM quota.check_value("table", status_column, blocked_status);
 		IF message_column IS NOT NULL
 			AND quota.column_type("table", message_column) <> ALL ('{text,varchar,bpchar}'::regtype[]) THEN
 			RAISE datatype_mismatch USING
@@ -490,7 +416,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
 
-CREATE OR REPLACE FUNCTION quota.quota_attach(
+CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
 	"table" regclass,
 	feature text,
 	account_column text,
@@ -504,15 +430,36 @@ CREATE OR REPLACE FUNCTION quota.quota_attach(
 	time_column text DEFAULT NULL,
 	mark_when text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_attach';
+COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
+	'let a counter be charged for the rows of a table, or a gauge follow them';
+
+CREATE OR REPLACE FUNCTION quota.quota_attach(
+	"table" regclass,
+	feature text,
+	account_column text,
+	amount_column text,
+	on_block text,
+	counted_when text,
+	status_column text,
+	blocked_status text,
+	message_column text,
+	backfill boolean,
+	time_column text,
+	mark_when text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind text;
 	is_column boolean;
-	arguments text[];
-	relation regclass;
+	attachment integer;
 	attached_before boolean;
+	amount_reads text[];
+	counted_when_reads text[];
+	mark_when_reads text[];
+	expression text[];
 BEGIN
 	IF "table" IS NULL OR feature IS NULL OR account_column IS NULL OR on_block IS NULL OR backfill IS NULL THEN
 		RAISE null_value_not_allowed USING
@@ -527,35 +474,35 @@ BEGIN
 	PERFORM quota.check_counted_when("table", counted_when, kind);
 	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column, mark_when);
 	is_column := quota.is_column("table", amount_column);
+	amount_reads := CASE WHEN NOT is_column THEN (quota.row_expression("table", amount_column)).columns END;
+	counted_when_reads := CASE WHEN counted_when IS NOT NULL THEN (quota.row_expression("table", counted_when)).columns END;
+	mark_when_reads := CASE WHEN mark_when IS NOT NULL THEN (quota.row_expression("table", mark_when)).columns END;
 	PERFORM quota.check_not_generated("table", on_block,
-		ARRAY[account_column, status_column, message_column]
-		|| CASE WHEN is_column THEN ARRAY[amount_column] WHEN amount_column IS NOT NULL THEN (quota.row_expression("table", amount_column)).columns END
-		|| CASE WHEN counted_when IS NOT NULL THEN (quota.row_expression("table", counted_when)).columns END
-		|| CASE WHEN mark_when IS NOT NULL THEN (quota.row_expression("table", mark_when)).columns END);
+		ARRAY[account_column, status_column, message_column, CASE WHEN is_column THEN amount_column END]
+		|| amount_reads || counted_when_reads || mark_when_reads);
 	time_column := quota.time_column("table", time_column, kind);
 
-	/* no row comes between those that are there now and those that the triggers see */
-	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', "table");
-	attached_before := quota.drop_triggers("table", feature);
-	arguments := ARRAY(
-		SELECT COALESCE(a, '')
-		FROM unnest(ARRAY[feature, account_column, CASE WHEN is_column THEN amount_column END, on_block,
-			status_column, blocked_status, message_column,
-			CASE WHEN NOT is_column THEN amount_column END, counted_when, time_column, mark_when]) WITH ORDINALITY u (a, n)
-		ORDER BY n);
-	FOR relation IN SELECT "table" UNION SELECT relid FROM pg_partition_tree("table") LOOP
-		PERFORM quota.create_statement_triggers(relation, arguments);
+	/* whose table is gone without a word, as temporary ones go */
+	DELETE FROM quota.attached a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.relation);
+	attached_before := COALESCE(quota.remove_attachment("table", feature), false);
+	INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block,
+		status_column, blocked_status, message_column, time_column,
+		amount_reads, counted_when_reads, mark_when_reads, follows_rows)
+	VALUES ("table", quota_attach.feature, quota_attach.account_column, CASE WHEN is_column THEN quota_attach.amount_column END, quota_attach.on_block,
+		quota_attach.status_column, quota_attach.blocked_status, quota_attach.message_column, quota_attach.time_column,
+		amount_reads, counted_when_reads, mark_when_reads, kind = 'gauge' OR counted_when IS NOT NULL)
+	RETURNING id INTO attachment;
+	FOREACH expression SLICE 1 IN ARRAY ARRAY[
+		['amount', CASE WHEN NOT is_column THEN amount_column END], ['counted_when', counted_when], ['mark_when', mark_when]]
+	LOOP
+		IF expression[2] IS NOT NULL THEN
+			PERFORM quota.make_expression("table", expression[2], attachment, expression[1]);
+		END IF;
 	END LOOP;
-	IF on_block <> 'raise' THEN
-		/* zz: after the triggers of others, which may change the row; partitions inherit it */
-		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT ON %s '
-			'FOR EACH ROW EXECUTE FUNCTION quota.judge_row(%s)',
-			'zz_quota_judge_' || feature, "table",
-			(SELECT string_agg(quote_literal(a), ', ' ORDER BY n) FROM unnest(arguments) WITH ORDINALITY u (a, n)));
-	END IF;
+	PERFORM quota.make_triggers(attachment);
 	IF backfill AND NOT attached_before THEN
 		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'let a counter be charged for the rows of a table, or a gauge follow them';
+	'what quota_attach does once it is known who calls it';

@@ -5,48 +5,16 @@
  * The functions that look are STABLE, so that all of their queries see one
  * snapshot: a charge and its row are in it both or neither.
  */
-CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text)
-	RETURNS TABLE (account text, at timestamptz, n numeric, row_count bigint)
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	a text[] := (SELECT arguments FROM quota.attachments t WHERE t.relation = "table" AND t.feature = count_rows.feature);
-	is_gauge boolean := EXISTS (SELECT FROM quota.features f WHERE f.feature = count_rows.feature AND f.kind = 'gauge');
-	key_columns text;
-	charged text := 'NULL';
-	conditions text := 'true';
-BEGIN
-	IF row_security_active("table") THEN
-		RAISE insufficient_privilege USING
-			MESSAGE = format('row-level security hides rows of table %s', "table"),
-			HINT = 'Count them as a role that sees all of them.';
-	END IF;
-	IF EXISTS (SELECT FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = count_rows.feature) THEN
-		SELECT string_agg(format('quota_row.%I', attname), ', ' ORDER BY array_position(i.indkey::int2[], attnum)) INTO key_columns
-		FROM pg_index i JOIN pg_attribute ON attrelid = i.indrelid AND attnum = ANY (i.indkey)
-		WHERE i.indrelid = "table" AND i.indisprimary;
-		charged := format('(SELECT c.charged_at FROM quota.charged_rows c WHERE c.relation = %s AND c.feature = %L AND c.row_key = quota.row_key(%s))',
-			"table"::oid, feature, key_columns);
-	END IF;
-	IF a[4] = 'mark' THEN
-		conditions := format('quota_row.%I IS DISTINCT FROM %L', a[5], a[6]);
-	END IF;
-	IF a[9] <> '' THEN
-		conditions := conditions || format(E' AND (%s\n)', a[9]);
-	END IF;
-	RETURN QUERY EXECUTE format(
-		E'SELECT quota.account_key(quota_row.%I::text), %s, sum(quota.row_units(%s)), count(*) FROM %s AS quota_row WHERE %s GROUP BY 1, 2',
-		a[2],
-		CASE
-			WHEN is_gauge THEN 'quota.now()'
-			ELSE format('COALESCE(%s, %s)', charged, CASE WHEN a[10] <> '' THEN format('quota_row.%I', a[10]) ELSE 'NULL::timestamptz' END)
-		END,
-		CASE WHEN a[3] <> '' THEN format('quota_row.%I', a[3]) WHEN a[8] <> '' THEN format(E'(%s\n)', a[8]) ELSE '1' END,
-		"table", conditions);
-END $$;
+CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text, OUT account text, OUT at timestamptz, OUT n bigint)
+	RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_count_rows';
 COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
-	'units that the rows of an attached table come to, by account and time of charge; NULL: the time is not known';
+	'units of the rows of an attached table, and when they were charged, read as its owner; NULL: the time is not known';
+
+CREATE OR REPLACE FUNCTION quota.lock_tables(tables regclass[])
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_tables';
+COMMENT ON FUNCTION quota.lock_tables(regclass[]) IS 'keeps others from writing rows of tables and their partitions';
 
 /*
  * What counters would be if they had been charged for the rows and nothing else,
@@ -55,14 +23,15 @@ COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
  */
 CREATE OR REPLACE FUNCTION quota.recount(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, n bigint)
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
 	WITH units AS MATERIALIZED (
-		SELECT r.account COLLATE "C" AS account, r.at, r.n, r.row_count
+		SELECT r.account COLLATE "C" AS account, r.at, sum(r.n) AS n, count(*) AS row_count
 		FROM unnest(tables) t, quota.count_rows(t, recount.feature) r
+		GROUP BY 1, 2
 	), counters AS (
 		SELECT u.account AS owner, c.account COLLATE "C" AS account, c.period
 		FROM (SELECT DISTINCT u.account FROM units u) u, quota.charged_counters(u.account, recount.feature) c
@@ -95,7 +64,7 @@ COMMENT ON FUNCTION quota.recount(regclass[], text) IS
  */
 CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, held bigint, recorded bigint)
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -160,9 +129,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
 
-CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION @extschema@.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_reconcile';
+COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
+	'count the rows of attached tables again, show the counters that differ, and repair them';
+
+CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean)
+	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -193,7 +168,7 @@ BEGIN
 	END IF;
 
 	/* rows and their charges stay as they are until the counters have been written */
-	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', array_to_string(tables, ', '));
+	PERFORM quota.lock_tables(tables);
 	differing := ARRAY(
 		SELECT ROW(d.account, quota_reconcile.feature, d.period, d.period_start, d.counted)::quota.counters
 		FROM quota.drift(tables, quota_reconcile.feature) d
@@ -217,5 +192,4 @@ BEGIN
 		JOIN quota.counters c USING (account, feature, period, period_start)
 	ORDER BY r.account, r.period, r.period_start;
 END $$;
-COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS
-	'count the rows of attached tables again, show the counters that differ, and repair them';
+COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS 'what quota_reconcile does once it is known who calls it';

@@ -11,9 +11,7 @@ AS $$
 DECLARE
 	extension pg_extension := (SELECT e FROM pg_extension e WHERE extname = 'quota');
 	/* what the views and the policies call; no others of schema quota are for anybody */
-	shown CONSTANT text[] := '{now,window_start,default_plan,plan_has_ended,own_plan,plan_in_effect,visible_accounts,sees_all,manages,trigger_arguments}';
-	/* what quota_attach and quota_reconcile call with the rights of their caller */
-	attaching CONSTANT text[] := '{account_key,backfill,begin_rows,charge_rows,charged_counters,check_account_column,check_amount,check_attached_table,check_condition,check_counted_when,check_inheritance,check_not_generated,check_on_block,column_type,count_rows,create_statement_triggers,drift,drop_triggers,is_column,judge_row,lock_counter,notice_uncounted,recount,return_expired,row_expression,row_key,row_units,time_column,truncate_rows,window_end}';
+	shown CONSTANT text[] := '{now,window_start,default_plan,plan_has_ended,own_plan,plan_in_effect,visible_accounts,sees_all,manages}';
 	hidden text[] := '{stripe_secrets}';
 	functions text[] := '{}';
 BEGIN
@@ -26,9 +24,6 @@ BEGIN
 	END IF;
 	IF level IN ('reader', 'monitor', 'admin') THEN
 		functions := shown;
-	END IF;
-	IF level = 'admin' THEN
-		functions := functions || attaching;
 	END IF;
 	IF level IN ('reader', 'monitor') THEN
 		hidden := hidden || '{levels}';
@@ -79,7 +74,7 @@ BEGIN
 			SELECT 'INSERT, UPDATE, DELETE ON ' || oid::regclass
 			FROM pg_class
 			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-				AND relname NOT IN ('adopted', 'attached', 'audit_log', 'events', 'levels', 'stripe_secrets')
+				AND relname NOT IN ('adopted', 'attached', 'audit_log', 'charged_rows', 'events', 'levels', 'stripe_secrets')
 			ORDER BY oid;
 	END IF;
 END $$;

@@ -563,13 +563,12 @@ ALTER TABLE elsewhere.moved DROP COLUMN id, ADD COLUMN id2 uuid;
 INSERT INTO elsewhere.moved VALUES ('ch', 10);
 SELECT is(used('ch', 'token'), 30::bigint, 'so is one with other columns');
 ALTER TABLE elsewhere.moved RENAME n TO amount;
-SELECT is(error_of($$INSERT INTO elsewhere.moved VALUES ('ch', 10)$$), jsonb_build_object('state', '42703',
-	'message', 'column "n" of table "moved" does not exist', 'detail', 'A trigger of quota reads it.',
-	'hint', 'Call quota_attach with the column''s new name, or quota_detach.'), 'a renamed column');
-SELECT quota_attach('elsewhere.moved', 'token', 'account', 'amount') \g /dev/null
-SELECT lives_ok($$INSERT INTO elsewhere.moved VALUES ('ch', 10)$$, 'attached with its new name');
+INSERT INTO elsewhere.moved VALUES ('ch', 10);
+SELECT is(used('ch', 'token'), 40::bigint, 'a renamed column is followed');
 ALTER TABLE elsewhere.moved DROP COLUMN account;
-SELECT throws_ok($$INSERT INTO elsewhere.moved (amount) VALUES (10)$$, '42703', 'column "account" of table "moved" does not exist', 'a dropped column');
+SELECT is(error_of($$INSERT INTO elsewhere.moved (amount) VALUES (10)$$), jsonb_build_object('state', '42703',
+	'message', 'column "account" of table "moved" does not exist', 'detail', 'A trigger of quota reads it.',
+	'hint', 'Call quota_attach with the column''s new name, or quota_detach.'), 'a dropped column');
 SELECT quota_detach('elsewhere.moved', 'token') \g /dev/null
 SELECT lives_ok($$INSERT INTO elsewhere.moved (amount) VALUES (10)$$, 'detached');
 ALTER TABLE e ADD COLUMN who text;
@@ -594,7 +593,7 @@ CREATE TRIGGER x AFTER INSERT ON hand REFERENCING NEW TABLE AS n FOR EACH STATEM
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'charge_rows with other arguments');
 DROP TRIGGER x ON hand;
 CREATE TRIGGER x AFTER INSERT ON hand FOR EACH STATEMENT EXECUTE FUNCTION quota.charge_rows('report', 'account', '', 'raise', '', '', '', '', '', '', '');
-SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', 'quota.charge_rows needs a transition table', 'charge_rows without rows');
+SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'charge_rows without rows');
 DROP TRIGGER x ON hand;
 CREATE TRIGGER x BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.begin_rows('report', 'account', '', 'skip', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'begin_rows for a row');
@@ -603,7 +602,7 @@ CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'judge_row after the row');
 DROP TRIGGER x ON hand;
 CREATE TRIGGER zz_quota_judge_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
-SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '55000', NULL, 'judge_row without the others');
+SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'judge_row without the others');
 DROP TRIGGER zz_quota_judge_report ON hand;
 CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.judge_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 INSERT INTO hand VALUES ('x');

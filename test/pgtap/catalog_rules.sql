@@ -93,10 +93,11 @@ SELECT is_empty($$SELECT signature FROM functions WHERE proisstrict$$,
 	'no function is strict: a NULL result could be taken for a yes');
 SELECT is_empty($$
 	SELECT signature FROM functions
-	WHERE (provolatile = 'v') <> (proparallel = 'u') OR schema <> 'quota' AND provolatile <> 'v' AND proparallel <> 'r'
-	$$, 'what is volatile is parallel unsafe, of the rest what is public parallel restricted');
+	WHERE (provolatile = 'v' OR proname IN ('row_expression', 'check_value', 'count_rows', 'recount', 'drift')) <> (proparallel = 'u')
+		OR schema <> 'quota' AND provolatile <> 'v' AND proparallel <> 'r'
+	$$, 'what is volatile, or runs code of a table''s owner, is parallel unsafe, of the rest what is public parallel restricted');
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE language = 'c' AND schema = 'quota' AND proparallel = 's'$$,
-	$$VALUES ('account_key'), ('default_plan'), ('level_functions'), ('row_expression'), ('row_key'), ('row_units')$$, 'what in C reads no setting, and asks not who calls, is parallel safe');
+	$$VALUES ('account_key'), ('default_plan'), ('level_functions')$$, 'what in C reads no setting, and asks not who calls, is parallel safe');
 SELECT is_empty($$
 	SELECT f.signature, r.signature
 	FROM functions f, functions r
@@ -136,7 +137,7 @@ SELECT is_empty($$
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'sql' AND prosqlbody IS NULL$$,
 	'functions in SQL have a parsed body, whose names are bound');
 SELECT set_eq($$SELECT signature FROM functions WHERE prosecdef AND NOT (schema = 'quota' AND proname LIKE 'quota\_%')$$, $$VALUES
-	('quota.follow_partitions()'), ('quota.forget_tables()'), ('quota.check_feature()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.check_publications()'),
+	('quota.forget_tables()'), ('quota.check_feature()'), ('quota.audit()'), ('quota.audit_usage()'), ('quota.check_publications()'),
 	('quota.visible_accounts()'), ('quota.make_ledger_months()'), ('quota.drop_ledger_months(interval)')$$,
 	'no others are SECURITY DEFINER than the twins');
 
@@ -159,9 +160,12 @@ SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) O
 
 /* Dump and restore. */
 SELECT set_eq(
-	$$SELECT unnest(extconfig)::regclass::text AS name, unnest(extcondition) AS condition FROM pg_extension WHERE extname = 'quota'$$,
-	$$SELECT name, CASE name WHEN 'quota.levels' THEN 'WHERE role::oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)' ELSE '' END FROM tables WHERE relkind <> 'v' AND relkind <> 'm'$$,
-	'all rows of every table and sequence are dumped, but levels of roles that are gone');
+	$$SELECT unnest(extconfig)::regclass::text AS name, regexp_replace(unnest(extcondition), '^WHERE EXISTS .*c.relpersistence OPERATOR\(pg_catalog.<>\) ''t''\)$', 'but of temporary tables') AS condition
+	FROM pg_extension WHERE extname = 'quota'$$,
+	$$SELECT name, CASE WHEN name IN ('quota.attached', 'quota.charged_rows') THEN 'but of temporary tables'
+		WHEN name = 'quota.levels' THEN 'WHERE role::oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)' ELSE '' END AS condition
+	FROM tables WHERE relkind <> 'v' AND relkind <> 'm'$$,
+	'all rows of every table and sequence are dumped, but those of temporary tables and levels of roles that are gone');
 
 /* Keys. */
 SELECT is_empty($$SELECT name FROM tables t WHERE relkind = 'r'
@@ -308,6 +312,7 @@ SELECT set_eq($$
 	FROM unnest('{plans,features,plan_limits,plan_features}'::text[]) t,
 		unnest('{catalog_changed,catalog_emptied}'::text[]) n
 	UNION ALL SELECT 'quota.accounts', 'pool_changed', 'A', false
+	UNION ALL SELECT 'quota.attached', n, 'A', true FROM unnest('{attached_changed,attached_emptied}'::text[]) n
 	$$, 'changes of what is cached are told ALWAYS');
 SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled, regexp_replace(pg_get_triggerdef(t.oid), '.* (AFTER .*) ON .* FOR EACH (ROW|STATEMENT) .*', '\1 \2') AS d

@@ -27,7 +27,7 @@ $$;
 SELECT is(quota_attach('r', 'report', 'account', counted_when => $$status IN ('processing', 'completed')$$)::text, '', 'attached');
 SELECT is((SELECT string_agg(tgname, ' ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'r'::regclass AND NOT tgisinternal),
 	'quota_charge_report quota_delete_report quota_truncate_report quota_update_report', 'by four triggers');
-SELECT is((SELECT arguments[10] FROM quota.attachments WHERE relation = 'r'::regclass), 'made', 'the time column is found');
+SELECT is((SELECT time_column FROM quota.attachments WHERE relation = 'r'::regclass), 'made', 'the time column is found');
 ALTER TABLE r ALTER made SET DEFAULT quota.now();
 
 /* Charged when counted, refunded when not. */
@@ -133,7 +133,7 @@ CREATE TABLE two_times (id int PRIMARY KEY, account text, made timestamptz DEFAU
 SELECT quota_attach('two_times', 'report', 'account') \g /dev/null
 CREATE TABLE one_time (id int PRIMARY KEY, account text, made timestamptz DEFAULT CURRENT_TIMESTAMP(3), other timestamptz DEFAULT '2020-01-01');
 SELECT quota_attach('one_time', 'report', 'account') \g /dev/null
-SELECT is((SELECT string_agg(arguments[10], ',' ORDER BY relation::text) FROM quota.attachments WHERE relation::text IN ('two_times', 'one_time')), 'made,', 'the time column is the only one that is now by default');
+SELECT is((SELECT string_agg(COALESCE(time_column, ''), ',' ORDER BY relation::text) FROM quota.attachments WHERE relation::text IN ('two_times', 'one_time')), 'made,', 'the time column is the only one that is now by default');
 INSERT INTO r (id, account, made) VALUES (50, 'g', NULL), (51, 'g', 'infinity');
 SELECT is(used('g') || ' ' || pins(), 'd10=2 m6=2 ["50"]@6-10 ["51"]@6-10', 'a time that is NULL or infinite');
 UPDATE r SET status = 'failed' WHERE account = 'g';

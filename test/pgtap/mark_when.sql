@@ -181,7 +181,7 @@ SELECT is(error_of($$SELECT quota_attach('e', 'report', 'account', on_block => '
 	'{"state": "42804", "detail": "Its type is integer.", "hint": "mark_when is boolean."}', 'what it must be');
 SELECT quota_attach('e', 'report', 'account', on_block => 'mark', status_column => 'status', blocked_status => 'x', mark_when => 'schedule > 0') \g /dev/null
 ALTER TABLE e DROP COLUMN schedule CASCADE;
-SELECT throws_ok($$INSERT INTO e (account) VALUES ('x')$$, '42703', 'column "schedule" does not exist', 'a column that has been dropped');
+SELECT throws_ok($$INSERT INTO e (account) VALUES ('x')$$, '42703', 'column "schedule" of table "e" does not exist', 'a column that has been dropped');
 SELECT lives_ok($$UPDATE e SET account = 'y'; DELETE FROM e; TRUNCATE e$$, 'which nothing else asks for');
 
 SELECT * FROM finish();

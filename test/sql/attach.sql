@@ -41,7 +41,7 @@ ALTER TABLE reports RENAME COLUMN account_id TO owner;
 INSERT INTO reports (id, owner) VALUES (10, 5);
 ALTER TABLE reports RENAME COLUMN owner TO account_id;
 ALTER TABLE reports RENAME TO documents;
-INSERT INTO documents (id, account_id) VALUES (10, 5);
+INSERT INTO documents (id, account_id) VALUES (12, 5);
 ALTER TABLE documents RENAME TO reports;
 ALTER TABLE reports DROP COLUMN pages;
 INSERT INTO reports (id, account_id) VALUES (11, 5);

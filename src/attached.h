@@ -1,0 +1,57 @@
+/*
+ * quota.attached: what quota_attach was told.
+ */
+#ifndef QUOTA_ATTACHED_H
+#define QUOTA_ATTACHED_H
+
+#include "access/attnum.h"
+#include "nodes/pg_list.h"
+
+/* The expressions that an attachment may have. */
+typedef enum QuotaExpression
+{
+	QUOTA_EXPRESSION_AMOUNT,
+	QUOTA_EXPRESSION_COUNTED_WHEN,
+	QUOTA_EXPRESSION_MARK_WHEN,
+	QUOTA_EXPRESSIONS
+} QuotaExpression;
+
+/* A row. Text is NULL where there is none. */
+typedef struct QuotaAttached
+{
+	int32 id;
+	Oid relation;
+	char *feature;
+	char *account_column;
+	char *amount_column;
+	char *on_block;
+	char *status_column;
+	char *blocked_status;
+	char *message_column;
+	char *time_column;
+	bool has[QUOTA_EXPRESSIONS];
+	List *columns[QUOTA_EXPRESSIONS]; /* that each reads */
+	bool follows_rows;                /* not only those that are inserted */
+} QuotaAttached;
+
+/* The trigger functions, and the kinds of triggers that call them. */
+typedef enum QuotaTrigger
+{
+	QUOTA_TRIGGER_CHARGE,
+	QUOTA_TRIGGER_UPDATE,
+	QUOTA_TRIGGER_DELETE,
+	QUOTA_TRIGGER_TRUNCATE,
+	QUOTA_TRIGGER_BEGIN,
+	QUOTA_TRIGGER_JUDGE,
+	QUOTA_TRIGGERS
+} QuotaTrigger;
+
+extern const char *const quota_attached_triggers[QUOTA_TRIGGERS];
+
+extern Oid quota_attached_relid(void);
+extern QuotaAttached *quota_attached_get(int32 id);
+extern QuotaAttached *quota_attached_find(Oid relation, const char *feature);
+extern List *quota_attached_on(Oid relation);
+extern int64 quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values);
+
+#endif

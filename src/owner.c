@@ -1,0 +1,180 @@
+/*
+ * Code of a table's owner, run as that owner.
+ *
+ * Expressions on rows, casts, checks of domains and output functions are the
+ * table owner's code. Whoever makes them run, a superuser who counts rows or a
+ * role that may only insert, they run as the table's owner in a
+ * security-restricted operation, as index expressions do in VACUUM.
+ *
+ * They must mean the same in every session. Built-in functions that are
+ * immutable depend on a few settings all the same (bytea::text on
+ * bytea_output): these are compared with their usual values, and set if they
+ * differ. Where functions or types of users take part, all settings that such
+ * code tends to depend on are set, search_path among them.
+ *
+ * An error needs no quota_owner_end: the abort of the transaction or
+ * subtransaction gives back user and settings. Locks: none.
+ */
+#include "postgres.h"
+
+#include "owner.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/xml.h"
+
+static const struct
+{
+	const char *name;
+	const char *value;
+} usual_settings[] = {
+	{"search_path", "pg_catalog, pg_temp"},
+	{"bytea_output", "hex"},
+	{"extra_float_digits", "1"},
+	{"DateStyle", "ISO, MDY"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"xmlbinary", "base64"},
+	{"xmloption", "content"},
+	{"quote_all_identifiers", "off"},
+	{"standard_conforming_strings", "on"},
+	{"backslash_quote", "safe_encoding"},
+	{"transform_null_equals", "off"},
+	{"array_nulls", "on"},
+	{"default_text_search_config", "pg_catalog.simple"},
+	{"lc_monetary", "C"},
+	{"lc_numeric", "C"},
+	{"lc_time", "C"}};
+
+static bool settings_are_usual(void);
+static bool is_own_function(Oid function, void *context);
+static bool own_code_walker(Node *node, void *context);
+
+/*
+ * Become the owner of a table, in a security-restricted operation.
+ *
+ * own_code: whether functions or types of users take part, so that all
+ * settings are set; otherwise only those that built-in functions depend on,
+ * and only where they differ.
+ */
+void
+quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	SetUserIdAndSecContext(owner, saved->context | SECURITY_RESTRICTED_OPERATION);
+	saved->guc_level = 0;
+	if (!own_code && settings_are_usual())
+		return;
+	saved->guc_level = NewGUCNestLevel();
+	for (Size i = 0; i < lengthof(usual_settings); i++)
+		(void) set_config_option(usual_settings[i].name, usual_settings[i].value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Become again who one was before. */
+void
+quota_owner_end(const QuotaOwner *saved)
+{
+	/* what their code has set goes as well */
+	if (saved->guc_level > 0)
+		AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+/* Whether functions or types of users take part in an expression. */
+bool
+quota_owner_has_own_code(Node *expression)
+{
+	return own_code_walker(expression, NULL);
+}
+
+/* Whether a type may bring functions of users with it, as domains do and what is made of them. */
+bool
+quota_owner_is_own_type(Oid type)
+{
+	return type >= FirstUnpinnedObjectId && get_typtype(type) != TYPTYPE_ENUM;
+}
+
+/* InvalidOid: there is no such relation. */
+Oid
+quota_owner_of_relation(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* Errors: undefined_table where the extension is not installed. */
+Oid
+quota_owner_of_extension(void)
+{
+	Oid schema = get_namespace_oid("quota", true);
+	Oid owner = OidIsValid(schema) ? quota_owner_of_relation(get_relname_relid("attached", schema)) : InvalidOid;
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table quota.attached does not exist"),
+				 errhint("Install the extension with CREATE EXTENSION quota.")));
+	return owner;
+}
+
+/* Whether the settings that immutable built-in functions depend on have their usual values. */
+static bool
+settings_are_usual(void)
+{
+	return bytea_output == BYTEA_OUTPUT_HEX && extra_float_digits == 1 && IntervalStyle == INTSTYLE_POSTGRES &&
+		   xmlbinary == XMLBINARY_BASE64 && !quote_all_identifiers;
+}
+
+static bool
+is_own_function(Oid function, void *context pg_attribute_unused())
+{
+	return function >= FirstUnpinnedObjectId;
+}
+
+static bool
+own_code_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_own_function, NULL))
+		return true;
+	switch (nodeTag(node))
+	{
+		case T_CoerceToDomain:
+			return true;
+		case T_Var:
+		case T_Const:
+		case T_Param:
+		case T_FuncExpr:
+		case T_CoerceViaIO:
+		case T_ConvertRowtypeExpr:
+		case T_RowExpr:
+		case T_ArrayExpr:
+			if (quota_owner_is_own_type(exprType(node)))
+				return true;
+			break;
+		default:
+			break;
+	}
+	return expression_tree_walker(node, own_code_walker, context);
+}

@@ -1,0 +1,24 @@
+/*
+ * Code of a table's owner, run as that owner.
+ */
+#ifndef QUOTA_OWNER_H
+#define QUOTA_OWNER_H
+
+#include "nodes/nodes.h"
+
+/* What quota_owner_begin has changed. */
+typedef struct QuotaOwner
+{
+	Oid user;
+	int context;
+	int guc_level; /* 0: the settings are the session's */
+} QuotaOwner;
+
+extern void quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code);
+extern void quota_owner_end(const QuotaOwner *saved);
+extern bool quota_owner_has_own_code(Node *expression);
+extern bool quota_owner_is_own_type(Oid type);
+extern Oid quota_owner_of_relation(Oid relid);
+extern Oid quota_owner_of_extension(void);
+
+#endif
