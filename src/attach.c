@@ -3,7 +3,9 @@
  *
  * Rows are charged at the end of the statement that inserted, updated or deleted
  * them, each account once, in the order of accounts: only rows that really went
- * in cost anything, and statements cannot deadlock one another through quota.
+ * in cost anything. A table may have several features attached, each with triggers
+ * of its own; the one that fires last does the work of all, so that a statement
+ * locks its counters in one order (src/ordered.c).
  *
  * A gauge follows the sum of the rows. A counter is charged for rows that come,
  * and keeps what was charged for rows that go; with counted_when, a row that
@@ -39,6 +41,20 @@ typedef struct Pair
 	QuotaRow after;
 } Pair;
 
+/* What one attachment has to do for a statement. */
+typedef struct Work
+{
+	TriggerData trigdata; /* as its own trigger has it */
+	QuotaAttachment attachment;
+	QuotaTally *tally;
+} Work;
+
+static bool is_last(TriggerData *trigdata);
+static bool fires_too(const TriggerData *trigdata, const Trigger *trigger);
+static Work *read_all(TriggerData *trigdata, int *count);
+static void tally_rows(Work *work);
+static void settle_all(const Work *works, int count);
+static bool was_judged(const Work *work);
 static void insert_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
 static void add_rows(QuotaTally *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
 static void move_renamed_rows(QuotaTally *tally, QuotaAttachment *attachment, TriggerData *trigdata);
@@ -66,42 +82,24 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
 												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
-	QuotaAttachment attachment;
-	QuotaTally *tally;
-	bool judged;
+	Work *works;
+	int count;
 
 	if ((trigdata->tg_newtable == NULL && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event)) ||
 		(trigdata->tg_oldtable == NULL && !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("quota.charge_rows needs a transition table")));
-	quota_attachment_read(trigdata, &attachment);
-	/* before they went in, one by one */
-	judged = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && attachment.judged;
-	tally = quota_tally_begin(&attachment);
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-	{
-		/* rows that are tracked are looked at in any case, for the time that each has */
-		if (!judged || attachment.tracked ||
-			!quota_judge_tally(trigdata->tg_relation, attachment.feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
-			insert_rows(tally, &attachment, trigdata->tg_newtable);
-	}
-	else if (attachment.gauge)
-	{
-		add_rows(tally, &attachment, trigdata->tg_oldtable, -1);
-		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-			add_rows(tally, &attachment, trigdata->tg_newtable, 1);
-		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
-			move_renamed_rows(tally, &attachment, trigdata);
-	}
-	else if (attachment.tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		update_tracked_rows(tally, &attachment, trigdata);
-	else if (attachment.tracked)
-		forget_rows(&attachment, trigdata->tg_oldtable);
-	quota_tally_settle(&tally, 1);
+	if (!is_last(trigdata))
+		return PointerGetDatum(NULL);
+	works = read_all(trigdata, &count);
+	for (int i = 0; i < count; i++)
+		tally_rows(&works[i]);
+	settle_all(works, count);
 
-	if (judged)
-		quota_judge_end(trigdata->tg_relation, attachment.feature);
+	for (int i = 0; i < count; i++)
+		if (was_judged(&works[i]))
+			quota_judge_end(trigdata->tg_relation, works[i].attachment.feature);
 	return PointerGetDatum(NULL);
 }
 
@@ -115,16 +113,111 @@ Datum
 quota_truncate_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(TRUNCATE));
-	QuotaAttachment attachment;
-	QuotaTally *tally;
+	Work *works;
+	int count;
 
-	if (!RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind))
+	if (!RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind) || !is_last(trigdata))
 		return PointerGetDatum(NULL);
-	quota_attachment_read(trigdata, &attachment);
-	tally = quota_tally_begin(&attachment);
-	truncate_rows(tally, &attachment);
-	quota_tally_settle(&tally, 1);
+	works = read_all(trigdata, &count);
+	for (int i = 0; i < count; i++)
+		truncate_rows(works[i].tally, &works[i].attachment);
+	settle_all(works, count);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * True for the last of the triggers of a statement that call this function for
+ * this event: triggers fire in the order of their names, and the relation lists
+ * them so. Those before it have been checked by their own calls.
+ */
+static bool
+is_last(TriggerData *trigdata)
+{
+	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
+
+	for (int i = triggers->numtriggers - 1; i >= 0; i--)
+		if (fires_too(trigdata, &triggers->triggers[i]))
+			return triggers->triggers[i].tgoid == trigdata->tg_trigger->tgoid;
+	return true;
+}
+
+/* True if a trigger of the relation fires with the one that is running, and calls the same function. */
+static bool
+fires_too(const TriggerData *trigdata, const Trigger *trigger)
+{
+	char disabled = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ? TRIGGER_FIRES_ON_ORIGIN : TRIGGER_FIRES_ON_REPLICA;
+
+	return trigger->tgfoid == trigdata->tg_trigger->tgfoid && trigger->tgtype == trigdata->tg_trigger->tgtype &&
+		   trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != disabled;
+}
+
+/* Begin the work of all triggers that fire with the one that is running. */
+static Work *
+read_all(TriggerData *trigdata, int *count)
+{
+	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
+	Work *works = palloc(triggers->numtriggers * sizeof(Work));
+
+	*count = 0;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Work *work = &works[*count];
+
+		if (!fires_too(trigdata, &triggers->triggers[i]))
+			continue;
+		work->trigdata = *trigdata;
+		work->trigdata.tg_trigger = &triggers->triggers[i];
+		quota_attachment_read(&work->trigdata, &work->attachment);
+		work->tally = quota_tally_begin(&work->attachment);
+		(*count)++;
+	}
+	return works;
+}
+
+/* Sum up what the rows of a statement come to by one attachment. */
+static void
+tally_rows(Work *work)
+{
+	TriggerData *trigdata = &work->trigdata;
+	QuotaAttachment *attachment = &work->attachment;
+	QuotaTally *tally = work->tally;
+
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		/* rows that are tracked are looked at in any case, for the time that each has */
+		if (!was_judged(work) || attachment->tracked ||
+			!quota_judge_tally(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
+			insert_rows(tally, attachment, trigdata->tg_newtable);
+	}
+	else if (attachment->gauge)
+	{
+		add_rows(tally, attachment, trigdata->tg_oldtable, -1);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+			add_rows(tally, attachment, trigdata->tg_newtable, 1);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
+			move_renamed_rows(tally, attachment, trigdata);
+	}
+	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		update_tracked_rows(tally, attachment, trigdata);
+	else if (attachment->tracked)
+		forget_rows(attachment, trigdata->tg_oldtable);
+}
+
+static void
+settle_all(const Work *works, int count)
+{
+	QuotaTally **tallies = palloc(count * sizeof(QuotaTally *));
+
+	for (int i = 0; i < count; i++)
+		tallies[i] = works[i].tally;
+	quota_tally_settle(tallies, count);
+}
+
+/* True if the rows of a statement were judged one by one before they went in. */
+static bool
+was_judged(const Work *work)
+{
+	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.judged;
 }
 
 /* Rows that came; where their time does not tell that they were charged now, remember it. */

@@ -27,6 +27,7 @@
 #include "attachment.h"
 #include "consume.h"
 #include "guc.h"
+#include "ordered.h"
 
 /* What one statement does to one account. */
 typedef struct Account
@@ -84,7 +85,16 @@ typedef struct JudgeState
 {
 	QuotaAttachment attachment;
 	Frame *frame; /* NULL: an UPDATE moves rows here from another partition */
+	QuotaAttachment *others; /* of the table, by which a row is charged as well */
+	int nothers;
 } JudgeState;
+
+/* What a row is charged by another attachment. */
+typedef struct Other
+{
+	Datum account;
+	const char *feature;
+} Other;
 
 static Frame *frames = NULL;
 
@@ -100,12 +110,15 @@ static bool judge_row(const JudgeState *state, const QuotaRow *row, char **messa
 static void find_pool(const Frame *frame, Account *account, Datum name);
 static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
 static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
-static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **message);
+static void read_others(Relation rel, JudgeState *state);
+static List *others_of_row(const JudgeState *state, TupleTableSlot *slot);
+static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message);
 static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 							const QuotaEntitlement *entitlement, const QuotaCounter *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
 static int64 most_of(const Account *account);
-static QuotaDecision lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCharge *charge);
+static QuotaDecision lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge);
+static void lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
 static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
 static void *copy(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
@@ -257,8 +270,61 @@ begin_judging(TriggerData *trigdata, MemoryContext context)
 		check_moved(trigdata->tg_relation, state->attachment.feature);
 	else
 		state->frame->as_judged &= goes_in_as_judged(state->frame, trigdata);
+	read_others(trigdata->tg_relation, state);
 	MemoryContextSwitchTo(old);
 	return state;
+}
+
+/* Read the other attachments of a table that judges rows. Most have none. */
+static void
+read_others(Relation rel, JudgeState *state)
+{
+	const char *prefix = quota_attached_triggers[QUOTA_TRIGGER_CHARGE];
+	List *attached;
+	ListCell *cell;
+	int charging = 0;
+
+	state->nothers = 0;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		charging += strncmp(rel->trigdesc->triggers[i].tgname, prefix, strlen(prefix)) == 0;
+	if (charging <= 1 || state->frame == NULL)
+		return;
+	attached = quota_attached_on(state->attachment.root);
+	state->others = palloc(Max(list_length(attached), 1) * sizeof(QuotaAttachment));
+	foreach (cell, attached)
+	{
+		const QuotaAttached *other = lfirst(cell);
+
+		if (other->id != state->attachment.id)
+			quota_attachment_open(rel, other, &state->others[state->nothers++]);
+	}
+}
+
+/* What a row is charged by the other attachments of its table, as far as it can be. */
+static List *
+others_of_row(const JudgeState *state, TupleTableSlot *slot)
+{
+	List *others = NIL;
+
+	for (int i = 0; i < state->nothers; i++)
+	{
+		QuotaAttachment *attachment = &state->others[i];
+		QuotaOwner saved;
+		QuotaRow row;
+
+		quota_attachment_begin(attachment, &saved);
+		quota_attachment_old_row(attachment, slot, &row);
+		quota_attachment_end(attachment, &saved);
+		if (row.n > 0)
+		{
+			Other *other = palloc(sizeof(Other));
+
+			other->account = quota_attachment_account(attachment, row.account);
+			other->feature = attachment->feature;
+			others = lappend(others, other);
+		}
+	}
+	return others;
 }
 
 /* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
@@ -356,8 +422,13 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 
 		if (quota_attachment_raises(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
-		else if (!decide_row(state->frame, account, name, row->n, message))
-			return false;
+		else
+		{
+			List *others = account->entitlement == NULL ? others_of_row(state, row->slot) : NIL;
+
+			if (!decide_row(state->frame, account, name, row->n, others, message))
+				return false;
+		}
 	}
 	account->n = quota_decide_sum(account->n, row->n);
 	account->own = quota_decide_sum(account->own, row->n);
@@ -419,9 +490,12 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 	return entry->account;
 }
 
-/* Whether n units of an account may go in, decided anew; otherwise why not. */
+/*
+ * Whether n units of an account may go in, decided anew; otherwise why not.
+ * others: what the row is charged besides.
+ */
 static bool
-decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **message)
+decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message)
 {
 	QuotaCharge charge;
 	QuotaDecision decision;
@@ -433,7 +507,7 @@ decide_row(const Frame *frame, Account *account, Datum name, int64 n, char **mes
 		decision = decide(frame, &who, account->pool, account->entitlement, account->counters, n);
 	}
 	else
-		decision = lock_counters(frame, account, name, n, &charge);
+		decision = lock_counters(frame, account, name, n, others, &charge);
 	if (decision.verdict == QUOTA_BLOCK)
 	{
 		*message = quota_decision_message(&decision);
@@ -506,15 +580,18 @@ most_of(const Account *account)
  * Lock the counters of an account for the rest of the transaction, if there is
  * room for n units, and keep what they have. An account that has no room is not
  * locked: it may have some again later.
+ *
+ * others: what else the row is charged. Its counters are locked as well, so that
+ * a statement of one row locks all of them in order.
  */
 static QuotaDecision
-lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCharge *charge)
+lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge)
 {
 	QuotaStore *store = quota_store_begin_write();
 	QuotaDecision decision;
 	QuotaAccountBytes pool;
 	QuotaAccount loaded;
-	bool locked;
+	bool locked = false;
 
 	quota_consume_ask(charge, frame->feature, n);
 	do
@@ -526,6 +603,12 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCh
 		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->counters, n);
 		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
+		if (others != NIL)
+		{
+			lock_all(store, &loaded, frame->feature, others);
+			others = NIL;
+			continue;
+		}
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
 			locked &= quota_counter_lock(store, &charge->counters[i]);
@@ -548,6 +631,24 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, QuotaCh
 	account->pool_known = true;
 	account->read_at = quota_consume_writes();
 	return decision;
+}
+
+/* Lock the counters that a row meets by all attachments, in order. The store is refreshed then. */
+static void
+lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
+{
+	List *keys = quota_ordered_add(NIL, account, feature, account->now);
+	ListCell *cell;
+
+	foreach (cell, others)
+	{
+		const Other *other = lfirst(cell);
+		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+
+		quota_account_load(store, other->account, loaded);
+		keys = quota_ordered_add(keys, loaded, other->feature, loaded->now);
+	}
+	quota_ordered_lock(store, keys);
 }
 
 static QuotaAccountBytes

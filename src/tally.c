@@ -18,6 +18,7 @@
 
 #include "consume.h"
 #include "guc.h"
+#include "ordered.h"
 #include "standing.h"
 
 /* Times that fall into the same windows of an account. */
@@ -71,13 +72,6 @@ typedef struct Account
 	Entry *entry;
 } Account;
 
-/* A counter that is locked before a group's changes. */
-typedef struct LockKey
-{
-	QuotaCounterKey key;
-	bool of_member; /* of a pool: after the counters of the pool */
-} LockKey;
-
 static inline int compare_accounts(const Account *left, const Account *right);
 
 #define ST_SORT sort_accounts
@@ -97,11 +91,9 @@ static bool is_charge(const Account *account);
 static bool needs_locks(const Account *accounts, uint64 from, uint64 end);
 static void lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end);
 static List *add_keys(QuotaStore *store, const Account *account, List *keys);
-static List *add_keys_at(const QuotaAccount *loaded, const char *feature, TimestampTz at, List *keys);
 static void settle_account(QuotaStore *store, const Account *accounts, int features);
 static void settle(QuotaStore *store, const Account *account);
 static inline QuotaAccountBytes head_of(const Account *account);
-static int compare_keys(const ListCell *a, const ListCell *b);
 static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
@@ -304,59 +296,31 @@ needs_locks(const Account *accounts, uint64 from, uint64 end)
 	return !(one_feature && one_sign);
 }
 
-/* Lock every counter that a group's changes can meet, whole and in order. */
+/* Lock every counter that a group's changes can meet. */
 static void
 lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
 {
 	List *keys = NIL;
-	const ListCell *last = NULL;
-	ListCell *cell;
 
 	for (uint64 i = from; i < end; i++)
 		keys = add_keys(store, &accounts[i], keys);
-	list_sort(keys, compare_keys);
-	foreach (cell, keys)
-	{
-		if (last == NULL || compare_keys(last, cell) != 0)
-			quota_consume_lock(store, &((const LockKey *) lfirst(cell))->key);
-		last = cell;
-	}
-	quota_store_refresh(store);
+	quota_ordered_lock(store, keys);
 }
 
 /* Add the counters of one account and attachment, of now and of what is refunded. */
 static List *
 add_keys(QuotaStore *store, const Account *account, List *keys)
 {
+	const char *feature = account->tally->attachment->feature;
 	const Entry *entry = account->entry;
 	QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
 
 	quota_account_load(store, account->name, loaded);
 	if (entry->n != 0)
-		keys = add_keys_at(loaded, account->tally->attachment->feature, loaded->now, keys);
+		keys = quota_ordered_add(keys, loaded, feature, loaded->now);
 	for (int i = 0; i < entry->nspans; i++)
 		if (entry->spans[i].refund > 0)
-			keys = add_keys_at(loaded, account->tally->attachment->feature, entry->spans[i].at, keys);
-	return keys;
-}
-
-static List *
-add_keys_at(const QuotaAccount *loaded, const char *feature, TimestampTz at, List *keys)
-{
-	QuotaEntitlement entitlement;
-
-	quota_account_entitle(loaded, feature, at, &entitlement);
-	for (int i = 0; i < entitlement.count; i++)
-	{
-		LockKey *key = palloc(sizeof(LockKey));
-
-		key->of_member = loaded->pool != NULL && !entitlement.windows[i].pooled;
-		key->key.account = entitlement.windows[i].pooled ? loaded->pool->account : loaded->account;
-		key->key.feature = feature;
-		key->key.period = entitlement.windows[i].period;
-		key->key.period_start = entitlement.windows[i].window.start;
-		keys = lappend(keys, key);
-	}
+			keys = quota_ordered_add(keys, loaded, feature, entry->spans[i].at);
 	return keys;
 }
 
@@ -508,29 +472,6 @@ static inline QuotaAccountBytes
 head_of(const Account *account)
 {
 	return account->pool.length > 0 ? account->pool : account->bytes;
-}
-
-/*
- * Compare by the order in which counters are locked: those of a pool before those
- * of its members, then by account, feature, period and window. A group has one
- * pool at most.
- */
-static int
-compare_keys(const ListCell *a, const ListCell *b)
-{
-	const LockKey *left = lfirst(a);
-	const LockKey *right = lfirst(b);
-	int order = left->of_member - right->of_member;
-
-	if (order == 0)
-		order = compare_bytes(quota_account_bytes(left->key.account), quota_account_bytes(right->key.account));
-	if (order == 0)
-		order = strcmp(left->key.feature, right->key.feature);
-	if (order == 0)
-		order = (int) left->key.period - (int) right->key.period;
-	if (order == 0)
-		order = (left->key.period_start > right->key.period_start) - (left->key.period_start < right->key.period_start);
-	return order;
 }
 
 /*

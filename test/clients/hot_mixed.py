@@ -23,7 +23,7 @@ from _harness import Crowd, check, connect, equal, finish, seeded
 CONNECTIONS = 32
 SECONDS = float(os.environ.get("QUOTA_SECONDS") or 7)
 HANG_S = 30
-LIMITS = (100_000, 1_500)  # far away, and reached
+LIMITS = (100_000, 1_500, 300)  # far away, and one that is reached, on a busy machine the last
 BEGIN = datetime(2026, 1, 15, 12, tzinfo=timezone.utc)
 
 MEMBERS = ("max", "mia")  # of the pool
@@ -358,7 +358,11 @@ def main():
     admin.execute("SELECT quota_apply(%s)", (json.dumps(catalogue(LIMITS[0])),))
     admin.execute(SETUP)
     crowd = Crowd(CONNECTIONS, rng)
-    far, near = (run(admin, crowd, limit) for limit in LIMITS)
+    far = run(admin, crowd, LIMITS[0])
+    for limit in LIMITS[1:]:
+        near = run(admin, crowd, limit)
+        if near[1]["PT429"]:
+            break
     check(far[0] > 1, "counters had slots", far)
     check(near[1]["PT429"] > 0, "a limit was reached", near)
     crowd.close()
