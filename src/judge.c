@@ -84,7 +84,7 @@ typedef struct Frame
 typedef struct JudgeState
 {
 	QuotaAttachment attachment;
-	Frame *frame; /* NULL: an UPDATE moves rows here from another partition */
+	Frame *frame;            /* NULL: an UPDATE moves rows here from another partition */
 	QuotaAttachment *others; /* of the table, by which a row is charged as well */
 	int nothers;
 } JudgeState;
