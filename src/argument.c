@@ -11,10 +11,8 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
+#include "compat.h"
 #include "store.h"
 
 /* The account, argument 0, as text. */
