@@ -64,7 +64,7 @@ def build(bench, accounts):
     bench.new_database('growth', accounts=0)
     with bench.connect('growth', autocommit=False) as db:
         db.execute("SET maintenance_work_mem = '1GB'")
-        db.execute('SET row_security = off')        # as when a dump is restored: nothing for the audit log
+        db.execute('SET session_replication_role = replica')     # nothing for the audit log
         copy_into(db, 'quota.accounts', 'account, plan',
                   f"SELECT {FIRST_ACCOUNT - 1} + i, 'pro' FROM generate_series(1, {accounts}) i")
         key = db.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint "

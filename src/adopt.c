@@ -53,7 +53,9 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "gate.h"
+#include "owner.h"
 #include "store.h"
 
 /* The columns of an application's table that are read, in the order of quota_adopt's arguments. */
@@ -145,7 +147,6 @@ static void put_row(Output *output, TupleTableSlot *slot);
 static Datum value_of(const Column *column, TupleTableSlot *slot, bool *isnull);
 static bool names_account(Datum key, bool isnull);
 static Oid adopted_table(void);
-static Oid extension_owner(void);
 static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
 static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
 
@@ -247,7 +248,7 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 	id = PG_GETARG_INT64(0);
 	output.old = PG_GETARG_BOOL(1);
 	firing = current != NULL && current->adoption->id == id;
-	if (!has_privs_of_role(GetUserId(), extension_owner()))
+	if (!has_privs_of_role(GetUserId(), quota_owner_of_extension()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for function %s", "adopted_rows")));
@@ -291,18 +292,12 @@ static void
 check_owner(Oid table)
 {
 	char *name = get_rel_name(table);
-	bool owns;
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", table)));
-#if PG_VERSION_NUM >= 160000
-	owns = object_ownercheck(RelationRelationId, table, GetUserId());
-#else
-	owns = pg_class_ownercheck(table, GetUserId());
-#endif
-	if (!owns)
+	if (!quota_compat_owns_table(table, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(table)), name);
 }
 
@@ -394,11 +389,7 @@ static bool
 read_adoption(int64 id, Adoption *adoption)
 {
 	Relation rel = table_open(adopted_table(), AccessShareLock);
-#if PG_VERSION_NUM >= 180000
-	Oid index = RelationGetPrimaryKeyIndex(rel, false);
-#else
-	Oid index = RelationGetPrimaryKeyIndex(rel);
-#endif
+	Oid index = quota_compat_primary_key(rel);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
@@ -636,19 +627,6 @@ adopted_table(void)
 	return table;
 }
 
-static Oid
-extension_owner(void)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(adopted_table()));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "table quota.adopted has no entry in pg_class");
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * Call a function of schema quota as the extension's owner, in a frame of the
  * gate. It returns no NULL.
@@ -660,11 +638,9 @@ call_as_owner(const char *act, const char *name, int nargs, const Oid *types, co
 {
 	QuotaGateFrame frame;
 	volatile Datum result;
-	Oid user;
-	int context;
+	QuotaOwner saved;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	quota_owner_begin_extension(&saved);
 	quota_gate_enter(&frame, act);
 	PG_TRY();
 	{
@@ -675,7 +651,7 @@ call_as_owner(const char *act, const char *name, int nargs, const Oid *types, co
 		quota_gate_leave(&frame);
 	}
 	PG_END_TRY();
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 	return result;
 }
 

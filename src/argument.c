@@ -11,11 +11,8 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
-#include "guc.h"
+#include "compat.h"
 #include "store.h"
 
 /* The account, argument 0, as text. */
@@ -141,24 +138,6 @@ quota_argument_metadata(FunctionCallInfo fcinfo, int number)
 				 errmsg("metadata is too long"),
 				 errdetail("It has %zu bytes, the most is %d.", size, QUOTA_MAX_METADATA)));
 	return JsonbPGetDatum(PG_GETARG_JSONB_P(number));
-}
-
-/*
- * The application's user on whose behalf the session acts, or NULL.
- *
- * Errors: invalid_parameter_value for one that cannot be in quota.account_users.
- */
-char *
-quota_argument_user(void)
-{
-	char *user = quota_guc_user();
-
-	if (user != NULL && strlen(user) > QUOTA_MAX_ACCOUNT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("user is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(user), QUOTA_MAX_ACCOUNT)));
-	return user;
 }
 
 /* Errors: null_value_not_allowed for a NULL. */

@@ -105,12 +105,10 @@ quota_attached_on(Oid relation)
 int64
 quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values)
 {
-	Oid user;
-	int context;
+	QuotaOwner saved;
 	int64 result;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	quota_owner_begin_extension(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(statement, nargs, unconstify(Oid *, types), values, NULL, false, 0) < 0)
@@ -123,7 +121,7 @@ quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *
 		result = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	SPI_finish();
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 	return result;
 }
 

@@ -106,11 +106,9 @@ quota_charged_load(const QuotaAttachment *attachment)
 	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
 	QuotaCharged *charged = palloc0(sizeof(QuotaCharged));
 	MemoryContext context = CurrentMemoryContext;
-	Oid user;
-	int sec_context;
+	QuotaOwner saved;
 
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	quota_owner_begin_extension(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(text, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
@@ -126,7 +124,7 @@ quota_charged_load(const QuotaAttachment *attachment)
 		charged->rows[i].at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 	}
 	SPI_finish();
-	SetUserIdAndSecContext(user, sec_context);
+	quota_owner_end(&saved);
 	qsort(charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
 	return charged;
 }
@@ -161,12 +159,10 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 {
 	static Oid types[4] = {REGCLASSOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	Datum values[4];
-	Oid user;
-	int context;
+	QuotaOwner saved;
 	uint64 rows;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	quota_owner_begin_extension(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* in the memory that SPI_finish frees */
@@ -195,6 +191,6 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 		*at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	SPI_finish();
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 	return rows;
 }

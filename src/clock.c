@@ -90,7 +90,7 @@ PG_FUNCTION_INFO_V1(quota_user_id);
 Datum
 quota_user_id(PG_FUNCTION_ARGS)
 {
-	const char *user = quota_argument_user();
+	const char *user = quota_guc_user();
 
 	if (user == NULL)
 		PG_RETURN_NULL();

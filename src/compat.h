@@ -39,6 +39,27 @@
 #define quota_compat_primary_key(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Whether a role owns a table. */
+#if PG_VERSION_NUM >= 160000
+#define quota_compat_owns_table(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#else
+#define quota_compat_owns_table(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
+/* The owner of an object, given the catalogue that it is in. */
+#if PG_VERSION_NUM >= 170000
+#define quota_compat_alter_owner(rel, object, owner) AlterObjectOwner_internal(RelationGetRelid(rel), object, owner)
+#else
+#define quota_compat_alter_owner(rel, object, owner) AlterObjectOwner_internal(rel, object, owner)
+#endif
+
+/* Arguments of ProcedureCreate for a function without transforms. */
+#if PG_VERSION_NUM >= 180000
+#define QUOTA_COMPAT_NO_TRANSFORMS PointerGetDatum(NULL), NIL
+#else
+#define QUOTA_COMPAT_NO_TRANSFORMS PointerGetDatum(NULL)
+#endif
+
 /* From 18 on there are generated columns that are not stored. */
 #if PG_VERSION_NUM >= 180000
 #include "rewrite/rewriteHandler.h"

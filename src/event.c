@@ -118,7 +118,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
 	QuotaEventRow event = quota_decision_event(&charge->decision);
 
-	event.user_id = quota_argument_user();
+	event.user_id = quota_guc_user();
 	event.what = charge->occasion.what;
 	event.kind = kind_of(charge);
 	event.amount = amount;

@@ -51,11 +51,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
-#if PG_VERSION_NUM >= 180000
-#include "rewrite/rewriteHandler.h"
-#endif
 
 #include "argument.h"
+#include "compat.h"
 #include "owner.h"
 
 /* The columns that an expression reads, in the order of parameters. */
@@ -102,10 +100,7 @@ quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Rela
 	Query *body = body_of(attached->id, which);
 	Node *node = params_to_vars((Node *) linitial_node(TargetEntry, body->targetList)->expr, &columns);
 
-#if PG_VERSION_NUM >= 180000
-	node = expand_generated_columns_in_expr(node, rel, 1);
-#endif
-	node = (Node *) expression_planner((Expr *) node);
+	node = (Node *) expression_planner((Expr *) quota_compat_expand_generated(node, rel));
 	check_immutable(node);
 	return (Expr *) node;
 }
@@ -544,10 +539,7 @@ create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const O
 						   PROKIND_FUNCTION, false, false, false, PROVOLATILE_IMMUTABLE, PROPARALLEL_UNSAFE,
 						   buildoidvector(types, nargs), PointerGetDatum(NULL), PointerGetDatum(NULL),
 						   nargs == 0 ? PointerGetDatum(NULL) : PointerGetDatum(construct_array(texts, nargs, TEXTOID, -1, false, TYPALIGN_INT)),
-						   NIL, PointerGetDatum(NULL),
-#if PG_VERSION_NUM >= 180000
-						   NIL,
-#endif
+						   NIL, QUOTA_COMPAT_NO_TRANSFORMS,
 						   PointerGetDatum(NULL), InvalidOid, 100, 0);
 	CommandCounterIncrement();
 	revoke_function(name);

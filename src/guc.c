@@ -154,7 +154,7 @@ quota_guc_timezone(void)
  * quota.user, else the sub of request.jwt.claims, as PostgREST sets it.
  *
  * Errors: invalid_text_representation for claims that are not JSON;
- * program_limit_exceeded for claims, or a sub, that are too long.
+ * invalid_parameter_value for claims, or a sub, that are too long.
  */
 char *
 quota_guc_user(void)
@@ -171,7 +171,7 @@ quota_guc_user(void)
 		return NULL;
 	if (strlen(claims) > MAX_CLAIMS)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"request.jwt.claims\" is too long"),
 				 errdetail("It has %zu bytes, the most is %d.", strlen(claims), MAX_CLAIMS)));
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, DEFAULT_COLLATION_OID, NULL, NULL);
@@ -185,7 +185,7 @@ quota_guc_user(void)
 	user = TextDatumGetCString(sub);
 	if (strlen(user) > MAX_USER)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("user of setting \"request.jwt.claims\" is too long"),
 				 errdetail("It has %zu bytes, the most is %d.", strlen(user), MAX_USER)));
 	return user;
@@ -201,7 +201,7 @@ static void
 refuse_parallel(void)
 {
 	static const char *const names[] = {"quota.enforcement", "quota.log_decisions", "quota.now", "quota.timezone", "quota.notify_channel",
-										"quota.stripe_tolerance", "quota.user", "quota.reason", "quota.act"};
+										"quota.stripe_tolerance", "quota.user", "quota.reason"};
 
 	for (size_t i = 0; IsInParallelMode() && i < lengthof(names); i++)
 		if (GetConfigOption(names[i], true, false) != NULL)

@@ -17,6 +17,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
+
 enum
 {
 	ACCOUNT_USERS_ACCOUNT = 1,
@@ -43,7 +45,7 @@ quota_member_is(Datum account, Datum user)
 	/* ScanKeyInit compares in the C collation, which these columns have */
 	ScanKeyInit(&keys[0], ACCOUNT_USERS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
 	ScanKeyInit(&keys[1], ACCOUNT_USERS_USER_ID, BTEqualStrategyNumber, F_TEXTEQ, user);
-	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 2, keys);
+	scan = systable_beginscan(rel, quota_compat_primary_key(rel), true, NULL, 2, keys);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, NoLock);
@@ -61,7 +63,7 @@ quota_member_sponsor(Datum account)
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, ACCOUNTS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, quota_compat_primary_key(rel), true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{

@@ -1,5 +1,5 @@
 /*
- * Code of a table's owner, run as that owner.
+ * Code of a table's owner, run as that owner, and work of the extension's owner.
  *
  * Expressions on rows, casts, checks of domains and output functions are the
  * table owner's code. Whoever makes them run, a superuser who counts rows or a
@@ -81,6 +81,15 @@ quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code)
 	for (Size i = 0; i < lengthof(usual_settings); i++)
 		(void) set_config_option(usual_settings[i].name, usual_settings[i].value, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Become the owner of the extension, for what is the extension's own to do. */
+void
+quota_owner_begin_extension(QuotaOwner *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	SetUserIdAndSecContext(quota_owner_of_extension(), saved->context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	saved->guc_level = 0;
 }
 
 /* Become again who one was before. */

@@ -1,5 +1,5 @@
 /*
- * Code of a table's owner, run as that owner.
+ * Code of a table's owner, run as that owner, and work of the extension's owner.
  */
 #ifndef QUOTA_OWNER_H
 #define QUOTA_OWNER_H
@@ -15,6 +15,7 @@ typedef struct QuotaOwner
 } QuotaOwner;
 
 extern void quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code);
+extern void quota_owner_begin_extension(QuotaOwner *saved);
 extern void quota_owner_end(const QuotaOwner *saved);
 extern bool quota_owner_has_own_code(Node *expression);
 extern bool quota_owner_is_own_type(Oid type);

@@ -33,6 +33,7 @@ static List *renames = NIL;
 static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
 static bool same_key(Datum a, Datum b);
+static Datum key_of_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
 void
 quota_renamed_init(void)
@@ -47,16 +48,14 @@ PG_FUNCTION_INFO_V1(quota_note_rename);
 Datum
 quota_note_rename(PG_FUNCTION_ARGS)
 {
-	MemoryContext old;
-	Rename *rename;
+	Datum old_key = key_of_argument(fcinfo, 0, "old_key");
+	Datum new_key = key_of_argument(fcinfo, 1, "new_key");
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Rename *rename = palloc(sizeof(Rename));
 
-	quota_argument_check_not_null(fcinfo, 0, "old_key");
-	quota_argument_check_not_null(fcinfo, 1, "new_key");
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	rename = palloc(sizeof(Rename));
 	rename->subid = GetCurrentSubTransactionId();
-	rename->old_key = datumCopy(PG_GETARG_DATUM(0), false, -1);
-	rename->new_key = datumCopy(PG_GETARG_DATUM(1), false, -1);
+	rename->old_key = datumCopy(old_key, false, -1);
+	rename->new_key = datumCopy(new_key, false, -1);
 	renames = lappend(renames, rename);
 	MemoryContextSwitchTo(old);
 	PG_RETURN_VOID();
@@ -86,6 +85,18 @@ quota_renamed_to(Datum old_key, Datum new_key)
 		old_key = rename->new_key;
 	}
 	return false;
+}
+
+/* The key of an account, which tables bring compressed. */
+static Datum
+key_of_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	Datum key;
+
+	quota_argument_check_not_null(fcinfo, number, name);
+	key = PointerGetDatum(PG_GETARG_TEXT_PP(number));
+	quota_argument_check_account(key);
+	return key;
 }
 
 static void

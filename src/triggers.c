@@ -46,6 +46,7 @@
 
 #include "argument.h"
 #include "attached.h"
+#include "compat.h"
 #include "expression.h"
 #include "owner.h"
 
@@ -494,11 +495,9 @@ static void
 give_triggers(Oid relid, const QuotaAttached *attached)
 {
 	ListCell *cell;
-	Oid user;
-	int context;
+	QuotaOwner saved;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE);
+	quota_owner_begin_extension(&saved);
 	/* the statement has locked them: nothing is waited for */
 	foreach (cell, tables_of(relid, ShareRowExclusiveLock))
 	{
@@ -506,7 +505,7 @@ give_triggers(Oid relid, const QuotaAttached *attached)
 		(void) drop_triggers(lfirst_oid(cell), attached->feature, false);
 		make_statement_triggers(lfirst_oid(cell), attached);
 	}
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 }
 
 static void
@@ -565,12 +564,10 @@ static void
 detach_from(Oid relid, const QuotaAttached *attached)
 {
 	static const Oid types[2] = {OIDOID, INT4OID};
-	Oid user;
-	int context;
+	QuotaOwner saved;
 	int32 id;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE);
+	quota_owner_begin_extension(&saved);
 	id = (int32) quota_attached_write("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
 									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
 									  " SELECT $1, feature, account_column, amount_column, on_block, status_column, blocked_status,"
@@ -582,7 +579,7 @@ detach_from(Oid relid, const QuotaAttached *attached)
 		if (attached->has[which])
 			quota_expression_copy(attached, which, quota_owner_of_relation(relid), id);
 	give_triggers(relid, quota_attached_get(id));
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 }
 
 /* The functions of a table's expressions are its owner's. */
@@ -590,8 +587,7 @@ static void
 follow_owner(Oid relid)
 {
 	Oid owner = quota_owner_of_relation(relid);
-	Oid user;
-	int context;
+	QuotaOwner saved;
 	ListCell *cell;
 
 	if (!OidIsValid(owner))
@@ -604,16 +600,11 @@ follow_owner(Oid relid)
 
 			if (!OidIsValid(function))
 				continue;
-			GetUserIdAndSecContext(&user, &context);
-			SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE);
+			quota_owner_begin_extension(&saved);
 			rel = table_open(ProcedureRelationId, RowExclusiveLock);
-#if PG_VERSION_NUM >= 170000
-			AlterObjectOwner_internal(ProcedureRelationId, function, owner);
-#else
-			AlterObjectOwner_internal(rel, function, owner);
-#endif
+			quota_compat_alter_owner(rel, function, owner);
 			table_close(rel, RowExclusiveLock);
-			SetUserIdAndSecContext(user, context);
+			quota_owner_end(&saved);
 		}
 }
 
@@ -639,11 +630,9 @@ static void
 rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 {
 	static const Oid types[3] = {INT4OID, TEXTOID, TEXTOID};
-	Oid user;
-	int context;
+	QuotaOwner saved;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(quota_owner_of_extension(), context | SECURITY_LOCAL_USERID_CHANGE);
+	quota_owner_begin_extension(&saved);
 	(void) quota_attached_write("UPDATE quota.attached SET"
 								" account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
 								" amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
@@ -667,5 +656,5 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 		if (reads)
 			quota_expression_rename(attached, which, quota_owner_of_relation(attached->relation));
 	}
-	SetUserIdAndSecContext(user, context);
+	quota_owner_end(&saved);
 }

@@ -21,14 +21,14 @@ CREATE TABLE quota.audit_log (
 CREATE INDEX audit_log_account ON quota.audit_log (account, at);
 CREATE INDEX audit_log_act ON quota.audit_log (act, at);
 CREATE INDEX audit_log_catalog ON quota.audit_log (effective_at) WHERE account IS NULL;
-COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides, invoices and Stripe''s prices and customers, and of counters by hand';
+COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides, invoices, levels and Stripe''s prices and customers, and of counters by hand';
 COMMENT ON SEQUENCE quota.audit_log_id_seq IS 'of quota.audit_log';
 COMMENT ON COLUMN quota.audit_log.at IS 'start of the transaction, whatever quota.now says';
 COMMENT ON COLUMN quota.audit_log.effective_at IS
 	'quota.now(): from when on the change held; invoices are made out by what held before';
 COMMENT ON COLUMN quota.audit_log.act IS
 	'the function that made the change; insert, update, delete or truncate: a statement by hand';
-COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue, or of counters of several accounts';
+COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or of counters of several accounts';
 COMMENT ON COLUMN quota.audit_log.before IS
 	'the row; of quota.usage an array of rows, or how many there were where they are of several accounts';
 COMMENT ON COLUMN quota.audit_log.after IS 'as before; NULL: deleted';
@@ -150,11 +150,11 @@ DO $do$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
 			FOR EACH ROW EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,usage}'::text[] LOOP
+	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels,usage}'::text[] LOOP
 		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
 			FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;

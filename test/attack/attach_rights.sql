@@ -12,7 +12,7 @@ INSERT INTO quota.features (feature, kind) VALUES ('report', 'counter'), ('mb', 
 INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('free', 'report', 'month', 5), ('free', 'mb', 'lifetime', 1000);
 CREATE ROLE quota_attack_admin;
 CREATE ROLE quota_attack_owner;
-SELECT format('SELECT quota_%s(%L, %L)', CASE WHEN to_regproc('quota_grant') IS NULL THEN 'allow' ELSE 'grant' END, r, 'admin') FROM unnest('{quota_attack_admin,quota_attack_owner}'::text[]) r \gexec
+SELECT quota_grant(r, 'admin') FROM unnest('{quota_attack_admin,quota_attack_owner}'::text[]) r \g /dev/null
 CREATE SCHEMA attack;
 GRANT ALL ON SCHEMA attack TO quota_attack_admin, quota_attack_owner;
 SET ROLE quota_attack_owner;

@@ -58,6 +58,13 @@ SELECT results_eq($$SELECT before->>'plan', after FROM quota.audit_log WHERE act
 TRUNCATE quota.limit_overrides;
 SELECT results_eq('SELECT * FROM audited()', $$VALUES ('truncate'::text, 'limit_overrides'::text, NULL::text)$$, 'TRUNCATE');
 
+/* Levels. */
+CREATE ROLE quota_test_audited;
+SELECT quota_grant('quota_test_audited', 'app'), quota_grant('quota_test_audited', 'app') \g /dev/null
+SELECT is((SELECT array_agg(after - 'schema_usage') FROM quota.audit_log WHERE table_name = 'levels'), '{"{\"role\": \"quota_test_audited\", \"level\": \"app\"}"}'::jsonb[], 'who has got which level');
+SELECT quota_revoke('quota_test_audited'), quota_revoke('quota_test_audited') \g /dev/null
+SELECT results_eq('SELECT * FROM audited()', $$VALUES ('quota_grant'::text, 'levels'::text, NULL::text), ('quota_revoke', 'levels', NULL)$$, 'and lost it');
+
 /* Each function, one row an act, though it changes nothing. */
 CREATE FUNCTION act(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

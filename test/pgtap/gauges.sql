@@ -349,5 +349,20 @@ SELECT is(current_setting('test.off')::int, 0, 'seed 0.4242: the levels are the 
 SELECT cmp_ok(current_setting('test.refused')::int, '>', 10, 'some of which were refused');
 SELECT is_empty($$SELECT * FROM quota_reconcile('f', 'mb')$$, 'and nothing differs');
 
+/* An account that has got another key: what a table keeps compressed is the same key. */
+CREATE TABLE keys (account text, filler text);
+ALTER TABLE keys ALTER account SET STORAGE EXTENDED, ALTER filler SET STORAGE PLAIN;
+INSERT INTO keys VALUES (repeat('k', 250), repeat('x', 2500)), (repeat('k', 5000), repeat('x', 2500));
+SELECT is((SELECT min(pg_column_compression(account)) FROM keys), 'pglz', 'a key is compressed');
+CREATE TABLE moved (account text);
+SELECT quota_attach('moved', 'seat', 'account') \g /dev/null
+INSERT INTO moved SELECT repeat('k', 250) FROM generate_series(1, 3);
+INSERT INTO moved VALUES ('full'), ('full'), ('full');
+SELECT throws_ok($$UPDATE moved SET account = 'full'$$, 'PT429', NULL, 'rows that move to another account are judged');
+SELECT quota.note_rename(account, 'full') FROM keys WHERE length(account) = 250 \g /dev/null
+SELECT lives_ok($$UPDATE moved SET account = 'full'$$, 'not those that follow their account');
+SELECT is(levels('seat'), 'full=6', 'all are counted');
+SELECT throws_ok($$SELECT quota.note_rename(account, 'full') FROM keys WHERE length(account) = 5000$$, '22023', 'account is too long', 'no account can have such a key');
+
 SELECT * FROM finish();
 ROLLBACK;

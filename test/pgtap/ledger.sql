@@ -110,10 +110,12 @@ SELECT results_eq($$SELECT split_part(w, ' ', 2) FROM written() w$$, $$VALUES ('
 SET LOCAL request.jwt.claims = 'bob';
 SELECT is(error_of($$SELECT quota_record('e', 'seat')$$)->>'state', '22P02', 'a token that is none');
 SET LOCAL request.jwt.claims = '';
-SELECT set_config('quota.user', repeat('u', 256), true) \g /dev/null
-SELECT is(error_of($$SELECT quota_record('e', 'seat')$$), '{"state": "22023", "message": "user is too long", "detail": "It has 256 bytes, the most is 255.", "hint": ""}'::jsonb, 'a user that no account can have');
+SELECT set_config('request.jwt.claims', jsonb_build_object('sub', repeat('u', 256))::text, true) \g /dev/null
+SELECT is(error_of($$SELECT quota_record('e', 'seat')$$), '{"state": "22023", "message": "user of setting \"request.jwt.claims\" is too long", "detail": "It has 256 bytes, the most is 255.", "hint": ""}'::jsonb,
+	'a user that no account can have');
 SELECT lives_ok($$SELECT quota_record('e', 'page')$$, 'is nobody''s matter without ledger');
-SET LOCAL "quota.user" = '';
+SET LOCAL request.jwt.claims = '';
+SELECT is(error_of($$SELECT set_config('quota.user', repeat('u', 256), true)$$)->>'state', '22023', 'nor can the setting have one');
 SELECT is((quota_evaluate('e', 'seat')).used, 3::bigint, 'what failed is not charged');
 
 /* The modes, bypass. */

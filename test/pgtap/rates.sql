@@ -288,7 +288,7 @@ SELECT is((quota_refund(repeat('z', 255), 'edge', 9223372036854775807)).used, 0:
 SELECT quota_rate_clear(repeat('z', 255), 'edge');
 SELECT throws_ok($$SELECT quota_rate_clear(repeat('z', 256))$$, '22023', 'account is too long', 'clear: an account of 256 bytes');
 SELECT throws_ok($$SELECT quota_rate_clear('a', repeat('z', 10000))$$, '42704', NULL, 'clear: a feature of 10,000 bytes');
-SELECT quota.forget_rate('a', repeat('z', 10000));
+SELECT throws_ok($$SELECT quota.forget_rate('a', repeat('z', 10000))$$, '42704', NULL, 'forget: a feature of 10,000 bytes');
 SELECT throws_ok($$SELECT quota.forget_rate(repeat('z', 10000), 'edge')$$, '22023', 'account is too long', 'forget: an account of 10,000 bytes');
 
 /* Reports. */

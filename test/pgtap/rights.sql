@@ -198,6 +198,17 @@ REVOKE EXECUTE ON FUNCTION quota_consume(text, text, bigint, text, jsonb) FROM q
 SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), '42501', 'nor is a level without EXECUTE');
 SELECT quota_grant('quota_test_app', 'app') \g /dev/null
 SELECT is(try_as('quota_test_app', $$SELECT public.quota_consume('a', 'report')$$), 'ok', 'quota_grant again grants what is missing, as after an update');
+CREATE FUNCTION public.quota_plan_with(feature text, added integer) RETURNS text LANGUAGE sql AS 'SELECT feature';
+REVOKE EXECUTE ON FUNCTION public.quota_plan_with(text, integer) FROM PUBLIC;
+ALTER EXTENSION quota ADD FUNCTION public.quota_plan_with(text, integer);
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_plan_with('report', 1)$$), '42501', 'a function that an update has added');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+SELECT is(try_as('quota_test_app', $$SELECT public.quota_plan_with('report', 1)$$), 'ok', 'is granted by quota_grant again');
+SELECT quota_revoke('quota_test_app') \g /dev/null
+SELECT is((SELECT count(*) FROM pg_proc WHERE proacl::text LIKE '%quota_test_app%'), 0::bigint, 'and taken back with all others');
+SELECT quota_grant('quota_test_app', 'app') \g /dev/null
+ALTER EXTENSION quota DROP FUNCTION public.quota_plan_with(text, integer);
+DROP FUNCTION public.quota_plan_with(text, integer);
 CREATE ROLE quota_test_brief;
 CREATE ROLE quota_test_member2 IN ROLE quota_test_none;
 GRANT quota_test_app TO quota_test_none;

@@ -245,7 +245,7 @@ sub management_works
 	is( $node->safe_psql($dbname,
 			q{SELECT count(*) FROM pg_policy JOIN pg_class c ON c.oid = polrelid AND relrowsecurity
 			WHERE relnamespace = 'quota'::regnamespace}),
-		'41', "$dbname: policies are there");
+		'40', "$dbname: policies are there");
 	is( $node->safe_psql($dbname,
 			q{SET ROLE restored_app; SELECT allowed FROM quota_consume('new', 'call'); RESET ROLE;
 			SELECT role, level FROM quota.levels}),
