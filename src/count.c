@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -100,11 +101,19 @@ quota_lock_tables(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* A table and its partitions, or those that inherit from it; locked. */
+/*
+ * A table and its partitions, or those that inherit from it; locked.
+ *
+ * Errors: undefined_table.
+ */
 static List *
 tables_of(Oid relid, LOCKMODE lock)
 {
 	LockRelationOid(relid, lock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
 	return find_all_inheritors(relid, lock, NULL);
 }
 

@@ -299,7 +299,7 @@ SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled FROM pg_trigger WHERE tgfoid IN ('quota.audit'::regproc, 'quota.audit_usage'::regproc)
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'O'::"char" AS c
-	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
+	FROM unnest('{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels}'::text[]) t, unnest('{audit,audit_truncate}'::text[]) n
 	UNION ALL SELECT 'quota.usage', n, 'O' FROM unnest('{audit_insert,audit_update,audit_delete,audit_truncate}'::text[]) n
 	$$, 'changes are recorded where they are made, not where they are replayed');
 

@@ -218,5 +218,9 @@ UPDATE quota.usage SET used = 7 WHERE account = 'own';
 SELECT is(try_as('quota_test_owner', $$SELECT quota_reconcile('own', 'report', true)$$), 'ok', 'and not from being counted');
 SELECT is(counters('report'), 'own day 3-10=2, own month 3-1=2', 'all of them');
 
+/* A table that is gone by the time it is to be locked. */
+SELECT throws_ok($$SELECT quota.lock_tables(ARRAY[0, 42]::oid[]::regclass[])$$, '42P01', 'relation with OID 0 does not exist', 'no table');
+SELECT throws_ok($$SELECT quota.lock_tables(ARRAY[NULL]::regclass[])$$, '22004', NULL, 'nor NULL');
+
 SELECT * FROM finish();
 ROLLBACK;
