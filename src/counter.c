@@ -96,7 +96,6 @@ typedef struct Slot
 	bool own;           /* made by this transaction */
 	TransactionId busy; /* another transaction that has changed it; invalid: none */
 	bool locked;        /* by another transaction that has not changed it */
-	bool own_lock;      /* by this one, and by no other */
 	int64 used;         /* without that change */
 	int64 least;
 	int64 most;    /* with or without it */
@@ -121,8 +120,10 @@ typedef struct Survey
 	int32 holds;
 	int16 alerted;
 	TransactionId busy;      /* one of the others, invalid: there is none */
-	TransactionId raising;   /* one whose charges may come on top of what is used */
-	TransactionId lowering;  /* one whose refunds may */
+	TransactionId raising;   /* the one whose charges may add the most to what is used */
+	TransactionId lowering;  /* the one whose refunds may take the most from it */
+	uint64 raises;           /* how much */
+	uint64 lowers;
 	TransactionId gathering; /* that which gathers the slots, or deletes them */
 	int own;                 /* the slot that is this transaction's own, -1: none */
 	int locked;              /* a slot that is locked without a change, -1: none */
@@ -153,15 +154,16 @@ static bool look_at_slots(QuotaStore *store, const QuotaKey *key, Survey *survey
 static void add_slot(Survey *survey, int number);
 static void look_at_slot(QuotaStore *store, const QuotaKey *key, Slot *slot);
 static void look_at_later_versions(QuotaStore *store, const QuotaKey *key, Slot *slot, ItemPointerData next);
+static bool is_superseded(HeapTupleHeader version);
 static QuotaVersion *newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater);
 static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
 static void look_at_locks(HeapTupleHeader version, Slot *slot);
 static int free_slot(const Survey *survey);
 static TM_Result write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots);
 static bool gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCounterChange *change);
-static bool lock_slot(QuotaStore *store, const Slot *slot);
+static HeapTuple lock_slot(QuotaStore *store, const Slot *slot, LockTupleMode mode);
 static HeapTuple version_at(QuotaStore *store, const ItemPointerData *tid);
-static TM_Result write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot, bool wait);
+static TM_Result write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot);
 static void wrote_first_version(uint64 hash, HeapTuple version, bool of_slot);
 static bool insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static void insert_slots(QuotaStore *store, const QuotaCounter *counter, int from, int to);
@@ -389,7 +391,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	if (split)
 		row.slots = FIRST_SLOTS;
 	Assert(row.used >= 0);
-	switch (write_version(store, counter->hash, version, &row, false, true))
+	switch (write_version(store, counter->hash, version, &row, false))
 	{
 		case TM_Ok:
 			break;
@@ -541,7 +543,11 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Sur
 	return true;
 }
 
-/* Whether somebody else has to end before a slot can be charged: one that the charge depends on, since another may be waiting for this one. */
+/*
+ * Whether somebody else has to end before a slot can be charged: one that the
+ * charge depends on, since another may be waiting for this one. Of several the
+ * one that has charged the most, whose end most likely decides it.
+ */
 static bool
 has_to_wait(const Survey *survey, const QuotaCounterChange *change, TransactionId *transaction)
 {
@@ -722,10 +728,16 @@ add_slot(Survey *survey, int number)
 	if (!TransactionIdIsValid(slot->busy))
 		return;
 	survey->busy = slot->busy;
-	if (slot->most > slot->used)
+	if ((uint64) slot->most - (uint64) slot->used > survey->raises)
+	{
+		survey->raises = (uint64) slot->most - (uint64) slot->used;
 		survey->raising = slot->busy;
-	if (slot->least < slot->used)
+	}
+	if ((uint64) slot->used - (uint64) slot->least > survey->lowers)
+	{
+		survey->lowers = (uint64) slot->used - (uint64) slot->least;
 		survey->lowering = slot->busy;
+	}
 	if (number == 0 && slot->slots_changed <= 0)
 		survey->gathering = slot->busy;
 }
@@ -785,9 +797,12 @@ look_at_later_versions(QuotaStore *store, const QuotaKey *key, Slot *slot, ItemP
 		/* where no version follows the slot is being deleted: nothing is used then */
 		if (later != NULL)
 			memcpy(&row, later->data, sizeof(row));
-		slot->least = Min(slot->least, row.used);
-		slot->most = Max(slot->most, row.used);
-		slot->alerted = Max(slot->alerted, row.alerted);
+		if (later == NULL || !is_superseded(&later->header))
+		{
+			slot->least = Min(slot->least, row.used);
+			slot->most = Max(slot->most, row.used);
+			slot->alerted = Max(slot->alerted, row.alerted);
+		}
 		slot->slots_changed = row.slots;
 		if (later == NULL)
 			break;
@@ -795,6 +810,17 @@ look_at_later_versions(QuotaStore *store, const QuotaKey *key, Slot *slot, ItemP
 		next = later->header.t_ctid;
 		updater = updater_of(store, &later->header);
 	}
+}
+
+/*
+ * Whether a version was written over by the subtransaction that had made it:
+ * however that ends, the version is never what is left.
+ */
+static bool
+is_superseded(HeapTupleHeader version)
+{
+	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
+		   TransactionIdEquals(HeapTupleHeaderGetXmin(version), HeapTupleHeaderGetUpdateXid(version));
 }
 
 /*
@@ -858,10 +884,7 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	return updater;
 }
 
-/*
- * Who has locked a version without changing it. Where that is this transaction
- * alone, to write the version is to wait for nobody.
- */
+/* Whether another transaction has locked a version without changing it. */
 static void
 look_at_locks(HeapTupleHeader version, Slot *slot)
 {
@@ -879,11 +902,8 @@ look_at_locks(HeapTupleHeader version, Slot *slot)
 		if (ISUPDATE_from_mxstatus(holders[i].status))
 			/* which updater_of tells of; one that has been rolled back leaves the others' locks */
 			continue;
-		else if (TransactionIdIsCurrentTransactionId(holders[i].xid))
-			slot->own_lock = true;
-		else if (TransactionIdIsInProgress(holders[i].xid))
+		else if (!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid))
 			slot->locked = true;
-	slot->own_lock &= !slot->locked;
 	if (count > 0 && holders != &single)
 		pfree(holders);
 }
@@ -907,19 +927,19 @@ free_slot(const Survey *survey)
 static TM_Result
 write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterChange *change, int slots)
 {
-	HeapTuple version = version_at(store, &slot->tid);
+	/* of a version that is this transaction's own others can have no lock that keeps from writing */
+	HeapTuple version = slot->own ? version_at(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
 	UsageRow row;
 
 	if (version == NULL)
-		return TM_Invisible;
+		return TM_BeingModified;
 	row = *USAGE_ROW(version);
 	row.used = slot->used + change->used;
 	row.holds += change->holds;
 	row.alerted = change->alerted;
 	if (number == 0)
 		row.slots = slots;
-	/* Nobody is waited for where the lock is this transaction's own, or the version is: none that others can have of that keeps from writing. */
-	return write_version(store, slot->hash, version, &row, true, slot->own || slot->own_lock);
+	return write_version(store, slot->hash, version, &row, true);
 }
 
 /*
@@ -931,22 +951,20 @@ write_slot(QuotaStore *store, const Slot *slot, int number, const QuotaCounterCh
 static bool
 gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCounterChange *change)
 {
-	HeapTuple version = version_at(store, &survey->slot[0].tid);
+	HeapTuple version = NULL;
 	TM_FailureData failure;
 	TM_Result result;
 	UsageRow row;
 
-	if (version == NULL)
-		return false;
-	for (int i = 0; i < survey->slots; i++)
-		if (survey->slot[i].exists && !lock_slot(store, &survey->slot[i]))
+	for (int i = survey->slots - 1; i >= 0; i--)
+		if (survey->slot[i].exists && (version = lock_slot(store, &survey->slot[i], LockTupleExclusive)) == NULL)
 			return false;
 	row = *USAGE_ROW(version);
 	row.used = survey->used + change->used;
 	row.holds = survey->holds + change->holds;
 	row.alerted = change->alerted;
 	row.slots = 1;
-	result = write_version(store, survey->slot[0].hash, version, &row, true, true);
+	result = write_version(store, survey->slot[0].hash, version, &row, true);
 	for (int i = 1; result == TM_Ok && i < survey->slots; i++)
 		if (survey->slot[i].exists)
 			result = heap_delete(store->usage.rel, &survey->slot[i].tid,
@@ -958,22 +976,27 @@ gather(QuotaStore *store, QuotaCounter *counter, Survey *survey, const QuotaCoun
 	return true;
 }
 
-/* Lock a slot that nobody has; false: somebody has locked it nevertheless. Nobody else sees one that is this transaction's own. */
-static bool
-lock_slot(QuotaStore *store, const Slot *slot)
+/*
+ * Lock a slot that nobody has, so that to write it is to wait for nobody; NULL:
+ * somebody has locked it nevertheless. Otherwise a copy of its version.
+ */
+static HeapTuple
+lock_slot(QuotaStore *store, const Slot *slot, LockTupleMode mode)
 {
-	TupleTableSlot *version;
-	ItemPointerData tid = slot->tid;
+	HeapTupleData tuple = {.t_self = slot->tid};
+	HeapTuple copy = NULL;
 	TM_FailureData failure;
-	TM_Result result;
+	Buffer buffer;
 
-	if (slot->own || slot->own_lock)
-		return true;
-	version = table_slot_create(store->usage.rel, NULL);
-	result = table_tuple_lock(store->usage.rel, &tid, store->as_of, version, GetCurrentCommandId(true),
-							  LockTupleExclusive, LockWaitSkip, 0, &failure);
-	ExecDropSingleTupleTableSlot(version);
-	return result == TM_Ok;
+	/* the version is there, as long as there is the snapshot that saw it */
+	if (heap_lock_tuple(store->usage.rel, &tuple, GetCurrentCommandId(true), mode, LockWaitSkip, false, &buffer, &failure) == TM_Ok)
+	{
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		copy = heap_copytuple(&tuple);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+	return copy;
 }
 
 /* A copy of the version at a place; NULL: there is none. */
@@ -986,7 +1009,9 @@ version_at(QuotaStore *store, const ItemPointerData *tid)
 
 	if (!heap_fetch(store->usage.rel, SnapshotAny, &tuple, &buffer, false))
 		return NULL;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	copy = heap_copytuple(&tuple);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	ReleaseBuffer(buffer);
 	return copy;
 }
@@ -998,7 +1023,7 @@ version_at(QuotaStore *store, const ItemPointerData *tid)
  * of_slot: others scan the slots of the counter, or did when this transaction began.
  */
 static TM_Result
-write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot, bool wait)
+write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow *row, bool of_slot)
 {
 	const UsageRow *before = USAGE_ROW(version);
 	QuotaWritten written = {
@@ -1015,7 +1040,7 @@ write_version(QuotaStore *store, uint64 hash, HeapTuple version, const UsageRow 
 
 	memcpy(USAGE_ROW(version), row, USAGE_ROW_SIZE);
 	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
-						 InvalidSnapshot, wait, &failure, &lock_mode);
+						 InvalidSnapshot, true, &failure, &lock_mode);
 	if (result != TM_Ok)
 		return result;
 	if (!HeapTupleIsHeapOnly(version))

@@ -118,8 +118,8 @@ quota_newest_wrote(QuotaWritten *written)
 		if (written->own_base || !ItemPointerIsValid(&written->from))
 			row->course = 0;
 	}
-	else if (!ItemPointerEquals(&row->tid, &written->from))
-		/* other versions are in between, written by hand */
+	else if (!ItemPointerIsValid(&written->from) || !ItemPointerEquals(&row->tid, &written->from))
+		/* the row was deleted and made again, or other versions are in between, written by hand */
 		row->course = 0;
 	row->course &= (written->used >= 0 ? USED_RISES : 0) | (written->used <= 0 ? USED_FALLS : 0) |
 				   (written->alerted >= 0 ? ALERTED_RISES : 0) | (written->alerted <= 0 ? ALERTED_FALLS : 0);

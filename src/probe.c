@@ -148,7 +148,7 @@ probe_place(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot)
 	ItemPointerData tid;
 
 	/* SERIALIZABLE has to know which pages of the index were read */
-	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place))
+	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place) || !ItemPointerIsValid(&place))
 		return false;
 	tid = place;
 	if (!probe_at(probe, key, &tid, snapshot))
@@ -221,7 +221,7 @@ quota_probe_version(QuotaProbe *probe, ItemPointerData tid)
 {
 	Buffer buffer;
 
-	if (!ItemPointerEquals(&probe->next.tid, &tid))
+	if (!ItemPointerIsValid(&probe->next.tid) || !ItemPointerEquals(&probe->next.tid, &tid))
 	{
 		buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
