@@ -358,13 +358,13 @@ is_text(const char **at, const QuotaKey *key, int column)
 	return VARSIZE_ANY_EXHDR(text) == length && memcmp(VARDATA_ANY(text), key->columns[column].bytes, length) == 0;
 }
 
-/* The key of a counter; that of one of its slots has a column more. */
+/* The key of a counter; that of one of its slots has a column more, and is good for as long as this one. */
 static void
 counter_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
 {
 	quota_probe_key(key, &store->usage);
 	quota_probe_key_text(key, counter->account);
-	quota_probe_key_text(key, CStringGetTextDatum(counter->feature));
+	quota_probe_key_string(key, counter->feature);
 	quota_probe_key_value(key, F_ENUM_EQ, ObjectIdGetDatum(quota_store_oids()->periods[counter->period]));
 	quota_probe_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
 }
@@ -372,7 +372,7 @@ counter_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
 static void
 slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 {
-	*key = *counter;
+	memcpy(key, counter, offsetof(QuotaKey, string));
 	quota_probe_key_value(key, F_INT2EQ, Int16GetDatum(slot));
 }
 

@@ -107,6 +107,22 @@ quota_probe_key_text(QuotaKey *key, Datum value)
 	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
+/* The same of a string, once a key: the key has room for one that is short. */
+void
+quota_probe_key_string(QuotaKey *key, const char *value)
+{
+	Size length = strlen(value);
+
+	if (length > QUOTA_MAX_KEY_STRING)
+	{
+		quota_probe_key_text(key, CStringGetTextDatum(value));
+		return;
+	}
+	SET_VARSIZE(key->string, VARHDRSZ + length);
+	memcpy(key->string + VARHDRSZ, value, length);
+	add_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
+}
+
 /* A column whose type is passed by value. */
 void
 quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value)

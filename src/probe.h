@@ -13,6 +13,7 @@
 #include "utils/snapshot.h"
 
 #define QUOTA_MAX_KEY_COLUMNS 5
+#define QUOTA_MAX_KEY_STRING 64
 
 struct QuotaKey;
 
@@ -60,6 +61,7 @@ typedef struct QuotaKey
 		const void *bytes; /* of a text; NULL: the type is passed by value */
 		Size length;
 	} columns[QUOTA_MAX_KEY_COLUMNS];
+	char string[VARHDRSZ + QUOTA_MAX_KEY_STRING]; /* of quota_probe_key_string; last, as not all keys have it */
 } QuotaKey;
 
 extern void quota_probe_open(QuotaProbe *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key);
@@ -67,6 +69,7 @@ extern void quota_probe_close(QuotaProbe *probe);
 
 extern void quota_probe_key(QuotaKey *key, const QuotaProbe *probe);
 extern void quota_probe_key_text(QuotaKey *key, Datum value);
+extern void quota_probe_key_string(QuotaKey *key, const char *value);
 extern void quota_probe_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_probe_row(QuotaProbe *probe, const QuotaKey *key, Snapshot snapshot);

@@ -598,7 +598,8 @@ quota_store_plan_with_function(void)
 static QuotaStore *
 begin(bool write, LOCKMODE usage_lock)
 {
-	QuotaStore *store = palloc0(sizeof(QuotaStore));
+	/* palloc0 would clear it word by word */
+	QuotaStore *store = memset(palloc(sizeof(QuotaStore)), 0, sizeof(QuotaStore));
 
 	store->context = CurrentMemoryContext;
 	store->write = write;

@@ -86,20 +86,33 @@ class Open:
     def __init__(self, connection):
         self.connection = connection
         self.versions = [0]  # what each version adds to what was committed
-        self.savepoints = []
+        self.writers = [None]  # the subtransaction that has written it
+        self.savepoints = []  # of each the number of versions before it, and its subtransaction
+        self.subtransactions = 0
 
     def run(self, statement, *arguments):
         return self.connection.execute(statement, arguments)
+
+    def subtransaction(self):
+        self.subtransactions += 1
+        return self.subtransactions
+
+    def outcomes(self):
+        """What may be left: no version that its own subtransaction has written over."""
+        return [version for version, writer, following in zip(self.versions, self.writers, self.writers[1:] + [None])
+                if writer is None or writer != following]
 
     def step(self, rng, up):
         kind = rng.random()
         if kind < 0.12:
             self.run(f"SAVEPOINT s{len(self.savepoints)}")
-            self.savepoints.append(len(self.versions))
+            self.savepoints.append((len(self.versions), self.subtransaction()))
         elif kind < 0.2 and self.savepoints:
             number = rng.randrange(len(self.savepoints))
             self.run(f"ROLLBACK TO s{number}")
-            del self.savepoints[number + 1:], self.versions[self.savepoints[number]:]
+            versions = self.savepoints[number][0]
+            del self.savepoints[number:], self.versions[versions:], self.writers[versions:]
+            self.savepoints.append((versions, self.subtransaction()))
         elif kind < 0.25 and self.savepoints:
             number = rng.randrange(len(self.savepoints))
             self.run(f"RELEASE s{number}")
@@ -109,6 +122,7 @@ class Open:
             self.run(f"SELECT quota_{'record' if rng.random() < up else 'refund'}('open', 'report', %s)", n)
             used, = self.run("SELECT used FROM quota.counters WHERE account = 'open'").fetchone()
             self.versions.append(used - self.base)
+            self.writers.append(self.savepoints[-1][1] if self.savepoints else 0)
 
 
 def may(connection, statement):
@@ -135,7 +149,7 @@ def beside_an_open_one(admin, rng, up):
     for number in range(STEPS):
         one.step(rng, up)
         # the holder may add one
-        most, least = base + 1 + max(one.versions), base + min(one.versions)
+        most, least = base + 1 + max(one.outcomes()), base + min(one.outcomes())
         for n, expected in ((least, True), (least + 1, None if least < base else True)):
             got = may(other, f"SELECT allowed FROM quota_refund('open', 'report', {n})")
             if n <= base and got != expected:
