@@ -46,6 +46,13 @@
 #define quota_compat_owns_table(relid, role) pg_class_ownercheck(relid, role)
 #endif
 
+/* Whether this backend holds a lock, of this mode and no other. */
+#if PG_VERSION_NUM >= 170000
+#define quota_compat_lock_held(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define quota_compat_lock_held(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /* The owner of an object, given the catalogue that it is in. */
 #if PG_VERSION_NUM >= 170000
 #define quota_compat_alter_owner(rel, object, owner) AlterObjectOwner_internal(RelationGetRelid(rel), object, owner)

@@ -5,8 +5,11 @@
  * Statement triggers fire for the table that a statement names, so each partition
  * has its own. An event trigger looks at DDL that makes, attaches or detaches a
  * partition, makes a table inherit, renames a column or gives a table to another
- * owner; at all else it does nothing but look at the kind of the statement. It locks no table but the one that the statement has
- * locked already, so DDL on two partitions of a table do not wait for each other.
+ * owner; at all else it does nothing but look at the kind of the statement. It takes
+ * the tables from what the statement did and never looks up a name, which code that
+ * the statement ran can have made another's. It locks no table but the one that the
+ * statement has locked already, so DDL on two partitions of a table do not wait for
+ * each other.
  *
  * A restored dump has no rows in quota.attached while it makes its tables, so it
  * brings the triggers of its partitions itself.
@@ -39,6 +42,8 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
+#include "tcop/deparse_utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -67,6 +72,13 @@ static const struct
 	{"begin_rows", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL},
 	{"judge_row", true, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL}};
 
+/* A trigger that charges the rows of a table. */
+typedef struct Charging
+{
+	Oid relid;
+	int32 id; /* of the attachment */
+} Charging;
+
 static List *tables_of(Oid relid, LOCKMODE lock);
 static void make_statement_triggers(Oid relid, const QuotaAttached *attached);
 static void make_trigger(Oid relid, const QuotaAttached *attached, QuotaTrigger kind);
@@ -75,17 +87,25 @@ static List *triggers_of(Oid relid, const char *feature);
 static Oid trigger_function(const char *name);
 static void follow_command(Node *parsetree);
 static void follow_alter_table(AlterTableStmt *statement);
+static bool is_followed(AlterTableType type);
+static void follow_subcommand(Oid relid, AlterTableType type);
+static void follow_new_partitions(Oid parent);
 static bool makes_children(List *elements);
 static void follow_created(void);
-static List *objects_of(Oid classid);
+static Oid relation_of(const CollectedCommand *command);
+static List *collected_commands(void);
 static void follow_table(Oid relid);
 static void check_inheritance(Oid relid);
 static void follow_partition(Oid relid);
 static void join_parent(Oid relid, List *ancestors);
 static void give_triggers(Oid relid, const QuotaAttached *attached);
 static void refuse_foreign(Oid relid, const QuotaAttached *attached);
-static void follow_detached(Oid relid);
+static bool has_trigger(Oid relid, const QuotaAttached *attached);
+static void follow_old_partitions(Oid parent);
+static List *charging(Oid relid);
+static bool is_locked(Oid relid);
 static void detach_from(Oid relid, const QuotaAttached *attached);
+static void refuse_foreign_code(Oid relid, const QuotaAttached *attached);
 static void follow_owner(Oid relid);
 static void follow_renamed_column(RenameStmt *statement);
 static void rename_column(const QuotaAttached *attached, char *old_name, char *new_name);
@@ -311,34 +331,56 @@ follow_command(Node *parsetree)
 	}
 }
 
-/* Names are looked up as the statement did, which has locked what it found. */
+/* What was altered is told by OID: names can mean another table by now. */
 static void
 follow_alter_table(AlterTableStmt *statement)
 {
+	bool any = false;
 	ListCell *cell;
+	ListCell *part;
 
 	foreach (cell, statement->cmds)
+		any |= is_followed(lfirst_node(AlterTableCmd, cell)->subtype);
+	if (!any)
+		return;
+	foreach (cell, collected_commands())
 	{
-		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+		CollectedCommand *command = lfirst(cell);
 
-		switch (command->subtype)
-		{
-			case AT_AttachPartition:
-				follow_table(RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true));
-				break;
-			case AT_DetachPartition:
-			case AT_DetachPartitionFinalize:
-				follow_detached(RangeVarGetRelid(((PartitionCmd *) command->def)->name, NoLock, true));
-				break;
-			case AT_AddInherit:
-				follow_table(RangeVarGetRelid(statement->relation, NoLock, true));
-				break;
-			case AT_ChangeOwner:
-				follow_owner(RangeVarGetRelid(statement->relation, NoLock, true));
-				break;
-			default:
-				break;
-		}
+		if (command->type == SCT_AlterTable && command->d.alterTable.classId == RelationRelationId)
+			foreach (part, command->d.alterTable.subcmds)
+				follow_subcommand(command->d.alterTable.objectId, castNode(AlterTableCmd, ((CollectedATSubcmd *) lfirst(part))->parsetree)->subtype);
+	}
+}
+
+static bool
+is_followed(AlterTableType type)
+{
+	return type == AT_AttachPartition || type == AT_DetachPartition || type == AT_DetachPartitionFinalize ||
+		   type == AT_AddInherit || type == AT_ChangeOwner;
+}
+
+/* A part of ALTER TABLE. Of those about partitions the table is the parent. */
+static void
+follow_subcommand(Oid relid, AlterTableType type)
+{
+	switch (type)
+	{
+		case AT_AttachPartition:
+			follow_new_partitions(relid);
+			break;
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			follow_old_partitions(relid);
+			break;
+		case AT_AddInherit:
+			follow_table(relid);
+			break;
+		case AT_ChangeOwner:
+			follow_owner(relid);
+			break;
+		default:
+			break;
 	}
 }
 
@@ -363,35 +405,62 @@ follow_created(void)
 {
 	ListCell *cell;
 
-	foreach (cell, objects_of(RelationRelationId))
-		follow_table(lfirst_oid(cell));
+	foreach (cell, collected_commands())
+		follow_table(relation_of(lfirst(cell)));
 }
 
-/* What the statement has made, of a kind. */
+/* The relation that a command has made or altered, other than ALTER TABLE; InvalidOid: it was about something else. */
+static Oid
+relation_of(const CollectedCommand *command)
+{
+	if (command->type != SCT_Simple || command->d.simple.address.classId != RelationRelationId)
+		return InvalidOid;
+	return command->d.simple.address.objectId;
+}
+
+/* What the statement has done, as CollectedCommand. */
 static List *
-objects_of(Oid classid)
+collected_commands(void)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List *objects = NIL;
+	List *commands = NIL;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute("SELECT classid, objid FROM pg_catalog.pg_event_trigger_ddl_commands()", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT command FROM pg_catalog.pg_event_trigger_ddl_commands()", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple row = SPI_tuptable->vals[i];
-		MemoryContext old;
+		MemoryContext old = MemoryContextSwitchTo(context);
 		bool isnull;
 
-		if (DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull)) != classid || isnull)
-			continue;
-		old = MemoryContextSwitchTo(context);
-		objects = lappend_oid(objects, DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)));
+		commands = lappend(commands, DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
-	return objects;
+	return commands;
+}
+
+/* The partitions of a table that this transaction has given it: of earlier statements too, which have their triggers. */
+static void
+follow_new_partitions(Oid parent)
+{
+	Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+	List *partitions = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	ListCell *cell;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(parent));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+			partitions = lappend_oid(partitions, ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	foreach (cell, partitions)
+		follow_table(lfirst_oid(cell));
 }
 
 /* A table that has become a partition, or a child. */
@@ -454,7 +523,20 @@ follow_partition(Oid relid)
 	join_parent(relid, ancestors);
 	foreach (ancestor, ancestors)
 		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
-			give_triggers(relid, lfirst(cell));
+			if (!has_trigger(relid, lfirst(cell)))
+				give_triggers(relid, lfirst(cell));
+}
+
+/* Whether a table has the triggers of an attachment. */
+static bool
+has_trigger(Oid relid, const QuotaAttached *attached)
+{
+	bool found = false;
+	ListCell *cell;
+
+	foreach (cell, charging(relid))
+		found |= ((Charging *) lfirst(cell))->id == attached->id;
+	return found;
 }
 
 /* What was attached to a partition by itself gives way to what is attached to its parent. */
@@ -523,40 +605,78 @@ refuse_foreign(Oid relid, const QuotaAttached *attached)
  * itself: it is counted as before. Rows over the limit are not judged one by one
  * then, but refused, since that takes a trigger which it would have to lose to
  * become a partition again.
+ *
+ * Nothing but its triggers tells which table a parent has lost, and the lock that
+ * the statement has taken.
  */
 static void
-follow_detached(Oid relid)
+follow_old_partitions(Oid parent)
 {
-	Relation triggers;
-	List *ids = NIL;
+	List *ancestors = lcons_oid(parent, get_rel_relispartition(parent) ? get_partition_ancestors(parent) : NIL);
+	List *triggers = NIL;
+	ListCell *ancestor;
+	ListCell *cell;
+	ListCell *trigger;
+
+	foreach (ancestor, ancestors)
+		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
+		{
+			QuotaAttached *attached = lfirst(cell);
+
+			if (triggers == NIL)
+				triggers = charging(InvalidOid);
+			foreach (trigger, triggers)
+			{
+				Charging *charges = lfirst(trigger);
+
+				if (charges->id == attached->id && charges->relid != attached->relation &&
+					!get_rel_relispartition(charges->relid) && is_locked(charges->relid))
+					detach_from(charges->relid, attached);
+			}
+		}
+}
+
+/* The triggers that charge the rows of a table; InvalidOid: of all tables. */
+static List *
+charging(Oid relid)
+{
+	Relation triggers = table_open(TriggerRelationId, AccessShareLock);
+	Oid function = trigger_function("charge_rows");
+	List *found = NIL;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
-	ListCell *cell;
 
-	if (!OidIsValid(relid) || get_rel_relispartition(relid))
-		return;
-	triggers = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, OidIsValid(relid), NULL, OidIsValid(relid) ? 1 : 0, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 		bool isnull;
 		Datum arguments = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
 
-		if (!isnull && trigger->tgnargs == 1 && trigger->tgfoid == trigger_function("charge_rows"))
-			ids = list_append_unique_int(ids, atoi(VARDATA_ANY(DatumGetByteaPP(arguments))));
+		if (!isnull && trigger->tgnargs == 1 && trigger->tgfoid == function && TRIGGER_FOR_INSERT(trigger->tgtype))
+		{
+			Charging *charges = palloc(sizeof(Charging));
+
+			charges->relid = trigger->tgrelid;
+			charges->id = atoi(VARDATA_ANY(DatumGetByteaPP(arguments)));
+			found = lappend(found, charges);
+		}
 	}
 	systable_endscan(scan);
 	table_close(triggers, AccessShareLock);
-	foreach (cell, ids)
-	{
-		QuotaAttached *attached = quota_attached_get(lfirst_int(cell));
+	return found;
+}
 
-		if (attached != NULL && attached->relation != relid)
-			detach_from(relid, attached);
-	}
+/* Whether this transaction has locked a table as DETACH PARTITION does. */
+static bool
+is_locked(Oid relid)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	return quota_compat_lock_held(&tag, AccessExclusiveLock);
 }
 
 /* Attach a table by itself as what it was a partition of is. */
@@ -567,6 +687,7 @@ detach_from(Oid relid, const QuotaAttached *attached)
 	QuotaOwner saved;
 	int32 id;
 
+	refuse_foreign_code(relid, attached);
 	quota_owner_begin_extension(&saved);
 	id = (int32) quota_attached_write("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
 									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
@@ -580,6 +701,22 @@ detach_from(Oid relid, const QuotaAttached *attached)
 			quota_expression_copy(attached, which, quota_owner_of_relation(relid), id);
 	give_triggers(relid, quota_attached_get(id));
 	quota_owner_end(&saved);
+}
+
+/* Expressions become those of the partition's owner, who may have nothing to do with who wrote them. */
+static void
+refuse_foreign_code(Oid relid, const QuotaAttached *attached)
+{
+	bool any = false;
+
+	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
+		any |= attached->has[which];
+	if (any && quota_owner_of_relation(relid) != quota_owner_of_relation(attached->relation) &&
+		!quota_compat_owns_table(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table \"%s\" to detach it", get_rel_name(relid)),
+				 errdetail("The expressions of feature \"%s\" would run as the owner of the table.", attached->feature)));
 }
 
 /* The functions of a table's expressions are its owner's. */
@@ -615,15 +752,20 @@ follow_owner(Oid relid)
 static void
 follow_renamed_column(RenameStmt *statement)
 {
-	Oid relid = RangeVarGetRelid(statement->relation, NoLock, true);
+	ListCell *command;
 	ListCell *table;
 	ListCell *cell;
 
-	if (!OidIsValid(relid))
-		return;
-	foreach (table, find_all_inheritors(relid, NoLock, NULL))
-		foreach (cell, quota_attached_on(lfirst_oid(table)))
-			rename_column(lfirst(cell), statement->subname, statement->newname);
+	foreach (command, collected_commands())
+	{
+		Oid relid = relation_of(lfirst(command));
+
+		if (!OidIsValid(relid))
+			continue;
+		foreach (table, find_all_inheritors(relid, NoLock, NULL))
+			foreach (cell, quota_attached_on(lfirst_oid(table)))
+				rename_column(lfirst(cell), statement->subname, statement->newname);
+	}
 }
 
 static void
@@ -654,7 +796,7 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 		foreach (cell, attached->columns[which])
 			reads |= strcmp(lfirst(cell), new_name) == 0;
 		if (reads)
-			quota_expression_rename(attached, which, quota_owner_of_relation(attached->relation));
+			quota_expression_rename(attached, which);
 	}
 	quota_owner_end(&saved);
 }
