@@ -120,7 +120,7 @@ BEGIN
 	PERFORM quota.check_role(role);
 	PERFORM quota.grants(level);
 	/* one at a time: of two GRANTs on an object at once one fails */
-	LOCK TABLE quota.levels IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM quota.lock_alone('levels'::text);
 	DELETE FROM quota.levels l WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = l.role);
 	had_usage := EXISTS (
 		SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
@@ -149,7 +149,7 @@ DECLARE
 	privilege text;
 BEGIN
 	PERFORM quota.check_role(role);
-	LOCK TABLE quota.levels IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM quota.lock_alone('levels'::text);
 	FOR privilege IN
 		SELECT DISTINCT g
 		FROM quota.levels l, quota.grants(l.level) g
