@@ -241,7 +241,8 @@ BEGIN
 			AND make_timestamptz(m[1]::integer, m[2]::integer, 1, 0, 0, 0) + interval '1 month' <= quota.now() - retention
 		ORDER BY c.relname
 	LOOP
-		EXECUTE 'DROP TABLE quota.' || name;
+		/* with views on it: whoever may use the schema can make one, without a right to read */
+		EXECUTE format('DROP TABLE quota.%I CASCADE', name);
 		PERFORM quota.write_audit('drop', name, NULL, NULL, NULL);
 		dropped := dropped + 1;
 	END LOOP;

@@ -1,5 +1,6 @@
 /*
- * The ledger: who charges cannot make a denial up.
+ * The ledger: who may only read cannot keep its months from being dropped, and
+ * who charges cannot make a denial up.
  */
 BEGIN;
 SELECT no_plan();
@@ -23,6 +24,13 @@ FROM unnest('{quota_consume,quota_enforce,quota_record}'::text[]) f, unnest('{qu
 SELECT is(try_as('quota_test_user', $$SELECT quota_consume('acme', 'report', metadata => '{"kind": "quota_exceeded"}')$$), '22023', 'level user');
 SELECT is_empty('SELECT FROM quota.events', 'nothing was written');
 SELECT lives_ok($$SELECT quota_consume('acme', 'report', metadata => '{"kind": "quota_exceeded_not"}')$$, 'what only begins so');
+
+/* Views on a month go with it. */
+SELECT is(try_as('quota_test_reader', 'CREATE VIEW theirs.month AS SELECT * FROM quota.events_2026_01'), 'ok', 'a reader makes a view');
+SELECT is(try_as('quota_test_reader', 'CREATE VIEW theirs.months AS SELECT * FROM theirs.month'), 'ok', 'and one on it');
+SET LOCAL quota.now = '2026-03-10 12:00+00';
+SELECT is(quota_maintain(ledger_retention => '1 day')->'ledger_months_dropped', '2', 'the months are dropped all the same');
+SELECT is(to_regclass('theirs.months'), NULL, 'with the views');
 
 SELECT * FROM finish();
 ROLLBACK;
