@@ -24,6 +24,7 @@ $(OBJS): $(wildcard src/*.h)
 quota--$(EXTVERSION).sql: $(SCHEMA) $(FUNCTIONS) quota.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
 	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
+	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
 	   cat $(SCHEMA) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
 
 .PHONY: format checkver tidy

@@ -359,6 +359,7 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, Quota
 		request.function = psprintf("quota_%s", occasion.what);
 		request.feature = charge.feature;
 		request.n = charge.n;
+		request.as_user = mode == QUOTA_CHARGE_AS_USER;
 		occasion.key = TextDatumGetCString(request.key);
 	}
 	occasion.metadata = quota_argument_metadata(fcinfo, 4);

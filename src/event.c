@@ -39,6 +39,7 @@ static const char *const threshold_names[] = {NULL, "warn", "limit"};
 static bool has_ledger(const QuotaCharge *charge);
 static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
 static const char *kind_of(const QuotaCharge *charge);
+static bool is_denial(const char *kind);
 static void tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
@@ -133,6 +134,7 @@ kind_of(const QuotaCharge *charge)
 {
 	JsonbValue kind;
 	Jsonb *metadata;
+	char *name;
 
 	if (charge->decision.verdict == QUOTA_BLOCK)
 		return quota_decision_error(&charge->decision);
@@ -147,7 +149,20 @@ kind_of(const QuotaCharge *charge)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
-	return pnstrdup(kind.val.string.val, kind.val.string.len);
+	name = pnstrdup(kind.val.string.val, kind.val.string.len);
+	if (is_denial(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind in the metadata must not be \"%s\"", name),
+				 errdetail("It is the kind of a denial.")));
+	return name;
+}
+
+/* Whether quota_decision_error() gives the name to some denial. */
+static bool
+is_denial(const char *kind)
+{
+	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
 /* Tell of the thresholds that a charge has reached in a window. */

@@ -13,6 +13,7 @@ typedef struct QuotaRequest
 	const char *function; /* the name in SQL */
 	const char *feature;
 	int64 n;
+	bool as_user; /* at level user, which is told nothing of another call */
 } QuotaRequest;
 
 typedef struct QuotaAnswer

@@ -162,7 +162,8 @@ BEGIN
 	UPDATE quota.accounts SET sponsor = new_key WHERE sponsor = old_key;
 	UPDATE quota.accounts SET pool = new_key WHERE pool = old_key;
 	UPDATE quota.limit_overrides SET account = new_key WHERE account = old_key;
-	/* where both have been billed for the same time, each invoice stays whose it was */
+	/* a closing is waited for; where both have been billed for the same time, each invoice stays whose it was */
+	PERFORM quota.lock_alone('invoices'::text, shared => true);
 	UPDATE quota.invoices SET sponsor = new_key WHERE sponsor = old_key;
 	WITH moved AS (
 		UPDATE quota.invoices i

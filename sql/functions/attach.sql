@@ -399,7 +399,7 @@ BEGIN
 			WHERE a.attrelid = "table" AND a.attgenerated = ''
 				AND CASE WHEN a.attnum > 0 AND NOT a.attisdropped THEN quota.column_type("table", a.attname) = 'timestamptz'::regtype END
 				AND pg_get_expr(d.adbin, d.adrelid)
-					~ '^((now|quota\.now|transaction_timestamp|statement_timestamp|clock_timestamp)\(\)|CURRENT_TIMESTAMP(\(\d\))?)$');
+					~ '^((now|quota[.]now|transaction_timestamp|statement_timestamp|clock_timestamp)[(][)]|CURRENT_TIMESTAMP([(][0-9][)])?)$');
 		RETURN CASE WHEN cardinality(found) = 1 AND kind = 'counter' THEN found[1] END;
 	END IF;
 	IF kind <> 'counter' THEN

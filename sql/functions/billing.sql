@@ -280,7 +280,7 @@ DECLARE
 	bill record;
 	made quota.invoices;
 BEGIN
-	LOCK TABLE quota.invoices IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM quota.lock_alone('invoices'::text);
 	FOR bill IN
 		WITH due AS MATERIALIZED (
 			SELECT o.*

@@ -1,4 +1,14 @@
 /*
+ * LOCK TABLE is no way to have one at a time: whoever may use schema quota is in
+ * the way of it by PREPARE of a DELETE, which needs no right on the table.
+ */
+CREATE OR REPLACE FUNCTION quota.lock_alone(act text, shared boolean DEFAULT false)
+	RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_alone';
+COMMENT ON FUNCTION quota.lock_alone(text, boolean) IS
+	'until the transaction ends nobody else does the same act; shared: nobody else does it alone';
+
+/*
  * Plans as code.
  */
 CREATE OR REPLACE FUNCTION quota.quota_plan_with(feature text)
@@ -227,7 +237,7 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = 'more than one plan is the default';
 	END IF;
 
-	LOCK TABLE quota.plans, quota.features IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM quota.lock_alone('catalogue'::text);
 	before := quota.quota_export();
 
 	/* what is left out goes, unless somebody uses it */

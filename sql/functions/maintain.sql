@@ -236,12 +236,13 @@ BEGIN
 		SELECT c.relname
 		FROM pg_inherits i
 			JOIN pg_class c ON c.oid = i.inhrelid
-			CROSS JOIN LATERAL regexp_match(c.relname, '^events_(\d{4,})_(\d\d)$') m
+			CROSS JOIN LATERAL regexp_match(c.relname, '^events_([0-9]{4,})_([0-9]{2})$') m
 		WHERE i.inhparent = 'quota.events'::regclass
 			AND make_timestamptz(m[1]::integer, m[2]::integer, 1, 0, 0, 0) + interval '1 month' <= quota.now() - retention
 		ORDER BY c.relname
 	LOOP
-		EXECUTE 'DROP TABLE quota.' || name;
+		/* with views on it: whoever may use the schema can make one, without a right to read */
+		EXECUTE format('DROP TABLE quota.%I CASCADE', name);
 		PERFORM quota.write_audit('drop', name, NULL, NULL, NULL);
 		dropped := dropped + 1;
 	END LOOP;

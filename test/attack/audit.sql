@@ -31,5 +31,11 @@ mine	Mine
 RESET ROLE;
 SELECT results_eq(format('SELECT act, table_name FROM quota.audit_log WHERE id > %s', :seen), $$VALUES ('insert' COLLATE "C", 'plans'::text)$$, 'COPY by another than the owner is no restore');
 
+
+/* What charges alone write is theirs: no trigger records it. */
+SELECT is(try_as('quota_test_admin', deed), '42501', deed)
+FROM unnest('{"UPDATE quota.holds SET amount = 1","DELETE FROM quota.holds","DELETE FROM quota.keys","UPDATE quota.keys SET n = 9","UPDATE quota.reservations SET amount = 1",
+	"DELETE FROM quota.reservations","DELETE FROM quota.alerts","UPDATE quota.alerts SET used = 0"}'::text[]) deed;
+
 SELECT * FROM finish();
 ROLLBACK;

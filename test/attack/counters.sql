@@ -21,17 +21,17 @@ SELECT is_empty('SELECT * FROM quota.usage', 'none of them made a row');
 SELECT lives_ok($$SELECT quota.lock_counter(repeat('a', 255), 'report', 'month', '2026-03-01'), quota.lock_counter('acme', 'report', 'lifetime', '-infinity')$$, 'a counter as it should be');
 SELECT throws_ok($$SELECT * FROM quota.charged_counters(repeat('a', 300), 'report')$$, '22023', 'account is too long', 'nor is an account looked at that is too long');
 
-/* By hand, as level admin may. */
+/* By hand: counters as level admin may, holds and reservations as the owner. */
 CREATE ROLE quota_test_admin;
 SELECT quota_grant('quota_test_admin', 'admin') \g /dev/null
-SELECT is(try_as('quota_test_admin', format('INSERT INTO quota.' || t, r)), '23514', format(t, r))
+SELECT is(try_as('postgres', format('INSERT INTO quota.' || t, r)), '23514', format(t, r))
 FROM unnest(ARRAY['usage (account, feature, period, period_start, used) VALUES (%s, 9)',
 		'holds (account, feature, period, period_start, expires_at, reservation, amount) VALUES (%s, ''2026-01-01'', 1, 1)']) t,
 	unnest(ARRAY[$$repeat('a', 256), 'report', 'month', '2026-03-01'$$, $$'', 'report', 'month', '2026-03-01'$$, $$'acme', 'report', 'month', 'infinity'$$,
 	$$'acme', 'report', 'month', '-infinity'$$, $$'acme', 'report', 'lifetime', '2026-03-01'$$, $$'acme', 'report', 'lifetime', 'infinity'$$,
 	$$'acme', '', 'month', '2026-03-01'$$, $$'acme', repeat('f', 49), 'month', '2026-03-01'$$,
 	$$'acme', 'report', 'year', '294276-12-31'$$, $$'acme', 'report', 'month', '4713-01-01 BC'$$]) r;
-SELECT is(try_as('quota_test_admin', statement), 'ok', 'odd but sound: ' || regexp_replace(statement, '\s+', ' ', 'g'))
+SELECT is(try_as(CASE WHEN statement ~ 'quota.(holds|reservations)' THEN 'postgres' ELSE 'quota_test_admin' END, statement), 'ok', 'odd but sound: ' || regexp_replace(statement, '\s+', ' ', 'g'))
 FROM unnest(ARRAY[
 	$$INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES
 		('acme', 'nothing', 'month', '2026-01-01', 9), ('acme', 'report', 'second', '2026-01-01 00:00:00.5', 9), ('acme', 'report', 'year', '4000-01-01 BC', 9), ('acme', 'report', 'hour', '293999-12-31', 9),

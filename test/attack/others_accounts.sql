@@ -46,5 +46,17 @@ SELECT is((quota_evaluate('mine', 'report')).used, 4::bigint, 'and one''s own');
 /* What is left is what the level is for. */
 SELECT is(try_as('quota_test_user', $$SELECT quota_consume('mine', 'report'), quota_usage('mine'), quota_status('mine')$$), 'ok', 'one''s own account');
 
+/* A key that another call of the account has used. */
+SELECT quota_consume('mine', 'report', 2, 'backend-1') \g /dev/null
+CREATE TEMP TABLE refused (level text, error jsonb);
+GRANT INSERT ON refused TO quota_test_user;
+SET LOCAL ROLE quota_test_user;
+INSERT INTO refused SELECT 'user', error_of($$SELECT quota_consume('mine', 'report', 1, 'backend-1')$$);
+RESET ROLE;
+INSERT INTO refused SELECT 'owner', error_of($$SELECT quota_consume('mine', 'report', 1, 'backend-1')$$);
+SELECT results_eq($$SELECT level, error->>'state', error->>'message', error->>'detail' FROM refused$$, $$VALUES
+	('user', '22023', 'key "backend-1" stands for another call', ''),
+	('owner', '22023', 'key "backend-1" stands for another call', 'It was first used to call quota_consume for 2 of feature "report".')$$, 'level user is not told what it was');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -155,6 +155,8 @@ SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE schema <> 'qu
 	$$SELECT function FROM quota.level_functions() UNION VALUES ('quota_grant'), ('quota_revoke')$$, 'the gate has a rule for each public function, and for no others');
 SELECT is_empty($$SELECT signature FROM functions WHERE language = 'plpgsql' AND prosrc ~ '(?<!quota\.)\mquota_\w+\('$$, 'no body names a function outside schema quota');
 SELECT is_empty($$SELECT signature FROM functions, regexp_matches(prosrc, '\m(public|"[^"]*")\.', 'g') m WHERE language = 'plpgsql'$$, 'nor any object of the API''s schema');
+SELECT is_empty($$SELECT signature FROM functions WHERE language IN ('plpgsql', 'sql')
+	AND regexp_replace(prosrc, '\mE''([^''\\]|\\.)*''', '', 'g') LIKE '%\\%'$$, 'no body has a backslash that standard_conforming_strings of the caller could change');
 SELECT is_empty($$SELECT signature FROM functions WHERE '' = ANY (proargnames) OR pronargs > 0 AND proargnames IS NULL$$,
 	'every argument has a name');
 

@@ -257,7 +257,7 @@ SELECT is((SELECT count(*) FROM pg_class c, unnest('{none,user,reader,monitor,ap
 	'nobody but an admin writes');
 SELECT is((SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
 	WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND NOT has_table_privilege('quota_test_admin', oid, 'INSERT')),
-	'adopted attached audit_log charged_rows events levels stripe_secrets', 'what an admin does not write');
+	'adopted alerts attached audit_log charged_rows events holds keys levels reservations stripe_secrets', 'what an admin does not write');
 SELECT is((SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p', 'v')
 	AND has_table_privilege('quota_test_admin', oid, 'TRUNCATE, REFERENCES, TRIGGER')), NULL, 'nor make triggers on');
 SELECT is((SELECT string_agg(DISTINCT account, ' ' ORDER BY account) FROM as_role('quota_test_monitor', 'SELECT account FROM quota.usage WHERE account !~ ''-''') account), '1 2 3', 'monitor sees the rows of all accounts');
