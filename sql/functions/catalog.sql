@@ -195,15 +195,15 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'document must not be null';
 	END IF;
 	/* every check before the first write, so that an error names the document's fault */
-	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}');
-	features := quota.document_object(document->'features', 'features', NULL);
-	plans := quota.document_object(document->'plans', 'plans', NULL);
+	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}'::jsonb);
+	features := quota.document_object(document->'features', 'features', NULL::jsonb);
+	plans := quota.document_object(document->'plans', 'plans', NULL::jsonb);
 	any_feature := (SELECT COALESCE(jsonb_object_agg(key, ''), '{}') FROM jsonb_each(features));
 	any_period := (SELECT jsonb_object_agg(p, 'object') FROM unnest(quota.periods()) p);
 	FOR item IN SELECT key, value, 'features.' || key AS path FROM jsonb_each(features) LOOP
 		PERFORM quota.document_object(item.value, item.path,
 			'{"kind": "string", "unit": "string", "description": "string", "ledger": "boolean",
-				"user_max": "number", "user_overage": "boolean"}');
+				"user_max": "number", "user_overage": "boolean"}'::jsonb);
 		IF item.value->>'kind' IS NULL THEN
 			RAISE invalid_parameter_value USING MESSAGE = item.path || ' has no kind';
 		END IF;
@@ -212,7 +212,7 @@ BEGIN
 		PERFORM quota.document_object(item.value, item.path, '{"name": "string", "description": "string",
 			"price": "number", "currency": "string", "billing_interval": "string", "default": "boolean",
 			"visible": "boolean", "display_order": "number", "rate_multiplier": "number",
-			"metadata": "object", "limits": "object", "features": "object"}');
+			"metadata": "object", "limits": "object", "features": "object"}'::jsonb);
 		PERFORM quota.document_object(item.value->'features', item.path || '.features', any_feature);
 		FOR part IN
 			SELECT key, value, format('%s.limits.%s', item.path, key) AS path
@@ -224,7 +224,7 @@ BEGIN
 			LOOP
 				PERFORM quota.document_object(leaf.value, leaf.path, '{"limit": "number", "on_limit": "string",
 					"warn_ratio": "number", "block_ratio": "number", "overage_price": "number",
-					"overage_cap": "number", "burst": "number"}');
+					"overage_cap": "number", "burst": "number"}'::jsonb);
 				IF NOT leaf.value ? 'limit' THEN
 					RAISE invalid_parameter_value USING
 						MESSAGE = leaf.path || ' has no limit',
