@@ -31,8 +31,7 @@ BEGIN
 		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
 		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
 	END) THEN
-		/* a name that is longer than any need not be shown whole */
-		RAISE undefined_object USING MESSAGE = format('%s "%s%s" does not exist', kind, left(key, 63), CASE WHEN length(key) > 63 THEN '...' END);
+		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, quota.shown(key));
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
