@@ -456,7 +456,7 @@ column_named(Relation rel, int which, const char *name)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table %s does not exist", name, table_name(rel)),
+			 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), table_name(rel)),
 			 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
 }
 

@@ -79,6 +79,17 @@ quota_argument_feature(FunctionCallInfo fcinfo, int number)
 	return text_to_cstring(feature);
 }
 
+/* A name that the caller gave, as an error shows it: not longer than any name is. */
+const char *
+quota_argument_shown(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (length <= NAMEDATALEN)
+		return name;
+	return psprintf("%.*s...", pg_mbcliplen(name, length, NAMEDATALEN), name);
+}
+
 /* An amount of units, at least 1. */
 int64
 quota_argument_amount(FunctionCallInfo fcinfo, int number)

@@ -37,6 +37,7 @@ extern char *quota_argument_feature(FunctionCallInfo fcinfo, int number);
 extern int64 quota_argument_amount(FunctionCallInfo fcinfo, int number);
 extern Datum quota_argument_key(FunctionCallInfo fcinfo, int number);
 extern Datum quota_argument_metadata(FunctionCallInfo fcinfo, int number);
+extern const char *quota_argument_shown(const char *name);
 extern void quota_argument_check_amount(int64 n);
 extern void quota_argument_check_not_null(FunctionCallInfo fcinfo, int number, const char *name);
 

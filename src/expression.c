@@ -339,7 +339,7 @@ only_expression(const char *expression)
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("\"%s\" is not one expression", expression)));
+				 errmsg("\"%s\" is not one expression", quota_argument_shown(expression))));
 	(void) refuse_raw(target->val, NULL);
 	return target->val;
 }

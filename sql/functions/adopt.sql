@@ -27,8 +27,8 @@ AS $$
 BEGIN
 	IF plan IS NOT NULL AND NOT EXISTS (SELECT FROM quota.plans p WHERE p.plan = known_plan.plan) THEN
 		RAISE undefined_object USING
-			MESSAGE = format('plan "%s" does not exist', plan),
-			DETAIL = format('The row of account "%s" names it.', of_account);
+			MESSAGE = format('plan "%s" does not exist', quota.shown(plan)),
+			DETAIL = format('The row of account "%s" names it.', quota.shown(of_account));
 	END IF;
 	RETURN plan;
 END $$;
@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION quota.refuse_key(key text)
 AS $$
 BEGIN
 	RAISE unique_violation USING
-		MESSAGE = format('key "%s" is taken', key),
+		MESSAGE = format('key "%s" is taken', quota.shown(key)),
 		DETAIL = 'It is that of an account that this table does not have.';
 END $$;
 COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another account; tells nothing of it';

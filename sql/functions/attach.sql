@@ -62,7 +62,7 @@ BEGIN
 	WHERE attrelid = "table" AND attname = "column" AND attnum > 0 AND NOT attisdropped;
 	IF NOT FOUND THEN
 		RAISE undefined_column USING
-			MESSAGE = format('column "%s" of table %s does not exist', "column", "table");
+			MESSAGE = format('column "%s" of table %s does not exist', quota.shown("column"), "table");
 	END IF;
 	LOOP
 		SELECT typbasetype INTO base FROM pg_type WHERE oid = type AND typtype = 'd';
@@ -166,7 +166,7 @@ BEGIN
 	END IF;
 	IF quota.remove_attachment("table", feature) IS NULL THEN
 		RAISE undefined_object USING
-			MESSAGE = format('feature "%s" is not attached to table %s', feature, "table");
+			MESSAGE = format('feature "%s" is not attached to table %s', quota.shown(feature), "table");
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
@@ -197,7 +197,7 @@ BEGIN
 	END IF;
 	SELECT f.kind INTO kind FROM quota.features f WHERE f.feature = check_attached_table.feature;
 	IF NOT FOUND THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', feature);
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
 	ELSIF kind NOT IN ('counter', 'gauge') THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('feature "%s" of kind %s cannot be attached to a table', feature, kind);
@@ -265,7 +265,7 @@ BEGIN
 	type := CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END;
 	IF type <> ALL ('{smallint,integer,bigint}'::regtype[]) THEN
 		RAISE datatype_mismatch USING
-			MESSAGE = format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, amount),
+			MESSAGE = format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
 			DETAIL = format('Its type is %s.', type),
 			HINT = 'Amounts are smallint, integer or bigint.';
 	END IF;
@@ -283,7 +283,7 @@ BEGIN
 	type := (quota.row_expression("table", condition)).type;
 	IF type <> 'boolean'::regtype THEN
 		RAISE datatype_mismatch USING
-			MESSAGE = format('expression "%s" cannot tell whether a row is %s', condition, tells),
+			MESSAGE = format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
 			DETAIL = format('Its type is %s.', type),
 			HINT = format('%s is boolean.', argument);
 	END IF;
@@ -357,7 +357,7 @@ BEGIN
 		END IF;
 	ELSE
 		RAISE invalid_parameter_value USING
-			MESSAGE = format('on_block "%s" does not exist', on_block),
+			MESSAGE = format('on_block "%s" does not exist', quota.shown(on_block)),
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 END $$;

@@ -8,6 +8,12 @@ CREATE OR REPLACE FUNCTION quota.lock_alone(act text, shared boolean DEFAULT fal
 COMMENT ON FUNCTION quota.lock_alone(text, boolean) IS
 	'until the transaction ends nobody else does the same act; shared: nobody else does it alone';
 
+CREATE OR REPLACE FUNCTION quota.shown(name text)
+	RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE WHEN length(name) > 160 THEN left(name, 63) || '...' ELSE name END;
+COMMENT ON FUNCTION quota.shown(text) IS 'a name or path in a document that a caller gave, as an error shows it: cut where it is longer than any';
+
 /*
  * Plans as code.
  */
@@ -21,7 +27,7 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
 	ELSIF NOT EXISTS (SELECT FROM quota.features f WHERE f.feature = quota_plan_with.feature) THEN
 		RAISE undefined_object USING
-			MESSAGE = format('feature "%s" does not exist', quota_plan_with.feature);
+			MESSAGE = format('feature "%s" does not exist', quota.shown(quota_plan_with.feature));
 	END IF;
 	RETURN (
 		SELECT p.plan
@@ -123,18 +129,18 @@ BEGIN
 		RETURN '{}';
 	ELSIF jsonb_typeof(value) <> 'object' THEN
 		RAISE invalid_parameter_value USING
-			MESSAGE = format('%s must be a JSON object, not %s', path, jsonb_typeof(value));
+			MESSAGE = format('%s must be a JSON object, not %s', quota.shown(path), jsonb_typeof(value));
 	END IF;
 	FOR member IN SELECT e.key, jsonb_typeof(e.value) AS type FROM jsonb_each(value) e LOOP
 		wanted := CASE WHEN members IS NULL THEN 'object' ELSE members->>member.key END;
 		IF wanted IS NULL THEN
 			RAISE invalid_parameter_value USING
-				MESSAGE = format('%s has the unknown key "%s"', path, member.key),
+				MESSAGE = format('%s has the unknown key "%s"', quota.shown(path), quota.shown(member.key)),
 				HINT = format('Known here: %s.', COALESCE(
 					(SELECT string_agg(k, ', ') FROM jsonb_object_keys(members) k), 'none'));
 		ELSIF wanted NOT IN ('', member.type) AND (member.type <> 'null' OR wanted = 'object') THEN
 			RAISE invalid_parameter_value USING
-				MESSAGE = format('%s.%s must be a JSON %s, not %s', path, member.key, wanted, member.type);
+				MESSAGE = format('%s.%s must be a JSON %s, not %s', quota.shown(path), quota.shown(member.key), wanted, member.type);
 		END IF;
 	END LOOP;
 	RETURN value;
@@ -195,24 +201,24 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'document must not be null';
 	END IF;
 	/* every check before the first write, so that an error names the document's fault */
-	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}');
-	features := quota.document_object(document->'features', 'features', NULL);
-	plans := quota.document_object(document->'plans', 'plans', NULL);
+	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}'::jsonb);
+	features := quota.document_object(document->'features', 'features', NULL::jsonb);
+	plans := quota.document_object(document->'plans', 'plans', NULL::jsonb);
 	any_feature := (SELECT COALESCE(jsonb_object_agg(key, ''), '{}') FROM jsonb_each(features));
 	any_period := (SELECT jsonb_object_agg(p, 'object') FROM unnest(quota.periods()) p);
 	FOR item IN SELECT key, value, 'features.' || key AS path FROM jsonb_each(features) LOOP
 		PERFORM quota.document_object(item.value, item.path,
 			'{"kind": "string", "unit": "string", "description": "string", "ledger": "boolean",
-				"user_max": "number", "user_overage": "boolean"}');
+				"user_max": "number", "user_overage": "boolean"}'::jsonb);
 		IF item.value->>'kind' IS NULL THEN
-			RAISE invalid_parameter_value USING MESSAGE = item.path || ' has no kind';
+			RAISE invalid_parameter_value USING MESSAGE = quota.shown(item.path) || ' has no kind';
 		END IF;
 	END LOOP;
 	FOR item IN SELECT key, value, 'plans.' || key AS path FROM jsonb_each(plans) LOOP
 		PERFORM quota.document_object(item.value, item.path, '{"name": "string", "description": "string",
 			"price": "number", "currency": "string", "billing_interval": "string", "default": "boolean",
 			"visible": "boolean", "display_order": "number", "rate_multiplier": "number",
-			"metadata": "object", "limits": "object", "features": "object"}');
+			"metadata": "object", "limits": "object", "features": "object"}'::jsonb);
 		PERFORM quota.document_object(item.value->'features', item.path || '.features', any_feature);
 		FOR part IN
 			SELECT key, value, format('%s.limits.%s', item.path, key) AS path
@@ -224,10 +230,10 @@ BEGIN
 			LOOP
 				PERFORM quota.document_object(leaf.value, leaf.path, '{"limit": "number", "on_limit": "string",
 					"warn_ratio": "number", "block_ratio": "number", "overage_price": "number",
-					"overage_cap": "number", "burst": "number"}');
+					"overage_cap": "number", "burst": "number"}'::jsonb);
 				IF NOT leaf.value ? 'limit' THEN
 					RAISE invalid_parameter_value USING
-						MESSAGE = leaf.path || ' has no limit',
+						MESSAGE = quota.shown(leaf.path) || ' has no limit',
 						HINT = 'A limit of null means unlimited.';
 				END IF;
 			END LOOP;

@@ -197,7 +197,7 @@ BEGIN
 		/* the whole as well: who waited for the default one alone would not see what is moved out of it */
 		LOCK TABLE ONLY quota.events, quota.events_default IN ACCESS EXCLUSIVE MODE;
 		EXECUTE format('CREATE TABLE %s (LIKE quota.events_default INCLUDING ALL)', name);
-		PERFORM quota.revoke_all('pg_class', name::regclass);
+		PERFORM quota.revoke_all('pg_class'::regclass, name::regclass::oid);
 		EXECUTE format('COMMENT ON TABLE %s IS %L', name, 'events of one month');
 		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name);
 		EXECUTE format('
@@ -243,7 +243,7 @@ BEGIN
 	LOOP
 		/* with views on it: whoever may use the schema can make one, without a right to read */
 		EXECUTE format('DROP TABLE quota.%I CASCADE', name);
-		PERFORM quota.write_audit('drop', name, NULL, NULL, NULL);
+		PERFORM quota.write_audit('drop'::text, name, NULL::text, NULL::jsonb, NULL::jsonb);
 		dropped := dropped + 1;
 	END LOOP;
 	RETURN dropped;

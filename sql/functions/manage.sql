@@ -31,8 +31,7 @@ BEGIN
 		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
 		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
 	END) THEN
-		/* a name that is longer than any need not be shown whole */
-		RAISE undefined_object USING MESSAGE = format('%s "%s%s" does not exist', kind, left(key, 63), CASE WHEN length(key) > 63 THEN '...' END);
+		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, quota.shown(key));
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
@@ -127,7 +126,7 @@ CREATE OR REPLACE FUNCTION quota.change_at_period_end(for_account text, to_plan 
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
 	INSERT INTO quota.accounts AS a (account, next_plan, plan_ends_at)
-	VALUES (for_account, to_plan, quota.paid_until(NULL))
+	VALUES (for_account, to_plan, quota.paid_until(NULL::quota.accounts))
 	ON CONFLICT (account) DO UPDATE
 		SET (plan, status, next_plan, plan_ends_at) = (
 			SELECT s.plan,
@@ -251,7 +250,7 @@ BEGIN
 	RETURN QUERY
 		WITH plans (planned, plan) AS (
 			VALUES
-				(false, CASE WHEN present.pool IS NULL THEN quota.plan_in_effect(present, NULL) ELSE quota.own_plan(present) END),
+				(false, CASE WHEN present.pool IS NULL THEN quota.plan_in_effect(present, NULL::quota.accounts) ELSE quota.own_plan(present) END),
 				(true, quota_preview.plan)
 		), overrides AS (
 			SELECT o.feature, o.period, o.usage_limit
@@ -407,7 +406,7 @@ BEGIN
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_argument('sponsor', sponsor <> account, 'be another account');
 	PERFORM quota.check_exists('plan', plan);
-	PERFORM quota.start_plan(account, plan, NULL, 'active', sponsor);
+	PERFORM quota.start_plan(account, plan, NULL::timestamptz, 'active', sponsor);
 END $$;
 COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
 

@@ -151,7 +151,7 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'name must not be null';
 	ELSIF document IS NULL THEN
 		RAISE undefined_object USING
-			MESSAGE = format('preset "%s" does not exist', name),
+			MESSAGE = format('preset "%s" does not exist', quota.shown(name)),
 			HINT = 'There are: reports, prompts, messages, jobs, resume.';
 	END IF;
 	RETURN document;

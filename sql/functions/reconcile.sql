@@ -150,7 +150,7 @@ BEGIN
 	tables := ARRAY(SELECT t.relation FROM quota.attachments t WHERE t.feature = quota_reconcile.feature ORDER BY t.relation::oid);
 	IF "table" <> ALL (tables) THEN
 		RAISE undefined_object USING
-			MESSAGE = format('feature "%s" is not attached to table %s', quota_reconcile.feature, "table");
+			MESSAGE = format('feature "%s" is not attached to table %s', quota.shown(quota_reconcile.feature), "table");
 	END IF;
 	IF NOT repair THEN
 		FOR account, period, period_start, counted, recorded IN

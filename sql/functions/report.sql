@@ -13,7 +13,7 @@ BEGIN
 	IF feature IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
 	ELSIF feature_kind IS NULL THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', feature);
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
 	ELSIF feature_kind NOT IN ('counter', 'gauge') THEN
 		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, feature_kind);
 	END IF;

@@ -19,7 +19,7 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'level must not be null';
 	ELSIF level NOT IN ('user', 'reader', 'monitor', 'app', 'admin') THEN
 		RAISE invalid_parameter_value USING
-			MESSAGE = format('level "%s" does not exist', level),
+			MESSAGE = format('level "%s" does not exist', quota.shown(level)),
 			HINT = 'There are: user, reader, monitor, app, admin.';
 	END IF;
 	IF level IN ('reader', 'monitor', 'admin') THEN
@@ -97,7 +97,7 @@ BEGIN
 			MESSAGE = 'PUBLIC cannot have a level',
 			HINT = 'Make a role for the level, and grant it to those who need it.';
 	ELSIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
-		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', role);
+		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', quota.shown(role));
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';

@@ -99,7 +99,7 @@ BEGIN
 	END IF;
 	before := to_jsonb(OLD);
 	after := to_jsonb(NEW);
-	PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME, COALESCE(after, before)->>'account', before, after);
+	PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME::text, COALESCE(after, before)->>'account', before, after);
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
@@ -134,7 +134,7 @@ BEGIN
 		END IF;
 	END IF;
 	IF COALESCE(before, after) IS NOT NULL THEN
-		PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME, only_account, before, after);
+		PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME::text, only_account, before, after);
 	END IF;
 	RETURN NULL;
 END $$;

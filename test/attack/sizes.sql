@@ -13,6 +13,23 @@ INSERT INTO quota.stripe_secrets VALUES ('live', 'whsec_1');
 CREATE FUNCTION url(bytes integer) RETURNS text LANGUAGE sql RETURN 'https://' || repeat('ä', (bytes - 8) / 2);
 CREATE FUNCTION nested(levels integer) RETURNS jsonb LANGUAGE sql RETURN (repeat('{"a":', levels) || '1' || repeat('}', levels))::jsonb;
 
+/* What a caller names is not repeated whole by an error. */
+CREATE TABLE sized (id integer PRIMARY KEY, account text);
+SELECT is(error->>'state' || CASE WHEN length(error::text) > 1000 THEN ' long' ELSE '' END, state, statement)
+FROM (VALUES
+	('42704', $$SELECT quota_plan_with(repeat('v', 10000000))$$), ('42704', $$SELECT quota_preset(repeat('v', 10000000))$$),
+	('42704', $$SELECT quota_set_plan('acme', repeat('v', 10000000))$$), ('42704', $$SELECT quota_grant(repeat('v', 10000000), 'user')$$),
+	('22023', $$SELECT quota_grant(current_user::text, repeat('v', 10000000))$$), ('42704', $$SELECT quota_top(repeat('v', 10000000))$$),
+	('22023', $$SELECT quota_apply(jsonb_build_object(repeat('v', 10000000), 1))$$),
+	('22023', $$SELECT quota_apply(jsonb_build_object('features', jsonb_build_object(repeat('v', 10000000), 1)))$$),
+	('22023', $$SELECT quota_apply(jsonb_build_object('features', jsonb_build_object(repeat('v', 10000000), '{}'::jsonb)))$$),
+	('22023', $$SELECT quota_apply(jsonb_build_object('plans', jsonb_build_object('free', jsonb_build_object('limits', jsonb_build_object('x', jsonb_build_object('month', jsonb_build_object(repeat('v', 1000000), 1)))))))$$),
+	('42704', $$SELECT quota_attach('sized', repeat('v', 10000000), 'account')$$), ('42703', $$SELECT quota_attach('sized', 'report', repeat('v', 10000000))$$),
+	('22023', $$SELECT quota_attach('sized', 'report', 'account', on_block => repeat('v', 10000000))$$),
+	('42704', $$SELECT quota_detach('sized', repeat('v', 10000000))$$), ('42704', $$SELECT quota_reconcile('sized', repeat('v', 10000000))$$),
+	('42703', $$SELECT quota_adopt('sized', repeat('v', 10000000))$$)) v (state, statement),
+	error_of(statement) error;
+
 /* Errors. */
 SELECT is(error->>'state' || CASE WHEN length(error::text) > 9500 THEN ' long' ELSE '' END, state, regexp_replace(statement, '\s+', ' ', 'g'))
 FROM (VALUES
