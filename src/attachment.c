@@ -192,7 +192,7 @@ void
 quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner *saved)
 {
 	if (attachment->guarded)
-		quota_owner_begin(saved, attachment->owner, attachment->own_code);
+		quota_owner_begin(saved, attachment->owner, attachment->code);
 }
 
 /* Done with it. */
@@ -361,7 +361,7 @@ quota_attachment_input(const QuotaAttachment *attachment, const QuotaColumn *col
 	Datum result;
 
 	getTypeInputInfo(column->type, &function, &parameter);
-	quota_owner_begin(&saved, attachment->owner, column->type >= FirstUnpinnedObjectId);
+	quota_owner_begin(&saved, attachment->owner, column->type >= FirstUnpinnedObjectId ? QUOTA_CODE_OWN : 0);
 	result = OidInputFunctionCall(function, unconstify(char *, value), parameter, column->typmod);
 	quota_owner_end(&saved);
 	return result;
@@ -620,11 +620,11 @@ load_expressions(const QuotaAttached *attached, Relation rel, QuotaAttachment *m
 		expressions[which] = NULL;
 		if (!attached->has[which])
 			continue;
-		quota_owner_begin(&saved, model->owner, true);
+		quota_owner_begin(&saved, model->owner, QUOTA_CODE_OWN);
 		expressions[which] = quota_expression_plan(attached, which, rel);
 		quota_owner_end(&saved);
 		model->guarded = true;
-		model->own_code |= quota_owner_has_own_code((Node *) expressions[which]);
+		model->code |= quota_owner_code((Node *) expressions[which]);
 	}
 }
 

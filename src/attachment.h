@@ -51,7 +51,7 @@ typedef struct QuotaAttachment
 	Oid root;      /* the table that was attached, of which this one may be a partition */
 	Oid owner;     /* its owner, whose code expressions and types are */
 	bool guarded;  /* whether rows are read as the owner: there are expressions */
-	bool own_code; /* whether these have functions or types of users in them */
+	int code;      /* what takes part in these */
 	/* of a tracked one: */
 	int nkeys;
 	QuotaColumn *keys; /* the primary key */

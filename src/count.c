@@ -150,7 +150,7 @@ count_table(Count *count, Oid relid)
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	quota_owner_begin(&saved, attachment.owner, true);
+	quota_owner_begin(&saved, attachment.owner, QUOTA_CODE_OWN);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, count->slot))
 	{
 		CHECK_FOR_INTERRUPTS();

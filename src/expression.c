@@ -76,6 +76,7 @@ static Node *only_expression(const char *expression);
 static bool refuse_raw(Node *node, void *context);
 static void check_parsed(Node *node, const ParseState *pstate);
 static void check_immutable(Node *node);
+static bool is_xml(Node *node, void *context);
 static void explain_error(void *expression);
 static Query *body_of(int32 id, QuotaExpression which);
 static Node *vars_to_params(Node *node, void *columns);
@@ -281,7 +282,7 @@ parse(Relation rel, const char *expression)
 
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	quota_owner_begin(&saved, rel->rd_rel->relowner, true);
+	quota_owner_begin(&saved, rel->rd_rel->relowner, QUOTA_CODE_OWN);
 	node = transform(rel, expression);
 	check_immutable(node);
 	/* functions may be inlined, and arguments that are left out be filled in */
@@ -391,12 +392,21 @@ check_immutable(Node *node)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("volatile functions cannot be used on a row that is counted"),
 				 errdetail("A row must come to the same when it goes as when it came.")));
-	if (contain_mutable_functions(node))
+	/* PostgreSQL takes XML for immutable, though times and binary data in it depend on settings */
+	if (contain_mutable_functions(node) || is_xml(node, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("stable functions cannot be used on a row that is counted"),
 				 errdetail("A row must come to the same when it goes as when it came. What depends on the time or on settings does not."),
 				 errhint("Use functions that are IMMUTABLE.")));
+}
+
+static bool
+is_xml(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, XmlExpr) || expression_tree_walker(node, is_xml, context);
 }
 
 /* Say where the error is: in the expression, not in the statement that runs. */

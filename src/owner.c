@@ -8,7 +8,7 @@
  *
  * They must mean the same in every session. Built-in functions that are
  * immutable depend on a few settings all the same (bytea::text on
- * bytea_output): these are compared with their usual values, and set if they
+ * bytea_output, age() of two times on TimeZone): these are compared with their usual values, and set if they
  * differ. Where functions or types of users take part, all settings that such
  * code tends to depend on are set, search_path among them.
  *
@@ -30,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -46,6 +47,7 @@ static const struct
 	{"DateStyle", "ISO, MDY"},
 	{"IntervalStyle", "postgres"},
 	{"TimeZone", "UTC"},
+	{"timezone_abbreviations", "Default"},
 	{"xmlbinary", "base64"},
 	{"xmloption", "content"},
 	{"quote_all_identifiers", "off"},
@@ -58,29 +60,33 @@ static const struct
 	{"lc_numeric", "C"},
 	{"lc_time", "C"}};
 
-static bool settings_are_usual(void);
+static bool settings_are_usual(int code);
+static bool is_usual(const char *name, const char *value);
 static bool is_own_function(Oid function, void *context);
 static bool own_code_walker(Node *node, void *context);
+static bool is_timezone_function(Oid function, void *context);
+static bool times_walker(Node *node, void *context);
 
 /*
  * Become the owner of a table, in a security-restricted operation.
  *
- * own_code: whether functions or types of users take part, so that all
- * settings are set; otherwise only those that built-in functions depend on,
- * and only where they differ.
+ * code: what takes part. With functions or types of users all settings are set
+ * that such code tends to depend on; otherwise only where one differs that
+ * built-in functions depend on.
  */
 void
-quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code)
+quota_owner_begin(QuotaOwner *saved, Oid owner, int code)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->context);
 	SetUserIdAndSecContext(owner, saved->context | SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = 0;
-	if (!own_code && settings_are_usual())
+	if (!(code & QUOTA_CODE_OWN) && settings_are_usual(code))
 		return;
 	saved->guc_level = NewGUCNestLevel();
 	for (Size i = 0; i < lengthof(usual_settings); i++)
-		(void) set_config_option(usual_settings[i].name, usual_settings[i].value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		if (!is_usual(usual_settings[i].name, usual_settings[i].value))
+			(void) set_config_option(usual_settings[i].name, usual_settings[i].value, PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Become the owner of the extension, for what is the extension's own to do. */
@@ -102,11 +108,11 @@ quota_owner_end(const QuotaOwner *saved)
 	SetUserIdAndSecContext(saved->user, saved->context);
 }
 
-/* Whether functions or types of users take part in an expression. */
-bool
-quota_owner_has_own_code(Node *expression)
+/* What takes part in an expression. */
+int
+quota_owner_code(Node *expression)
 {
-	return own_code_walker(expression, NULL);
+	return (own_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
 }
 
 /* Whether a type may bring functions of users with it, as domains do and what is made of them. */
@@ -148,10 +154,19 @@ quota_owner_of_extension(void)
 
 /* Whether the settings that immutable built-in functions depend on have their usual values. */
 static bool
-settings_are_usual(void)
+settings_are_usual(int code)
 {
 	return bytea_output == BYTEA_OUTPUT_HEX && extra_float_digits == 1 && IntervalStyle == INTSTYLE_POSTGRES &&
-		   xmlbinary == XMLBINARY_BASE64 && !quote_all_identifiers;
+		   xmlbinary == XMLBINARY_BASE64 && !quote_all_identifiers &&
+		   (!(code & QUOTA_CODE_TIMES) || (is_usual("TimeZone", "UTC") && is_usual("timezone_abbreviations", "Default")));
+}
+
+static bool
+is_usual(const char *name, const char *value)
+{
+	const char *current = GetConfigOption(name, true, false);
+
+	return current != NULL && strcmp(current, value) == 0;
 }
 
 static bool
@@ -186,4 +201,44 @@ own_code_walker(Node *node, void *context)
 			break;
 	}
 	return expression_tree_walker(node, own_code_walker, context);
+}
+
+/* AT TIME ZONE with a name, which may be an abbreviation. */
+static bool
+is_timezone_function(Oid function, void *context pg_attribute_unused())
+{
+	return function == F_TIMEZONE_TEXT_TIMESTAMP || function == F_TIMEZONE_TEXT_TIMESTAMPTZ || function == F_TIMEZONE_TEXT_TIMETZ;
+}
+
+static bool
+times_walker(Node *node, void *context)
+{
+	Oid type;
+
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_timezone_function, NULL))
+		return true;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_Param:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_SubscriptingRef:
+		case T_FieldSelect:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_CaseExpr:
+			type = exprType(node);
+			if (type == TIMESTAMPTZOID || type == TIMETZOID || type == TIMESTAMPTZARRAYOID || type == TIMETZARRAYOID ||
+				type == TSTZRANGEOID || type == TSTZMULTIRANGEOID)
+				return true;
+			break;
+		default:
+			break;
+	}
+	return expression_tree_walker(node, times_walker, context);
 }

@@ -6,6 +6,13 @@
 
 #include "nodes/nodes.h"
 
+/* What takes part in an expression beside functions and types that no setting changes; bits. */
+enum
+{
+	QUOTA_CODE_TIMES = 1, /* times with a time zone, or time zones by name */
+	QUOTA_CODE_OWN = 2    /* functions or types of users */
+};
+
 /* What quota_owner_begin has changed. */
 typedef struct QuotaOwner
 {
@@ -14,10 +21,10 @@ typedef struct QuotaOwner
 	int guc_level; /* 0: the settings are the session's */
 } QuotaOwner;
 
-extern void quota_owner_begin(QuotaOwner *saved, Oid owner, bool own_code);
+extern void quota_owner_begin(QuotaOwner *saved, Oid owner, int code);
 extern void quota_owner_begin_extension(QuotaOwner *saved);
 extern void quota_owner_end(const QuotaOwner *saved);
-extern bool quota_owner_has_own_code(Node *expression);
+extern int quota_owner_code(Node *expression);
 extern bool quota_owner_is_own_type(Oid type);
 extern Oid quota_owner_of_relation(Oid relid);
 extern Oid quota_owner_of_extension(void);

@@ -60,5 +60,31 @@ DELETE FROM b;
 RESET IntervalStyle;
 SELECT is((SELECT sum(used) FROM quota.usage WHERE feature = 'mb'), 0::numeric, 'nothing is left');
 
+/* Built-in functions that are immutable and depend on the time zone all the same. */
+CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account text, t0 timestamptz, t1 timestamptz, ts timestamp);
+GRANT INSERT ON t TO quota_attack_app;
+SELECT quota_attach('t', 'mb', 'account', $$CASE WHEN age(t1, t0) < interval '1 mon' THEN 1 ELSE 10 END$$) \g /dev/null
+SET ROLE quota_attack_app;
+SET TimeZone = 'Asia/Tokyo';
+INSERT INTO t (account, t0, t1) VALUES ('age', '2026-02-28 20:00Z', '2026-03-31 20:00Z');
+SET TimeZone = 'UTC';
+INSERT INTO t (account, t0, t1) VALUES ('age', '2026-02-28 20:00Z', '2026-03-31 20:00Z');
+SET TimeZone = 'America/New_York';
+INSERT INTO t (account, t0, t1) VALUES ('age', '2026-03-01 02:00Z', '2026-03-29 02:00Z');
+RESET TimeZone;
+RESET ROLE;
+SELECT is((SELECT used FROM quota.usage WHERE feature = 'mb' AND account = 'age'), 21::bigint, 'TimeZone');
+SELECT quota_detach('t', 'mb') \g /dev/null
+SELECT quota_attach('t', 'mb', 'account', $$CASE WHEN extract(hour FROM ts AT TIME ZONE 'EST' AT TIME ZONE interval '0') < 12 THEN 1 ELSE 10 END$$, backfill => false) \g /dev/null
+SET ROLE quota_attack_app;
+INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 12:00');
+SET timezone_abbreviations = 'Australia';
+INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 12:00');
+RESET timezone_abbreviations;
+RESET ROLE;
+SELECT is((SELECT used FROM quota.usage WHERE feature = 'mb' AND account = 'abbreviation'), 20::bigint, 'timezone_abbreviations');
+SELECT is(error_of(format('SELECT quota_attach(''t'', ''mb'', ''account'', %L)', expression))->>'state', '0A000', expression)
+FROM unnest(ARRAY[$$length(xmlserialize(CONTENT xmlelement(name a, t0) AS text))$$, $$length(xmlforest(ts)::text)$$]) expression;
+
 SELECT * FROM finish();
 ROLLBACK;
