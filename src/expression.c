@@ -29,6 +29,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -83,6 +84,7 @@ static Node *vars_to_params(Node *node, void *columns);
 static Node *params_to_vars(Node *node, void *columns);
 static Var *column_var(const Columns *columns, const Param *param);
 static void create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names);
+static Datum names_array(const List *names);
 static void revoke_function(const char *name);
 static Query *make_body(Node *expression);
 
@@ -121,17 +123,24 @@ quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid 
 
 /* Give the parameters of an expression the names that its columns have now. */
 void
-quota_expression_rename(const QuotaAttached *attached, QuotaExpression which, Oid owner)
+quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
 {
-	ObjectAddress function = {.classId = ProcedureRelationId, .objectId = quota_expression_function(attached->id, which)};
-	Query *body = body_of(attached->id, which);
-	Oid *types;
-	int nargs;
+	Oid function = quota_expression_function(attached->id, which);
+	Relation rel = table_open(ProcedureRelationId, RowExclusiveLock);
+	HeapTuple tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(function));
 
-	(void) get_func_signature(function.objectId, &types, &nargs);
-	performDeletion(&function, DROP_RESTRICT, 0);
-	CommandCounterIncrement();
-	create_function(attached->id, which, owner, body, types, attached->columns[which]);
+	/* whose owner has dropped it: rows are refused, and not the new name */
+	if (HeapTupleIsValid(tuple))
+	{
+		int column = Anum_pg_proc_proargnames;
+		Datum names = names_array(attached->columns[which]);
+		bool isnull = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &names, &isnull);
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		CommandCounterIncrement();
+	}
+	table_close(rel, RowExclusiveLock);
 }
 
 /* The function of an expression; InvalidOid: there is none. */
@@ -156,7 +165,7 @@ quota_expression_function(int32 id, QuotaExpression which)
 	return function;
 }
 
-/* Drop the functions of an attachment. */
+/* Drop the functions of an attachment, and what anybody has made of them, who must not stand in the way. */
 void
 quota_expression_drop(int32 id)
 {
@@ -165,7 +174,7 @@ quota_expression_drop(int32 id)
 		ObjectAddress function = {.classId = ProcedureRelationId, .objectId = quota_expression_function(id, which)};
 
 		if (OidIsValid(function.objectId))
-			performDeletion(&function, DROP_RESTRICT, 0);
+			performDeletion(&function, DROP_CASCADE, 0);
 	}
 }
 
@@ -536,23 +545,30 @@ static void
 create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names)
 {
 	char *name = psprintf("attached_%d_%s", id, quota_expression_names[which]);
-	Datum texts[FUNC_MAX_ARGS];
-	int nargs = 0;
-	ListCell *cell;
-
-	foreach (cell, names)
-		texts[nargs++] = CStringGetTextDatum(lfirst(cell));
+	int nargs = list_length(names);
 
 	(void) ProcedureCreate(name, get_namespace_oid("quota", false), false, false,
 						   exprType((Node *) linitial_node(TargetEntry, body->targetList)->expr),
 						   owner, SQLlanguageId, F_FMGR_SQL_VALIDATOR, "", NULL, (Node *) body,
 						   PROKIND_FUNCTION, false, false, false, PROVOLATILE_IMMUTABLE, PROPARALLEL_UNSAFE,
 						   buildoidvector(types, nargs), PointerGetDatum(NULL), PointerGetDatum(NULL),
-						   nargs == 0 ? PointerGetDatum(NULL) : PointerGetDatum(construct_array(texts, nargs, TEXTOID, -1, false, TYPALIGN_INT)),
+						   nargs == 0 ? PointerGetDatum(NULL) : names_array(names),
 						   NIL, QUOTA_COMPAT_NO_TRANSFORMS,
 						   PointerGetDatum(NULL), InvalidOid, 100, 0);
 	CommandCounterIncrement();
 	revoke_function(name);
+}
+
+static Datum
+names_array(const List *names)
+{
+	Datum texts[FUNC_MAX_ARGS];
+	int count = 0;
+	ListCell *cell;
+
+	foreach (cell, names)
+		texts[count++] = CStringGetTextDatum(lfirst(cell));
+	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* Nobody but its owner needs to call it. */

@@ -796,7 +796,7 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 		foreach (cell, attached->columns[which])
 			reads |= strcmp(lfirst(cell), new_name) == 0;
 		if (reads)
-			quota_expression_rename(attached, which, quota_owner_of_relation(attached->relation));
+			quota_expression_rename(attached, which);
 	}
 	quota_owner_end(&saved);
 }
