@@ -324,12 +324,23 @@ quota_gate_leave(const QuotaGateFrame *left)
 	frame = left->outer;
 }
 
-/* quota.current_act(): the public function that is being called; NULL: none */
+/*
+ * quota.current_act(): the public function that is being called; NULL: none.
+ *
+ * Code of a table's owner runs within functions, and statements, that others have
+ * called: what it changes would be recorded as theirs, and so is refused.
+ * Errors: insufficient_privilege.
+ */
 PG_FUNCTION_INFO_V1(quota_current_act);
 
 Datum
 quota_current_act(PG_FUNCTION_ARGS)
 {
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("tables of quota cannot be changed within a security-restricted operation"),
+				 errdetail("It would be on record as done by whoever runs it.")));
 	if (frame == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(frame->function));

@@ -31,5 +31,27 @@ mine	Mine
 RESET ROLE;
 SELECT results_eq(format('SELECT act, table_name FROM quota.audit_log WHERE id > %s', :seen), $$VALUES ('insert' COLLATE "C", 'plans'::text)$$, 'COPY by another than the owner is no restore');
 
+/* Code of a table's owner that whoever inserts runs: nothing is changed in their name. */
+CREATE SCHEMA attack AUTHORIZATION quota_test_admin;
+CREATE ROLE quota_test_app;
+GRANT USAGE ON SCHEMA attack TO quota_test_app;
+SET LOCAL ROLE quota_test_admin;
+CREATE FUNCTION attack.really() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE quota.accounts SET plan = 'free' WHERE account = 'acme';
+END $$;
+CREATE FUNCTION attack.change(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	PERFORM attack.really();
+	RETURN n;
+END $$;
+CREATE TABLE attack.t (n int, account text);
+GRANT INSERT ON attack.t TO quota_test_app;
+SELECT quota_attach('attack.t', 'report', 'account', 'attack.change(n)') \g /dev/null
+RESET ROLE;
+SELECT is(try_as('quota_test_app', $$INSERT INTO attack.t VALUES (1, 'acme')$$), '42501', 'an expression changes no account');
+SELECT is(try_as('quota_test_admin', $$INSERT INTO attack.t VALUES (1, 'acme')$$), '42501', 'not for its owner either');
+SELECT is((SELECT plan FROM quota.accounts WHERE account = 'acme'), 'pro2', 'the plan is as it was');
+
 SELECT * FROM finish();
 ROLLBACK;
