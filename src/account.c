@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "owner.h"
 #include "standing.h"
 
 static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
@@ -134,6 +135,7 @@ PG_FUNCTION_INFO_V1(quota_check_account);
 Datum
 quota_check_account(PG_FUNCTION_ARGS)
 {
+	static const char *const tables[] = {"accounts", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	HeapTuple tuple;
 	TupleDesc desc;
@@ -141,10 +143,11 @@ quota_check_account(PG_FUNCTION_ARGS)
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ||
+		!quota_owner_is_table(RelationGetRelid(trigdata->tg_relation), tables))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("quota.check_account must be a BEFORE INSERT OR UPDATE row trigger")));
+				 errmsg("quota.check_account must be a BEFORE INSERT OR UPDATE row trigger of quota.accounts")));
 	desc = RelationGetDescr(trigdata->tg_relation);
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	name = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "timezone"));

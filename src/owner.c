@@ -152,6 +152,18 @@ quota_owner_of_extension(void)
 	return owner;
 }
 
+/* Whether a relation is one of the extension's tables of these names, of which the last is NULL. */
+bool
+quota_owner_is_table(Oid relid, const char *const *names)
+{
+	Oid schema = get_namespace_oid("quota", true);
+
+	for (; OidIsValid(schema) && *names != NULL; names++)
+		if (get_relname_relid(*names, schema) == relid)
+			return true;
+	return false;
+}
+
 /* Whether the settings that immutable built-in functions depend on have their usual values. */
 static bool
 settings_are_usual(int code)

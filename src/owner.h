@@ -28,5 +28,6 @@ extern int quota_owner_code(Node *expression);
 extern bool quota_owner_is_own_type(Oid type);
 extern Oid quota_owner_of_relation(Oid relid);
 extern Oid quota_owner_of_extension(void);
+extern bool quota_owner_is_table(Oid relid, const char *const *names);
 
 #endif

@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "citus.h"
+#include "owner.h"
 #include "shared.h"
 #include "standing.h"
 
@@ -192,12 +193,14 @@ PG_FUNCTION_INFO_V1(quota_catalog_changed);
 Datum
 quota_catalog_changed(PG_FUNCTION_ARGS)
 {
+	static const char *const tables[] = {"plans", "features", "plan_limits", "plan_features", "accounts", "attached", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!quota_owner_is_table(RelationGetRelid(trigdata->tg_relation), tables))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("quota.catalog_changed must be an AFTER trigger")));
+				 errmsg("quota.catalog_changed must be an AFTER trigger of a table that it is for")));
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigdata->tg_relation));
 	return PointerGetDatum(NULL);
 }
@@ -211,14 +214,16 @@ PG_FUNCTION_INFO_V1(quota_standing_changed);
 Datum
 quota_standing_changed(PG_FUNCTION_ARGS)
 {
+	static const char *const tables[] = {"accounts", "limit_overrides", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc desc;
 	bool isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!quota_owner_is_table(RelationGetRelid(trigdata->tg_relation), tables))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("quota.standing_changed must be an AFTER trigger")));
+				 errmsg("quota.standing_changed must be an AFTER trigger of quota.accounts or quota.limit_overrides")));
 	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 	{
 		quota_standing_forget_all();

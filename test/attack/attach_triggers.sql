@@ -103,5 +103,12 @@ ALTER TABLE real DROP account, ADD account int GENERATED ALWAYS AS (id * 2) STOR
 INSERT INTO real (id, n) VALUES (5, 'a');
 SELECT is((SELECT used FROM quota.usage WHERE feature = 'storage'), 17::bigint, 'an amount that is generated');
 
+/* The trigger functions of the extension's own tables, by the hand of a superuser. */
+CREATE TABLE tg (a int DEFAULT 1, b text);
+SELECT is(try('tg', 'mine', kind || ' ON %s FOR EACH ' || what, function, ''), '39P01', concat_ws(' ', function, kind, what))
+FROM (VALUES ('standing_changed', 'AFTER INSERT', 'ROW'), ('standing_changed', 'AFTER INSERT', 'STATEMENT'),
+	('catalog_changed', 'AFTER INSERT', 'ROW'), ('levels_changed', 'AFTER INSERT', 'ROW'),
+	('check_account', 'BEFORE INSERT', 'ROW')) v (function, kind, what);
+
 SELECT * FROM finish();
 ROLLBACK;
