@@ -45,6 +45,9 @@
 #include "expression.h"
 #include "plan.h"
 
+/* once in how many new bindings those are freed that are invalid */
+#define QUOTA_BINDINGS_SWEEP 64
+
 typedef struct BindingKey
 {
 	Oid table;
@@ -55,6 +58,7 @@ typedef struct BindingKey
 typedef struct Binding
 {
 	BindingKey key;
+	uint64 serial;         /* of those that have been made */
 	bool verified;         /* the table is the attached one, or a partition of it */
 	bool loaded;           /* model and expressions are known */
 	uint64 changes;        /* invalidations so far */
@@ -73,9 +77,10 @@ static bool trigger_number(const Trigger *trigger, int32 *id);
 static bool has_our_name(TriggerData *trigdata, const char *feature);
 static Binding *verify(Relation rel, int32 id);
 static Binding *find_binding(Relation rel, int32 id);
+static void forget_invalid(void);
 static void keep(Binding *binding, const QuotaAttached *attached);
 static bool is_part_of(Relation rel, Oid root);
-static void load(Binding *binding, Relation rel);
+static Binding *load(Binding *binding, Relation rel);
 static void load_columns(const QuotaAttached *attached, Relation rel, QuotaAttachment *model);
 static void load_expressions(const QuotaAttached *attached, Relation rel, QuotaAttachment *model, Expr **expressions);
 static QuotaAttached *copy_attached(const QuotaAttached *attached);
@@ -161,7 +166,7 @@ quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
 	if (!trigger_number(trigdata->tg_trigger, &id))
 		elog(ERROR, "trigger has no attachment");
 	binding = find_binding(trigdata->tg_relation, id);
-	load(binding, trigdata->tg_relation);
+	binding = load(binding, trigdata->tg_relation);
 	read_binding(binding, trigdata->tg_relation, TRIGGER_FIRED_FOR_ROW(trigdata->tg_event), attachment);
 	if (attachment->tracked)
 	{
@@ -183,7 +188,7 @@ quota_attachment_open(Relation rel, const QuotaAttached *attached, QuotaAttachme
 	/* children by INHERITS are counted, but have no triggers */
 	if (!binding->verified)
 		keep(binding, attached);
-	load(binding, rel);
+	binding = load(binding, rel);
 	read_binding(binding, rel, false, attachment);
 }
 
@@ -487,6 +492,7 @@ verify(Relation rel, int32 id)
 static Binding *
 find_binding(Relation rel, int32 id)
 {
+	static uint64 made = 0;
 	BindingKey key = {RelationGetRelid(rel), id};
 	Binding *binding;
 	bool found;
@@ -497,10 +503,35 @@ find_binding(Relation rel, int32 id)
 
 		bindings = hash_create("quota attachments", 16, &control, HASH_ELEM | HASH_BLOBS);
 	}
+	binding = hash_search(bindings, &key, HASH_FIND, NULL);
+	if (binding != NULL)
+		return binding;
+	if (++made % QUOTA_BINDINGS_SWEEP == 0)
+		forget_invalid();
 	binding = hash_search(bindings, &key, HASH_ENTER, &found);
-	if (!found)
-		memset((char *) binding + sizeof(BindingKey), 0, sizeof(Binding) - sizeof(BindingKey));
+	memset((char *) binding + sizeof(BindingKey), 0, sizeof(Binding) - sizeof(BindingKey));
+	binding->serial = made;
 	return binding;
+}
+
+/* Free what is bound to tables that are gone or have changed. */
+static void
+forget_invalid(void)
+{
+	HASH_SEQ_STATUS status;
+	Binding *binding;
+
+	hash_seq_init(&status, bindings);
+	while ((binding = hash_seq_search(&status)) != NULL)
+	{
+		BindingKey key = binding->key;
+
+		if (binding->verified || binding->loaded)
+			continue;
+		if (binding->context != NULL)
+			MemoryContextDelete(binding->context);
+		(void) hash_search(bindings, &key, HASH_REMOVE, NULL);
+	}
 }
 
 /* Keep a copy of what quota.attached says; what was kept goes. */
@@ -562,19 +593,21 @@ is_part_of(Relation rel, Oid root)
 /*
  * Make the rest of a binding: columns and expressions. That runs code of the
  * table's owner, which may fire triggers that bind the same, or change what is
- * bound: so it is made apart, and kept at the end.
+ * bound: so it is made apart, and kept at the end. Returns the binding, which may
+ * have been forgotten meanwhile and made anew.
  */
-static void
+static Binding *
 load(Binding *binding, Relation rel)
 {
 	QuotaAttached *attached;
 	QuotaAttachment model = {0};
 	Expr *expressions[QUOTA_EXPRESSIONS];
 	uint64 changes = binding->changes;
+	uint64 serial = binding->serial;
 	MemoryContext old;
 
 	if (binding->loaded)
-		return;
+		return binding;
 	attached = copy_attached(binding->attached);
 	model.root = attached->relation;
 	model.owner = quota_owner_of_relation(model.root);
@@ -585,6 +618,9 @@ load(Binding *binding, Relation rel)
 	load_columns(attached, rel, &model);
 	load_expressions(attached, rel, &model, expressions);
 
+	binding = find_binding(rel, attached->id);
+	if (binding->context == NULL)
+		keep(binding, attached);
 	old = MemoryContextSwitchTo(binding->context);
 	if (model.mark)
 		model.blocked_status = datumCopy(model.blocked_status, model.status.typbyval, model.status.typlen);
@@ -593,7 +629,8 @@ load(Binding *binding, Relation rel)
 	MemoryContextSwitchTo(old);
 	binding->model = model;
 	/* otherwise it serves this statement, and not the next */
-	binding->loaded = binding->changes == changes;
+	binding->loaded = binding->serial == serial && binding->changes == changes;
+	return binding;
 }
 
 static void

@@ -41,5 +41,18 @@ RESET ROLE;
 SELECT is((SELECT string_agg(account || '=' || used, ' ' ORDER BY account) FROM quota.usage),
 	'attack.p1=3 attack.p2=3 attack.p4=3 attack.p41=3 attack.p42=3 attack_more.p3=3', 'each has its own');
 
+/* What a backend keeps of partitions that come and go does not grow without end. */
+CREATE TABLE fleeting (id int, account text) PARTITION BY RANGE (id);
+SELECT quota_attach('fleeting', 'report', 'account') \g /dev/null
+DO $$
+BEGIN
+	FOR i IN 1..300 LOOP
+		CREATE TABLE fleeting1 PARTITION OF fleeting FOR VALUES FROM (0) TO (100);
+		EXECUTE format('INSERT INTO fleeting1 VALUES (1, ''f%s'')', i);
+		DROP TABLE fleeting1;
+	END LOOP;
+END $$;
+SELECT cmp_ok((SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'quota attachment'), '<', 100::bigint, 'bindings of dropped partitions are freed');
+
 SELECT * FROM finish();
 ROLLBACK;
