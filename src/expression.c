@@ -79,7 +79,7 @@ static void check_parsed(Node *node, const ParseState *pstate);
 static void check_immutable(Node *node);
 static bool is_xml(Node *node, void *context);
 static void explain_error(void *expression);
-static Query *body_of(int32 id, QuotaExpression which);
+static Query *body_of(const QuotaAttached *attached, QuotaExpression which);
 static Node *vars_to_params(Node *node, void *columns);
 static Node *params_to_vars(Node *node, void *columns);
 static Var *column_var(const Columns *columns, const Param *param);
@@ -100,7 +100,7 @@ Expr *
 quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Relation rel)
 {
 	Columns columns = {.rel = rel, .attached = attached, .which = which};
-	Query *body = body_of(attached->id, which);
+	Query *body = body_of(attached, which);
 	Node *node = params_to_vars((Node *) linitial_node(TargetEntry, body->targetList)->expr, &columns);
 
 	node = (Node *) expression_planner((Expr *) quota_compat_expand_generated(node, rel));
@@ -113,7 +113,7 @@ void
 quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid owner, int32 id)
 {
 	Oid function = quota_expression_function(attached->id, which);
-	Query *body = body_of(attached->id, which);
+	Query *body = body_of(attached, which);
 	Oid *types;
 	int nargs;
 
@@ -441,9 +441,9 @@ explain_error(void *expression)
 
 /* The body of an expression's function, which its owner may have altered. */
 static Query *
-body_of(int32 id, QuotaExpression which)
+body_of(const QuotaAttached *attached, QuotaExpression which)
 {
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(quota_expression_function(id, which)));
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(quota_expression_function(attached->id, which)));
 	Query *query = NULL;
 
 	if (HeapTupleIsValid(tuple))
@@ -461,8 +461,9 @@ body_of(int32 id, QuotaExpression which)
 		query->hasAggs || query->hasWindowFuncs || query->hasTargetSRFs || list_length(query->targetList) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("function quota.attached_%d_%s has been dropped or altered", id, quota_expression_names[which]),
-				 errdetail("It holds an expression of quota_attach."),
+				 errmsg("function quota.attached_%d_%s has been dropped or altered", attached->id, quota_expression_names[which]),
+				 errdetail("It holds the %s of feature \"%s\" on table \"%s\".", quota_expression_names[which], attached->feature,
+						   get_rel_name(attached->relation)),
 				 errhint("Call quota_attach again, or quota_detach.")));
 	return query;
 }

@@ -185,6 +185,10 @@ DECLARE
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relkind IN ('r', 'p')) THEN
 		RAISE wrong_object_type USING MESSAGE = format('%s is not a table', "table");
+	ELSIF EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relpersistence = 't') THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('%s is a temporary table', "table"),
+			DETAIL = 'Other sessions cannot count its rows.';
 	ELSIF EXISTS (SELECT FROM pg_class WHERE oid = "table" AND relispartition) THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('%s is a partition', "table"),

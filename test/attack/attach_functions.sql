@@ -35,5 +35,19 @@ SELECT is(lean(), 'ok', 'a view again');
 SELECT is(error_of('DROP TABLE t CASCADE'), NULL, 'dropped');
 SELECT is_empty($$SELECT FROM pg_proc WHERE proname ~ '^attached_\d+_amount$'$$, 'with its function');
 
+/* One that has been altered by its owner: whose it is. */
+CREATE TABLE altered (n int, account text);
+SELECT quota_attach('altered', 'mb', 'account', 'n + 1') \g /dev/null
+SELECT oid::regprocedure AS function FROM pg_proc WHERE proname ~ '^attached_\d+_amount$' \gset
+ALTER FUNCTION :function STABLE;
+SELECT is(error_of('INSERT INTO altered VALUES (1, ''a'')')->>'detail', 'It holds the amount of feature "mb" on table "altered".', 'the error names the table');
+DROP FUNCTION :function;
+SELECT is(error_of('INSERT INTO altered VALUES (1, ''a'')')->>'detail', 'It holds the amount of feature "mb" on table "altered".', 'dropped as well');
+SELECT is(error_of('ALTER TABLE altered RENAME n TO m'), NULL, 'a column can be renamed all the same');
+
+/* Of temporary tables others cannot count the rows. */
+CREATE TEMP TABLE fleeting (account text);
+SELECT is(error_of($$SELECT quota_attach('fleeting', 'mb', 'account')$$)->>'state', '42809', 'a temporary table is not attached');
+
 SELECT * FROM finish();
 ROLLBACK;
