@@ -534,7 +534,7 @@ forget_invalid(void)
 	}
 }
 
-/* Keep a copy of what quota.attached says; what was kept goes. */
+/* Keep a copy of what quota.attached says; what was kept goes, which may be what is copied. */
 static void
 keep(Binding *binding, const QuotaAttached *attached)
 {
@@ -548,7 +548,7 @@ keep(Binding *binding, const QuotaAttached *attached)
 		MemoryContextDelete(binding->context);
 	binding->context = context;
 	binding->attached = kept;
-	binding->model.root = attached->relation;
+	binding->model.root = kept->relation;
 	binding->loaded = false;
 }
 
@@ -621,6 +621,8 @@ load(Binding *binding, Relation rel)
 	binding = find_binding(rel, attached->id);
 	if (binding->context == NULL)
 		keep(binding, attached);
+	else if (OidIsValid(binding->model.owner)) /* loaded before: what was made then goes */
+		keep(binding, binding->attached);
 	old = MemoryContextSwitchTo(binding->context);
 	if (model.mark)
 		model.blocked_status = datumCopy(model.blocked_status, model.status.typbyval, model.status.typlen);

@@ -77,9 +77,9 @@ SELECT is((SELECT used FROM quota.usage WHERE feature = 'mb' AND account = 'age'
 SELECT quota_detach('t', 'mb') \g /dev/null
 SELECT quota_attach('t', 'mb', 'account', $$CASE WHEN extract(hour FROM ts AT TIME ZONE 'EST' AT TIME ZONE interval '0') < 12 THEN 1 ELSE 10 END$$, backfill => false) \g /dev/null
 SET ROLE quota_attack_app;
-INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 08:00');
+INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 12:00');
 SET timezone_abbreviations = 'Australia';
-INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 08:00');
+INSERT INTO t (account, ts) VALUES ('abbreviation', '2026-03-01 12:00');
 RESET timezone_abbreviations;
 RESET ROLE;
 SELECT is((SELECT used FROM quota.usage WHERE feature = 'mb' AND account = 'abbreviation'), 20::bigint, 'timezone_abbreviations');
