@@ -124,7 +124,6 @@ check_same(const QuotaRequest *request, const QuotaKeyRow *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(request->key)),
-				 request->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".",
-												  row->function, (long long) row->n, row->feature),
+				 request->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
 				 errhint("Repeat a call with all of its arguments, and give each other call a key of its own.")));
 }
