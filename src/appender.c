@@ -26,6 +26,8 @@
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 
+#include "compat.h"
+
 static void move_key_to_end(QuotaAppender *appender);
 
 /*
@@ -159,7 +161,7 @@ static void
 move_key_to_end(QuotaAppender *appender)
 {
 	ResultRelInfo *result = appender->result;
-	Oid key = RelationGetPrimaryKeyIndex(appender->rel);
+	Oid key = quota_compat_primary_key(appender->rel);
 	int last = result->ri_NumIndices - 1;
 
 	appender->keys = OidIsValid(key) ? list_make1_oid(key) : NIL;

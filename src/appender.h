@@ -15,8 +15,8 @@ typedef struct QuotaAppender
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
-	List *keys;         /* the primary key's OID */
-	Relation key;       /* that index, the last of the result's; NULL: none */
+	List *keys;   /* the primary key's OID */
+	Relation key; /* that index, the last of the result's; NULL: none */
 	IndexInfo *key_info;
 } QuotaAppender;
 

@@ -48,10 +48,10 @@ typedef struct QuotaAttachment
 	ExprState *mark_when; /* only where rows are judged */
 	Oid amount_type;      /* of the expression */
 	ExprContext *econtext;
-	Oid root;      /* the table that was attached, of which this one may be a partition */
-	Oid owner;     /* its owner, whose code expressions and types are */
-	bool guarded;  /* whether rows are read as the owner: there are expressions */
-	int code;      /* what takes part in these */
+	Oid root;     /* the table that was attached, of which this one may be a partition */
+	Oid owner;    /* its owner, whose code expressions and types are */
+	bool guarded; /* whether rows are read as the owner: there are expressions */
+	int code;     /* what takes part in these */
 	/* of a tracked one: */
 	int nkeys;
 	QuotaColumn *keys; /* the primary key */

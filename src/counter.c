@@ -119,10 +119,10 @@ typedef struct Survey
 	int64 most; /* whatever becomes of the others */
 	int32 holds;
 	int16 alerted;
-	TransactionId busy;      /* one of the others, invalid: there is none */
-	TransactionId raising;   /* the one whose charges may add the most to what is used */
-	TransactionId lowering;  /* the one whose refunds may take the most from it */
-	uint64 raises;           /* how much */
+	TransactionId busy;     /* one of the others, invalid: there is none */
+	TransactionId raising;  /* the one whose charges may add the most to what is used */
+	TransactionId lowering; /* the one whose refunds may take the most from it */
+	uint64 raises;          /* how much */
 	uint64 lowers;
 	TransactionId gathering; /* that which gathers the slots, or deletes them */
 	int own;                 /* the slot that is this transaction's own, -1: none */

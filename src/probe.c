@@ -350,7 +350,7 @@ mix(uint64 value)
 static void
 open_index(QuotaProbe *probe, int columns, Snapshot snapshot)
 {
-	Oid index = RelationGetPrimaryKeyIndex(probe->rel);
+	Oid index = quota_compat_primary_key(probe->rel);
 
 	if (!OidIsValid(index))
 		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));

@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "citus.h"
+#include "compat.h"
 #include "owner.h"
 #include "shared.h"
 #include "standing.h"
@@ -839,7 +840,7 @@ quota_store_changed(void)
 static Oid
 primary_key(Relation rel)
 {
-	Oid index = RelationGetPrimaryKeyIndex(rel);
+	Oid index = quota_compat_primary_key(rel);
 
 	if (!OidIsValid(index))
 		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(rel));
