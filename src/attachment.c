@@ -58,7 +58,7 @@ typedef struct BindingKey
 typedef struct Binding
 {
 	BindingKey key;
-	uint64 serial;         /* of those that have been made */
+	uint64 serial;         /* unique number of this binding */
 	bool verified;         /* the table is the attached one, or a partition of it */
 	bool loaded;           /* model and expressions are known */
 	uint64 changes;        /* invalidations so far */

@@ -14,7 +14,7 @@
  * A restored dump has no rows in quota.attached while it makes its tables, so it
  * brings the triggers of its partitions itself.
  *
- * Locks: of tables that get triggers, ShareRowExclusiveLock; of those that lose
+ * Locks: a table that gets triggers, ShareRowExclusiveLock; a table that loses
  * them, AccessExclusiveLock.
  */
 #include "postgres.h"
