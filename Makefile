@@ -3,7 +3,8 @@
 EXTENSION = quota
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" quota.control)
 MODULE_big = quota
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+PG_CPPFLAGS = -I$(srcdir)/src
 DATA_built = quota--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
 
@@ -17,7 +18,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h)
 
 # The install script creates and never replaces: an object planted beforehand
 # is an error. The names of schema objects are quoted where they are looked up.
@@ -27,13 +28,17 @@ quota--$(EXTVERSION).sql: $(SCHEMA) $(FUNCTIONS) quota.control
 	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
 	   cat $(SCHEMA) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
 
-.PHONY: format checkver tidy
+.PHONY: format checkver layers tidy
 format:
-	clang-format -i src/*.c src/*.h
+	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 
 # clang-tidy's bug checks
 tidy:
-	clang-tidy --quiet src/*.c -- $(filter -I% -D%,$(CPPFLAGS)) -isystem $(shell $(PG_CONFIG) --includedir-server)
+	clang-tidy --quiet $(OBJS:.o=.c) -- $(filter -I% -D%,$(CPPFLAGS)) -isystem $(shell $(PG_CONFIG) --includedir-server)
+
+# No call goes up or in a circle. WRITE=1 puts the list of files into doc/design.md.
+layers: $(OBJS)
+	@python3 test/source/layers.py $(if $(WRITE),--write)
 
 # The version is written by hand in quota.control; the others must agree.
 checkver:

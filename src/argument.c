@@ -13,7 +13,7 @@
 #include "utils/uuid.h"
 
 #include "compat.h"
-#include "store.h"
+#include "sizes.h"
 
 /* The account, argument 0, as text. */
 Datum

@@ -5,16 +5,16 @@
 
 #include "fmgr.h"
 
-#include "attachment.h"
-#include "citus.h"
-#include "gate.h"
 #include "guc.h"
-#include "judge.h"
-#include "ledger.h"
-#include "newest.h"
-#include "renamed.h"
-#include "shared.h"
-#include "store.h"
+#include "memory/shared.h"
+#include "rights/gate.h"
+#include "tables/citus.h"
+#include "tables/ledger.h"
+#include "tables/newest.h"
+#include "tables/store.h"
+#include "trigger/attachment.h"
+#include "trigger/renamed.h"
+#include "trigger/row_filter.h"
 
 PG_MODULE_MAGIC;
 
@@ -31,6 +31,6 @@ _PG_init(void)
 	quota_newest_init();
 	quota_gate_init();
 	quota_attachment_init();
-	quota_judge_init();
+	quota_row_filter_init();
 	quota_renamed_init();
 }

@@ -1,0 +1,142 @@
+/*
+ * The clock and its windows, the default plan, the key of an account and the
+ * user, for functions in SQL: what charging goes by and what a report shows
+ * come from one place.
+ *
+ * Writes and locks nothing.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "entitlement/account.h"
+#include "guc.h"
+
+static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
+
+/* quota.now(): the time that decisions are made for */
+PG_FUNCTION_INFO_V1(quota_now);
+
+Datum
+quota_now(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(quota_guc_now());
+}
+
+/* quota.timezone(): the time zone of accounts that have none of their own */
+PG_FUNCTION_INFO_V1(quota_timezone);
+
+Datum
+quota_timezone(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(pg_get_timezone_name(quota_guc_timezone())));
+}
+
+/*
+ * quota.window_start(period, at, timezone, anchor): the first instant of the
+ * window that holds `at`. A NULL time zone is that of the setting, a NULL
+ * anchor the calendar's.
+ */
+PG_FUNCTION_INFO_V1(quota_window_start);
+
+Datum
+quota_window_start(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).start);
+}
+
+/* quota.window_end(period, at, timezone, anchor): the next window's first instant */
+PG_FUNCTION_INFO_V1(quota_window_end);
+
+Datum
+quota_window_end(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).end);
+}
+
+/* quota.default_plan(): the plan of accounts that have no other; NULL: there is none */
+PG_FUNCTION_INFO_V1(quota_default_plan);
+
+Datum
+quota_default_plan(PG_FUNCTION_ARGS)
+{
+	const char *plan;
+
+	quota_plan_begin();
+	plan = quota_plan_default();
+	if (plan == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(plan));
+}
+
+/* quota.account_key(key): the key, which is refused where it can name no account */
+PG_FUNCTION_INFO_V1(quota_account_key);
+
+Datum
+quota_account_key(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(quota_argument_account(fcinfo));
+}
+
+/* quota.user_id(): the application's user on whose behalf the session acts; NULL: unknown */
+PG_FUNCTION_INFO_V1(quota_user_id);
+
+Datum
+quota_user_id(PG_FUNCTION_ARGS)
+{
+	const char *user = quota_guc_user();
+
+	if (user == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(user));
+}
+
+/* quota.charged_counters(owner, feature): the counters that are charged when an account is: whose, and of which period */
+PG_FUNCTION_INFO_V1(quota_charged_counters);
+
+Datum
+quota_charged_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaStore *store;
+	QuotaAccount account;
+	QuotaEntitlement entitlement;
+	Datum owner;
+
+	quota_argument_check_not_null(fcinfo, 0, "owner");
+	owner = PointerGetDatum(PG_GETARG_TEXT_PP(0));
+	quota_argument_check_account(owner);
+	InitMaterializedSRF(fcinfo, 0);
+	store = quota_store_begin_read();
+	quota_account_load(store, owner, &account);
+	quota_account_entitle(&account, quota_argument_feature(fcinfo, 1), account.now, &entitlement);
+	quota_store_end(store);
+	for (int i = 0; i < entitlement.count; i++)
+	{
+		Datum values[2] = {entitlement.windows[i].pooled ? account.pool->account : account.account,
+						   ObjectIdGetDatum(quota_store_period_oid(entitlement.windows[i].period))};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static QuotaWindow
+window_of_arguments(FunctionCallInfo fcinfo)
+{
+	TimestampTz anchor = 0;
+	pg_tz *tz;
+
+	quota_argument_check_not_null(fcinfo, 0, "period");
+	quota_argument_check_not_null(fcinfo, 1, "at");
+	tz = PG_ARGISNULL(2) ? quota_guc_timezone() : quota_account_timezone(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	if (!PG_ARGISNULL(3))
+		anchor = PG_GETARG_TIMESTAMPTZ(3);
+	return quota_period_window(quota_store_period(PG_GETARG_OID(0)), PG_GETARG_TIMESTAMPTZ(1), tz,
+							   PG_ARGISNULL(3) ? NULL : &anchor);
+}

@@ -1,0 +1,273 @@
+/*
+ * Deciding without charging: evaluate, has_feature, feature, require_feature.
+ * Writes and locks nothing, works on a standby and in read-only transactions.
+ */
+#include "postgres.h"
+
+#include "charge/consume.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "rights/gate.h"
+
+/* Puts the row of one window of a feature into a result. */
+typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
+
+static void put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put);
+static List *limited_features(const QuotaAccount *account, List *names);
+static void put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
+static void put_rate(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
+static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
+static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
+static bool is_true(Datum jsonb);
+static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
+static int compare_names(const ListCell *a, const ListCell *b);
+
+/* quota_evaluate(account, feature, n): the verdict for n more units */
+QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
+{
+	QuotaCharge charge;
+	QuotaStore *store;
+	QuotaAccount loaded;
+	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
+
+	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	store = quota_store_begin_read();
+	quota_account_load(store, account, &loaded);
+	quota_consume_look(store, &loaded, &charge, loaded.now);
+	quota_store_end(store);
+	if (unlikely(as_user))
+		quota_consume_close_overage(&charge);
+	charge.decision = quota_decision_make(&loaded, &charge.entitlement, charge.used, charge.rates, charge.n);
+	quota_decision_enforce(&charge.decision);
+	return quota_decision_datum(&charge.decision);
+}
+
+/* quota_evaluate(account): a row a feature that can be counted, and window */
+QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
+{
+	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
+	return (Datum) 0;
+}
+
+/* quota_rates(account): a row a rate and window */
+QUOTA_ACCOUNT_FUNCTION(quota_rates)
+{
+	quota_gate_require_account(QUOTA_GATE_RATES, account);
+	put_features(fcinfo, account, false, put_rate);
+	return (Datum) 0;
+}
+
+/* quota_has_feature(account, feature) */
+QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+
+	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
+}
+
+/* quota_feature(account, feature): the flag's value, or the limits in force */
+QUOTA_ACCOUNT_FUNCTION(quota_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+	Datum value;
+
+	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	if (loaded.suspended)
+		PG_RETURN_NULL();
+	if (quota_account_value(&loaded, entitlement.feature.feature, &value))
+		/* a copy: the cache's own may go */
+		PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+	if (!entitlement.in_plan)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(limits_as_jsonb(&entitlement));
+}
+
+/* quota_require_feature(account, feature): an error unless the account has it */
+QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
+{
+	QuotaAccount loaded;
+	QuotaEntitlement entitlement;
+	QuotaDecision decision = {0};
+
+	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
+	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	decision.account = account;
+	decision.now = loaded.now;
+	decision.entitlement = &entitlement;
+	decision.verdict = QUOTA_BLOCK;
+	decision.reason = loaded.suspended ? QUOTA_REASON_SUSPENDED : QUOTA_REASON_NOT_IN_PLAN;
+	if (!has_feature(&loaded, &entitlement))
+	{
+		quota_decision_enforce(&decision);
+		quota_decision_log(&decision);
+		if (decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&decision);
+	}
+	PG_RETURN_VOID();
+}
+
+/* The windows of all features that an account has limits of, in the order of features. */
+static void
+put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put)
+{
+	QuotaStore *store;
+	QuotaAccount loaded;
+	List *names;
+	const char *last = NULL;
+	ListCell *cell;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	store = quota_store_begin_read();
+	quota_account_load(store, account, &loaded);
+	names = limited_features(&loaded, NIL);
+	if (loaded.pool != NULL)
+		names = limited_features(loaded.pool, names);
+	list_sort(names, compare_names);
+	foreach (cell, names)
+	{
+		QuotaCharge charge;
+		const char *feature = lfirst(cell);
+		QuotaKind kind = quota_plan_feature(feature)->kind;
+		bool repeated = last != NULL && strcmp(feature, last) == 0;
+
+		last = feature;
+		if (repeated || kind == QUOTA_FLAG || (put == put_rate && kind != QUOTA_RATE))
+			continue;
+		quota_consume_ask(&charge, feature, 1);
+		quota_consume_look(store, &loaded, &charge, loaded.now);
+		if (as_user)
+			quota_consume_close_overage(&charge);
+		for (int window = 0; window < charge.entitlement.count; window++)
+			put(&loaded, &charge, window, (ReturnSetInfo *) fcinfo->resultinfo);
+	}
+	quota_store_end(store);
+}
+
+/* The features of which an account has limits, some more than once, appended to a list. */
+static List *
+limited_features(const QuotaAccount *account, List *names)
+{
+	const QuotaPlan *plan = account->plan[0] == '\0' ? NULL : quota_plan_get(account->plan);
+
+	for (int i = 0; plan != NULL && i < plan->count; i++)
+		if (plan->offers[i].count > 0)
+			names = lappend(names, plan->offers[i].feature);
+	for (int i = 0; i < account->noverrides; i++)
+		names = lappend(names, account->overrides[i].feature);
+	return names;
+}
+
+/* Each window judged on its own; one that is as full as can be counted, as it stands, or nothing could be told of the others. */
+static void
+put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
+{
+	int64 n = charge->used[window] == PG_INT64_MAX ? 0 : 1;
+	QuotaDecision decision = quota_decision_of_window(account, &charge->entitlement, charge->used, charge->rates, window, n);
+
+	quota_decision_enforce(&decision);
+	quota_decision_put(&decision, rsinfo->setResult);
+}
+
+/* feature, period, used, usage_limit, burst, remaining, resets_in */
+static void
+put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
+{
+	const QuotaRate *rate = &charge->rates[window];
+	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
+	TimestampTz empty_at = quota_bucket_falls_to(&rate->level, &rate->pace, 0);
+	bool nulls[] = {false, false, false, limit->unlimited, limit->unlimited, limit->unlimited, empty_at == DT_NOEND};
+	Datum values[] = {
+		CStringGetTextDatum(charge->feature),
+		ObjectIdGetDatum(quota_store_period_oid(charge->entitlement.windows[window].period)),
+		Int64GetDatum(rate->used),
+		Int64GetDatum(limit->per_window),
+		Int64GetDatum(limit->usage_limit),
+		Int64GetDatum(quota_decide_remaining(limit, rate->used)),
+		nulls[6] ? (Datum) 0 : DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(empty_at), TimestampTzGetDatum(rate->level.at))};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
+{
+	char *feature = quota_argument_feature(fcinfo, 1);
+	QuotaStore *store = quota_store_begin_read();
+
+	quota_account_load(store, account, loaded);
+	quota_store_end(store);
+	quota_account_entitle(loaded, feature, loaded->now, entitlement);
+}
+
+/* A flag is had unless its value is false or null; all else where the plan, or an override, allows at least one unit. */
+static bool
+has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
+{
+	Datum value;
+
+	if (account->suspended)
+		return false;
+	if (account->bypass)
+		return true;
+	if (quota_account_value(account, entitlement->feature.feature, &value))
+		return is_true(value);
+	for (int i = 0; i < entitlement->count; i++)
+		if (quota_decide(&entitlement->windows[i].limit, 0, 1).verdict == QUOTA_BLOCK)
+			return false;
+	return entitlement->in_plan;
+}
+
+static bool
+is_true(Datum jsonb)
+{
+	Jsonb *value = DatumGetJsonbP(jsonb);
+	JsonbValue scalar;
+
+	if (!JB_ROOT_IS_SCALAR(value) || !JsonbExtractScalar(&value->root, &scalar))
+		return true;
+	return !(scalar.type == jbvNull || (scalar.type == jbvBool && !scalar.val.boolean));
+}
+
+/* {"month": 150, "day": 5}; null: unlimited */
+static Datum
+limits_as_jsonb(const QuotaEntitlement *entitlement)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < entitlement->count; i++)
+	{
+		const QuotaWindowLimit *window = &entitlement->windows[i];
+		JsonbValue key = {.type = jbvString};
+		JsonbValue value = {.type = jbvNull};
+
+		key.val.string.val = unconstify(char *, quota_period_names[window->period]);
+		key.val.string.len = strlen(quota_period_names[window->period]);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		if (!window->limit.unlimited)
+		{
+			value.type = jbvNumeric;
+			value.val.numeric = int64_to_numeric(window->limit.per_window);
+		}
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}

@@ -1,0 +1,51 @@
+/*
+ * Functions in SQL that manage the memory of rates.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+
+#include "argument.h"
+#include "memory/rates.h"
+#include "rights/gate.h"
+#include "tables/store.h"
+
+/* quota.forget_rate(owner, feature): its buckets are empty again */
+PG_FUNCTION_INFO_V1(quota_forget_rate);
+
+Datum
+quota_forget_rate(PG_FUNCTION_ARGS)
+{
+	QuotaRateKey key = {
+		.extension = quota_store_extension(),
+		.account = quota_argument_account(fcinfo),
+		.feature = quota_argument_feature(fcinfo, 1)};
+
+	/* no feature has a longer name */
+	if (strlen(key.feature) <= QUOTA_MAX_FEATURE)
+		for (key.period = 0; key.period <= QUOTA_DAY; key.period++)
+			quota_rates_forget(&key);
+	PG_RETURN_VOID();
+}
+
+/* quota_rate_stats(): how full the memory of rates is */
+PG_FUNCTION_INFO_V1(quota_rate_stats);
+
+Datum
+quota_rate_stats(PG_FUNCTION_ARGS)
+{
+	QuotaRateStats stats;
+	TupleDesc desc;
+	Datum values[4];
+	bool nulls[4] = {false};
+
+	quota_gate_require(QUOTA_GATE_RATE_STATS);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "quota_rate_stats does not return a row");
+	stats = quota_rates_stats();
+	values[0] = Int64GetDatum(stats.in_use);
+	values[1] = Int64GetDatum(stats.places);
+	values[2] = Int64GetDatum(stats.evictions);
+	values[3] = Int64GetDatum(stats.bytes);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}

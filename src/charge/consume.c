@@ -1,0 +1,656 @@
+/*
+ * Charging: consume, enforce, record, consume_many, refund.
+ *
+ * A charge reads what the account is entitled to and its counters, decides, and
+ * updates the counters. It takes no lock before it knows that it may write: if
+ * a counter is found changed by another transaction, which the update waits
+ * for, everything is read and decided again on what is then there. So no limit
+ * is passed, and a denial locks nothing, and writes nothing but an event where the
+ * feature has a ledger; unless its charge lost to others on the way, when a
+ * counter may stay locked, or stay behind at 0.
+ *
+ * Rates are judged in the same way and taken last, when all counters have been
+ * written: what a rate has given is not undone. If another took the room
+ * meanwhile, the counters are taken back and all is judged again.
+ *
+ * Locks: rows of quota.usage, those of a pool before those of its member, each in
+ * the order (feature, period), until the end of the transaction. Memory: the
+ * caller's context.
+ */
+#include "postgres.h"
+
+#include "charge/consume.h"
+
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "charge/event.h"
+#include "charge/hold.h"
+#include "charge/idempotency.h"
+#include "guc.h"
+#include "memory/entitlement_cache.h"
+#include "rights/gate.h"
+
+/* features that quota_consume_many takes */
+#define MAX_AMOUNTS 1000
+
+/* changes with each write of a counter by this backend, also by one that is undone */
+static uint64 writes = 0;
+
+static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises);
+static void check_user_max(const QuotaCharge *charge);
+static QuotaStore *begin(const QuotaCharge *charges, int count);
+static int64 used_in(const QuotaCharge *charge, int window);
+static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+static bool has_expired(const QuotaCharge *charges, int count);
+static void return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
+static bool is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
+static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
+static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
+static bool write_rates(QuotaCharge *charges, int count);
+static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
+static void take_back(QuotaStore *store, QuotaCharge *charges, int count);
+static bool is_rate(const QuotaCharge *charge);
+static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
+static int64 amount_of_json(const char *feature, const JsonbValue *value);
+static int compare_charges(const void *a, const void *b);
+
+/* quota_consume(account, feature, n, key, metadata) */
+QUOTA_ACCOUNT_FUNCTION(quota_consume)
+{
+	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_CONSUME, account);
+
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, mode, false);
+}
+
+/* quota_enforce(account, feature, n, key, metadata): a denial is an error */
+QUOTA_ACCOUNT_FUNCTION(quota_enforce)
+{
+	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
+
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, mode, true);
+}
+
+/* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
+QUOTA_ACCOUNT_FUNCTION(quota_record)
+{
+	quota_gate_require(QUOTA_GATE_RECORD);
+	return charge_one(fcinfo, account, (QuotaOccasion){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
+}
+
+/* quota_consume_many(account, amounts): all or none, a row a feature */
+QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	QuotaStore *store;
+	QuotaCharge *charges;
+	int count;
+
+	quota_gate_require(QUOTA_GATE_CONSUME_MANY);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("amounts must not be null")));
+	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	store = begin(charges, count);
+	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
+	quota_store_end(store);
+	for (int i = 0; i < count; i++)
+		quota_decision_put(&charges[i].decision, rsinfo->setResult);
+	return (Datum) 0;
+}
+
+/*
+ * quota_refund(account, feature, n, at): gives units back to the windows that
+ * hold `at`, to none of them more than is used. A rate has no windows in the past.
+ */
+QUOTA_ACCOUNT_FUNCTION(quota_refund)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaStore *store;
+	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
+
+	quota_gate_require(QUOTA_GATE_REFUND);
+	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->occasion.what = "refund";
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("time of a refund must be finite")));
+	store = begin(charge, 1);
+	quota_consume_give_back(store, account, charge, at);
+	quota_store_end(store);
+	return quota_decision_datum(&charge->decision);
+}
+
+/*
+ * Prepare to charge n units, at least 1, of a feature. The occasion is the
+ * caller's to tell, for the ledger.
+ */
+void
+quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
+{
+	/* a name that is longer than any feature names none: the look at the catalogue says so */
+	if (strlen(feature) > QUOTA_MAX_FEATURE)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%s\" does not exist", feature)));
+	strcpy(charge->feature, feature);
+	charge->n = n;
+	charge->holds = 0;
+	charge->occasion = (QuotaOccasion){0};
+	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
+		charge->counters[i].conflicts = 0;
+}
+
+/*
+ * Charge an account, all or nothing.
+ *
+ * store: begun, or refreshed since it last served. account: text of 1 to 255
+ * bytes. charges: as quota_consume_ask prepared them, no feature twice;
+ * they are put into the order in which they are locked, and each gets its
+ * decision, whose figures count this call where it was charged.
+ * Returns whether it was charged.
+ * Errors: undefined_object for an unknown feature; wrong_object_type for a flag;
+ * numeric_value_out_of_range where the use cannot be counted;
+ * read_only_sql_transaction; serialization_failure at the higher isolation levels.
+ * Locks: the counters' rows, until the end of the transaction; rollback undoes
+ * the charge. A denial locks nothing, unless others came first.
+ */
+bool
+quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+{
+	QuotaAccount loaded;
+	bool charged;
+
+	qsort(charges, count, sizeof(QuotaCharge), compare_charges);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		charged = judge(store, &loaded, charges, count, mode) &&
+				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+		if (!charged)
+			break;
+		if (has_expired(charges, count))
+			return_expired(store, charges, count, loaded.now);
+		else if (write_charges(store, charges, count))
+			break;
+		quota_store_refresh(store);
+	}
+	for (int i = 0; i < count; i++)
+	{
+		QuotaDecision *decision = &charges[i].decision;
+
+		if (charged)
+			decision->used = charges[i].used[decision->window - charges[i].entitlement.windows];
+		quota_decision_log(decision);
+		quota_event_charge(store, &charges[i], charged);
+	}
+	return charged;
+}
+
+/*
+ * Give units back to the windows that hold `at`, to none of them more than is
+ * used and not held. It is never refused.
+ *
+ * store, account, errors and locks as of quota_consume_charge; charge: as
+ * quota_consume_ask prepared it, gets a decision with the figures as they are then.
+ */
+void
+quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
+{
+	QuotaAccount loaded;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_account_load(store, account, &loaded);
+		quota_consume_look(store, &loaded, charge, at);
+		for (int i = 0; i < charge->entitlement.count; i++)
+		{
+			/* what is held is for who reserved it to give back */
+			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i]);
+			int64 used = is_rate(charge) ? charge->rates[i].used : charge->counters[i].used;
+
+			charge->changes[i] = change_by(charge, i, -Min(charge->n, used - held), false);
+			charge->changes[i].least = held;
+		}
+		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
+			break;
+		quota_store_refresh(store);
+	}
+	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
+	quota_decision_allow(&charge->decision);
+	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
+		quota_event_refunded(store, charge);
+}
+
+/*
+ * What an account may have of a feature, and what it has used, in the windows
+ * that hold `at`.
+ */
+void
+quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
+{
+	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
+
+	/* a rate may have become a counter; who has the lock of quota.usage looks at the catalogue after it */
+	if (feature->kind != QUOTA_RATE && feature->kind != QUOTA_FLAG && quota_store_open_usage(store))
+	{
+		quota_plan_begin();
+		feature = quota_plan_feature(charge->feature);
+	}
+	if (feature->kind == QUOTA_FLAG)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" is a flag and cannot be counted", charge->feature),
+				 errhint("Ask quota_has_feature or quota_feature.")));
+	quota_account_entitle(account, charge->feature, at, &charge->entitlement);
+	for (int i = 0; i < charge->entitlement.count; i++)
+	{
+		const QuotaWindowLimit *window = &charge->entitlement.windows[i];
+		Datum owner = window->pooled ? account->pool->account : account->account;
+		QuotaCounter *counter = &charge->counters[i];
+
+		if (feature->kind == QUOTA_RATE)
+		{
+			QuotaRateKey key = {quota_store_extension(), owner, charge->feature, window->period};
+
+			quota_rates_read(&charge->rates[i], &key, &window->limit);
+		}
+		else
+		{
+			counter->key = (QuotaCounterKey){owner, charge->feature, window->period, window->window.start};
+			quota_counter_read(store, counter);
+			quota_hold_look(store, counter, account->now);
+		}
+		charge->used[i] = used_in(charge, i);
+	}
+}
+
+/*
+ * Let limits that charge refuse what is past them, unless the feature leaves
+ * overage to level user. For a charge that quota_consume_look has filled in.
+ */
+void
+quota_consume_close_overage(QuotaCharge *charge)
+{
+	if (charge->entitlement.feature.user_overage)
+		return;
+	for (int i = 0; i < charge->entitlement.count; i++)
+	{
+		QuotaLimit *limit = &charge->entitlement.windows[i].limit;
+
+		if (!limit->unlimited && limit->on_limit == QUOTA_ON_LIMIT_CHARGE)
+			limit->block_at = Min(limit->block_at, limit->usage_limit);
+	}
+}
+
+/*
+ * Lock a counter whole until the end of the transaction, making its row where
+ * there is none. Waits for whoever has charged it.
+ *
+ * Errors: undefined_object where it would make the counter of no feature.
+ */
+void
+quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
+{
+	QuotaCounter counter = {.key = *key};
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_counter_read(store, &counter);
+		quota_plan_begin();
+		if (counter.version == NULL)
+			quota_plan_feature(key->feature);
+		if (quota_counter_lock(store, &counter))
+			break;
+		quota_store_refresh(store);
+	}
+}
+
+/*
+ * A number that is another after every write of a counter by this backend:
+ * whoever keeps what it read compares it.
+ */
+uint64
+quota_consume_writes(void)
+{
+	return writes;
+}
+
+void
+quota_consume_wrote(void)
+{
+	writes++;
+}
+
+/* What is used in a window, as it was read or written last. */
+static int64
+used_in(const QuotaCharge *charge, int window)
+{
+	if (is_rate(charge))
+		return charge->rates[window].used;
+	return charge->counters[window].used - charge->counters[window].expired;
+}
+
+/* How the caller of a function may charge an account, if it may. */
+static QuotaChargeMode
+mode_of_caller(QuotaGateFunction function, Datum account)
+{
+	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_JUDGED;
+}
+
+/* The common body of consume, enforce and record. */
+static Datum
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
+{
+	QuotaCharge charge;
+	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
+	QuotaAnswer answer = {0};
+	QuotaStore *store;
+
+	quota_entitlement_cache_expect(account);
+	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
+		check_user_max(&charge);
+	if (request.key != 0)
+	{
+		request.function = psprintf("quota_%s", occasion.what);
+		request.feature = charge.feature;
+		request.n = charge.n;
+		request.as_user = mode == QUOTA_CHARGE_AS_USER;
+		occasion.key = TextDatumGetCString(request.key);
+	}
+	occasion.metadata = quota_argument_metadata(fcinfo, 4);
+	charge.occasion = occasion;
+	/* an answer is written, also where what it is about is not */
+	store = request.key != 0 ? quota_store_begin_write() : begin(&charge, 1);
+	if (!quota_idempotency_recall(store, &request, &answer))
+	{
+		quota_consume_charge(store, account, &charge, 1, mode);
+		if (raises && charge.decision.verdict == QUOTA_BLOCK)
+			quota_decision_raise(&charge.decision);
+		answer.decision = quota_decision_datum(&charge.decision);
+		quota_idempotency_remember(store, &request, &answer);
+	}
+	quota_store_end(store);
+	return answer.decision;
+}
+
+/* Errors: insufficient_privilege where level user may not charge so much at once. */
+static void
+check_user_max(const QuotaCharge *charge)
+{
+	int64 most;
+
+	quota_plan_begin();
+	most = quota_plan_feature(charge->feature)->user_max;
+	if (charge->n > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("level user may charge at most %lld of feature \"%s\" in one call", (long long) most, charge->feature),
+				 errdetail("The call asked for %lld.", (long long) charge->n),
+				 errhint("\"user_max\" of the feature in the plan document allows more.")));
+}
+
+/* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
+static QuotaStore *
+begin(const QuotaCharge *charges, int count)
+{
+	bool rates = count > 0;
+
+	quota_plan_begin();
+	for (int i = 0; i < count && rates; i++)
+		rates = quota_plan_feature(charges[i].feature)->kind == QUOTA_RATE;
+	return rates ? quota_store_begin_rates() : quota_store_begin_write();
+}
+
+/* Decide on every charge; true where all are allowed. */
+static bool
+judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+{
+	bool allowed = true;
+
+	for (int i = 0; i < count; i++)
+	{
+		QuotaCharge *charge = &charges[i];
+		QuotaDecision *decision = &charge->decision;
+		bool limited;
+
+		quota_consume_look(store, account, charge, account->now);
+		if (unlikely(mode == QUOTA_CHARGE_AS_USER))
+			quota_consume_close_overage(charge);
+		*decision = quota_decision_make(account, &charge->entitlement, charge->used, charge->rates, charge->n);
+		if (mode == QUOTA_CHARGE_ALWAYS)
+			quota_decision_allow(decision);
+		quota_decision_enforce(decision);
+		limited = mode != QUOTA_CHARGE_ALWAYS && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
+		for (int j = 0; j < charge->entitlement.count; j++)
+		{
+			charge->changes[j] = change_by(charge, j, charge->n, limited);
+			charge->changes[j].holds = charge->holds;
+		}
+		allowed &= decision->verdict != QUOTA_BLOCK;
+	}
+	return allowed;
+}
+
+/* Whether there are holds to return of the counters that are about to be charged. */
+static bool
+has_expired(const QuotaCharge *charges, int count)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
+			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+				return true;
+	return false;
+}
+
+/*
+ * Return the holds that have expired of the counters that are about to be
+ * charged; what was read is not so any more then. First all counters are locked, in
+ * their order. If others were waited for, all is judged again before anything is
+ * returned, so that a charge that is denied in the end has returned nothing.
+ */
+static void
+return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
+{
+	quota_consume_wrote();
+	if (!lock_windows(store, charges, count, true) || !lock_windows(store, charges, count, false))
+		return;
+	for (int i = 0; i < count; i++)
+		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
+			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			{
+				quota_store_refresh(store);
+				quota_counter_read(store, &charges[i].counters[j]);
+				if (!quota_hold_return_expired(store, &charges[i].counters[j], now))
+					elog(ERROR, "counter changed under its lock");
+			}
+}
+
+/* Who has a slot of the counter leaves it to others, unless there is no room without. */
+static bool
+is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change)
+{
+	return counter->expired > 0 &&
+		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
+}
+
+/* Lock the counters whole, but for those that this transaction has a slot of and need not return; false: one has changed. */
+static bool
+lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+		{
+			QuotaCounter *counter = &charges[i].counters[j];
+
+			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
+				continue;
+			if (quota_counter_has_slot(counter) && !is_to_return(counter, &charges[i].changes[j]))
+				continue;
+			if (!quota_counter_lock(store, counter))
+				return false;
+		}
+	return true;
+}
+
+/*
+ * Add to all counters and rates of all charges; false, with nothing added, where
+ * one of them has changed since it was read.
+ */
+static bool
+write_charges(QuotaStore *store, QuotaCharge *charges, int count)
+{
+	quota_consume_wrote();
+	for (int i = 0; i < count; i++)
+		memset(charges[i].changed, false, sizeof(charges[i].changed));
+	/* all of a pool's before all of its member's */
+	if (!write_windows(store, charges, count, true) || !write_windows(store, charges, count, false) ||
+		!write_rates(charges, count))
+	{
+		take_back(store, charges, count);
+		return false;
+	}
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+			charges[i].used[j] = used_in(&charges[i], j);
+	return true;
+}
+
+static bool
+write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+		{
+			QuotaCharge *charge = &charges[i];
+
+			if (is_rate(charge) || charge->entitlement.windows[j].pooled != pooled)
+				continue;
+			if (!quota_counter_add(store, &charge->counters[j], &charge->changes[j]))
+				return false;
+			charge->changed[j] = true;
+		}
+	return true;
+}
+
+/* Add to the rates among the charges, to all or none. */
+static bool
+write_rates(QuotaCharge *charges, int count)
+{
+	QuotaRateChange few[QUOTA_MAX_WINDOWS];
+	QuotaRateChange *changes = count == 1 ? few : palloc(count * QUOTA_MAX_WINDOWS * sizeof(QuotaRateChange));
+	int windows = 0;
+
+	for (int i = 0; i < count; i++)
+		for (int j = 0; is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
+			changes[windows++] = (QuotaRateChange){&charges[i].rates[j], charges[i].changes[j].used, charges[i].changes[j].most};
+	return windows == 0 || quota_rates_add(changes, windows);
+}
+
+static bool
+is_rate(const QuotaCharge *charge)
+{
+	return charge->entitlement.feature.kind == QUOTA_RATE;
+}
+
+/* Units to be added to a window, which keep to its limit where they are limited. */
+static QuotaCounterChange
+change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
+{
+	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
+	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX};
+
+	if (!is_rate(charge))
+		change.alerted = quota_event_alerted(charge, window, units);
+	if (limited && !limit->unlimited)
+		change.most = limit->block_at;
+	return change;
+}
+
+/* Undo what was done. The counters stay locked. */
+static void
+take_back(QuotaStore *store, QuotaCharge *charges, int count)
+{
+	quota_store_refresh(store);
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < charges[i].entitlement.count; j++)
+			if (charges[i].changed[j])
+				quota_counter_take_back(store, &charges[i].counters[j], &charges[i].changes[j]);
+}
+
+/* {"feature": n, ...}: jsonb has each key once. */
+static QuotaCharge *
+charges_of_jsonb(Jsonb *amounts, int *count)
+{
+	QuotaCharge *charges;
+	JsonbIterator *iterator;
+	JsonbValue value;
+
+	if (!JB_ROOT_IS_OBJECT(amounts))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amounts must be a JSON object"),
+				 errhint("For example {\"report\": 1, \"token\": 200}.")));
+	if (JB_ROOT_COUNT(amounts) > MAX_AMOUNTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amounts has too many features"),
+				 errdetail("It has %d, the most is %d.", (int) JB_ROOT_COUNT(amounts), MAX_AMOUNTS)));
+	charges = palloc(Max(JB_ROOT_COUNT(amounts), 1) * sizeof(QuotaCharge));
+	*count = 0;
+	iterator = JsonbIteratorInit(&amounts->root);
+	JsonbIteratorNext(&iterator, &value, true);
+	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
+	{
+		/* enough of it for quota_consume_ask to see that it is longer than any feature */
+		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
+																	QUOTA_MAX_SHOWN));
+
+		JsonbIteratorNext(&iterator, &value, true);
+		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
+		charges[(*count)++].occasion = (QuotaOccasion){.what = "consume", .keeps_denial = true};
+	}
+	return charges;
+}
+
+static int64
+amount_of_json(const char *feature, const JsonbValue *value)
+{
+	Datum number;
+	int64 n;
+
+	if (value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount of feature \"%s\" must be a number", feature)));
+	number = NumericGetDatum(value->val.numeric);
+	n = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, number, NumericGetDatum(int64_to_numeric(n)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount of feature \"%s\" must be a whole number", feature)));
+	quota_argument_check_amount(n);
+	return n;
+}
+
+static int
+compare_charges(const void *a, const void *b)
+{
+	return strcmp(((const QuotaCharge *) a)->feature, ((const QuotaCharge *) b)->feature);
+}

@@ -1,0 +1,621 @@
+/*
+ * A decision: made of an entitlement and counters, and told as a row, as a
+ * message for a person, as a line of the server log, as an event, or as an error.
+ *
+ * No locks; allocates in the caller's context.
+ */
+#include "postgres.h"
+
+#include "charge/decision.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+
+#include "charge/composite.h"
+#include "errors.h"
+#include "guc.h"
+
+/* account, feature, plan, period, decision, allowed, used, usage_limit, remaining, ratio, overage, period_start, period_end, retry_after, reason, message */
+static const int16 lengths[] = {-1, -1, -1, 4, 4, 1, 8, 8, 8, 8, 8, 8, 8, 16, -1, -1};
+static QuotaCompositeType decision_type = {.lengths = lengths, .columns = lengthof(lengths)};
+
+/* a name or two, and some words and numbers */
+#define MAX_MESSAGE (QUOTA_MAX_PLAN + QUOTA_MAX_FEATURE + 128)
+/* bytes that the columns take but for the account */
+#define COLUMNS_SIZE (QUOTA_MAX_FEATURE + QUOTA_MAX_PLAN + 128 + MAX_MESSAGE)
+
+static const char *const reason_names[QUOTA_REASONS] = {
+	"ok", "near_limit", "overage", "soft_limit", "limit_reached", "rate_limited",
+	"not_in_plan", "suspended", "unlimited", "bypass", "shadow"};
+
+static const char *const period_adjectives[QUOTA_PERIODS] = {
+	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
+
+static void refuse_rate(QuotaDecision *decision, const QuotaRate *rate);
+static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
+static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
+static QuotaLimit limit_of(const QuotaDecision *decision);
+static int64 used_of(const QuotaDecision *decision);
+static int64 overage_of(const QuotaDecision *decision);
+static bool is_rate(const QuotaDecision *decision);
+static bool has_end(const QuotaDecision *decision);
+static bool limit_refuses(const QuotaDecision *decision);
+static bool waiting_helps(const QuotaDecision *decision);
+static void put_string(QuotaComposite *record, const char *string);
+static void put_times(QuotaComposite *record, const QuotaDecision *decision);
+static char *write_message(char *to, const QuotaDecision *decision);
+static char *write_limit(char *to, const QuotaDecision *decision);
+static char *write_share(char *to, const QuotaDecision *decision);
+static char *write_figures(char *to, const QuotaDecision *decision);
+static int percent(const QuotaDecision *decision);
+static char *detail(const QuotaDecision *decision);
+static void append_retry_after(StringInfo json, const QuotaDecision *decision);
+static char *hint(const QuotaDecision *decision);
+static char *plan_with(const char *feature);
+static void append_json(StringInfo json, const char *key, const char *value);
+
+/*
+ * The decision for n more units, with the figures of the tightest window.
+ *
+ * used: what is used in each window of the entitlement. rates: those of a rate, as
+ * read. The entitlement must outlive the decision. n: 0 or more.
+ * Errors: numeric_value_out_of_range where used + n is no bigint.
+ */
+QuotaDecision
+quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+					const int64 *used, const QuotaRate *rates, int64 n)
+{
+	QuotaDecision tightest = quota_decision_of_window(account, entitlement, used, rates, 0, n);
+
+	for (int i = 1; i < entitlement->count; i++)
+	{
+		QuotaDecision other = quota_decision_of_window(account, entitlement, used, rates, i, n);
+
+		if (tighter(&other, &tightest))
+			tightest = other;
+	}
+	return tightest;
+}
+
+/* The decision that one window alone would make. */
+QuotaDecision
+quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+						 const int64 *used, const QuotaRate *rates, int window, int64 n)
+{
+	QuotaDecision decision = {
+		.account = account->account,
+		.now = account->now,
+		.entitlement = entitlement,
+		.n = n,
+		.window = &entitlement->windows[window],
+		.used = used[window],
+		.verdict = QUOTA_BLOCK,
+		.lasts_until = entitlement->windows[window].window.end};
+
+	if (entitlement->suspended)
+		decision.reason = QUOTA_REASON_SUSPENDED;
+	else if (!entitlement->in_plan && !entitlement->bypass)
+		decision.reason = QUOTA_REASON_NOT_IN_PLAN;
+	else
+	{
+		QuotaJudgement judgement = quota_decide(&entitlement->windows[window].limit, decision.used, n);
+
+		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
+		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;
+		if (decision.reason == QUOTA_REASON_LIMIT_REACHED && is_rate(&decision))
+			refuse_rate(&decision, &rates[window]);
+	}
+	return decision;
+}
+
+/* A rate goes by the clock, not by the transaction's time, and lasts until there is room. */
+static void
+refuse_rate(QuotaDecision *decision, const QuotaRate *rate)
+{
+	decision->reason = QUOTA_REASON_RATE_LIMITED;
+	decision->now = rate->level.at;
+	decision->lasts_until = quota_rates_admits(rate, &decision->window->limit, decision->n);
+}
+
+/* What is counted whatever the limit says: a denial becomes a warning. */
+void
+quota_decision_allow(QuotaDecision *decision)
+{
+	if (decision->verdict != QUOTA_BLOCK)
+		return;
+	decision->verdict = QUOTA_WARN;
+	if (limit_refuses(decision))
+		decision->reason = limit_of(decision).on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
+}
+
+/* What setting quota.enforcement makes of a denial. */
+void
+quota_decision_enforce(QuotaDecision *decision)
+{
+	if (decision->verdict != QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_ON)
+		return;
+	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW)
+	{
+		decision->verdict = QUOTA_WARN;
+		decision->reason = QUOTA_REASON_SHADOW;
+	}
+	else
+	{
+		decision->verdict = QUOTA_ALLOW;
+		decision->reason = QUOTA_REASON_OK;
+	}
+}
+
+/* The decision as a value of the SQL type quota_decision: its columns in their order. */
+Datum
+quota_decision_datum(const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaWindowLimit *window = window_of(decision);
+	QuotaLimit limit = limit_of(decision);
+	int64 used = used_of(decision);
+	const text *account = DatumGetTextPP(decision->account);
+	char message[MAX_MESSAGE];
+	QuotaComposite record;
+
+	quota_composite_begin(&record, &decision_type, quota_store_decision_type(), COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
+	quota_composite_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
+	put_string(&record, entitlement->feature.feature);
+	if (entitlement->plan[0] != '\0')
+		put_string(&record, entitlement->plan);
+	else
+		quota_composite_null(&record);
+	if (window != NULL)
+		quota_composite_oid(&record, quota_store_period_oid(window->period));
+	else
+		quota_composite_null(&record);
+	quota_composite_oid(&record, quota_store_verdict_oid(decision->verdict));
+	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
+	quota_record_int8(&record, used);
+	if (limit.unlimited)
+		for (int i = 0; i < 3; i++)
+			quota_composite_null(&record);
+	else
+	{
+		quota_record_int8(&record, limit.per_window);
+		quota_record_int8(&record, quota_decide_remaining(&limit, used));
+		quota_record_float8(&record, quota_decide_ratio(&limit, used));
+	}
+	quota_record_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
+	put_times(&record, decision);
+	put_string(&record, reason_names[decision->reason]);
+	quota_composite_text(&record, message, write_message(message, decision) - message);
+	return quota_composite_end(&record);
+}
+/* The decision as a row of a set. */
+void
+quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
+{
+	HeapTupleHeader row = DatumGetHeapTupleHeader(quota_decision_datum(decision));
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(row), .t_data = row};
+
+	tuplestore_puttuple(result, &tuple);
+}
+
+/* One English line for a person. */
+char *
+quota_decision_message(const QuotaDecision *decision)
+{
+	char message[MAX_MESSAGE];
+
+	write_message(message, decision);
+	return pstrdup(message);
+}
+
+/* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
+void
+quota_decision_log(const QuotaDecision *decision)
+{
+	const QuotaLimit limit = limit_of(decision);
+	StringInfoData line;
+	char *account;
+
+	switch (quota_guc_log_decisions)
+	{
+		case QUOTA_LOG_ALL:
+			break;
+		case QUOTA_LOG_WARN:
+			if (decision->verdict != QUOTA_ALLOW)
+				break;
+			return;
+		case QUOTA_LOG_BLOCK:
+			if (decision->verdict == QUOTA_BLOCK)
+				break;
+			/* fall through */
+		default:
+			if (decision->reason == QUOTA_REASON_SHADOW)
+				break;
+			return;
+	}
+
+	initStringInfo(&line);
+	appendStringInfoString(&line, "[usage] account=");
+	account = TextDatumGetCString(decision->account);
+	/* whatever could be taken for another field or line is quoted */
+	if (strspn(account, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.@:+") == strlen(account))
+		appendStringInfoString(&line, account);
+	else
+		escape_json(&line, account);
+	appendStringInfo(&line, " plan=%s decision=%s usage=%lld",
+					 decision->entitlement->plan[0] == '\0' ? "-" : decision->entitlement->plan,
+					 quota_verdict_names[decision->verdict], (long long) used_of(decision));
+	if (limit.unlimited)
+		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
+	else
+		appendStringInfo(&line, " limit=%lld ratio=%.2f",
+						 (long long) limit.per_window, quota_decide_ratio(&limit, used_of(decision)));
+	appendStringInfo(&line, " feature=%s period=%s reason=%s",
+					 decision->entitlement->feature.feature,
+					 window_of(decision) == NULL ? "-" : quota_period_names[window_of(decision)->period],
+					 reason_names[decision->reason]);
+	ereport(LOG_SERVER_ONLY,
+			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
+}
+
+/* What a denial is called, for programs. */
+const char *
+quota_decision_error(const QuotaDecision *decision)
+{
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_NOT_IN_PLAN:
+			return "feature_not_in_plan";
+		case QUOTA_REASON_SUSPENDED:
+			return "account_suspended";
+		default:
+			return "quota_exceeded";
+	}
+}
+
+/* The decision as an event of the ledger; what was done and by whom is left to the caller. */
+QuotaEventRow
+quota_decision_event(const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaWindowLimit *window = window_of(decision);
+	QuotaLimit limit = limit_of(decision);
+	QuotaEventRow event = {
+		.at = decision->now,
+		.account = decision->account,
+		.feature = entitlement->feature.feature,
+		.plan = entitlement->plan[0] == '\0' ? NULL : entitlement->plan,
+		.verdict = decision->verdict,
+		.reason = reason_names[decision->reason],
+		.used = used_of(decision),
+		.unlimited = limit.unlimited,
+		.usage_limit = limit.usage_limit,
+		.has_period = window != NULL};
+
+	if (window != NULL)
+	{
+		event.period = window->period;
+		event.period_start = window->window.start;
+	}
+	return event;
+}
+
+/*
+ * A denial as an error: PT429, PT402 or PT403.
+ */
+void
+quota_decision_raise(const QuotaDecision *decision)
+{
+	int sqlstate = ERRCODE_QUOTA_EXCEEDED;
+
+	if (decision->reason == QUOTA_REASON_NOT_IN_PLAN)
+		sqlstate = ERRCODE_QUOTA_NOT_IN_PLAN;
+	else if (decision->reason == QUOTA_REASON_SUSPENDED)
+		sqlstate = ERRCODE_QUOTA_SUSPENDED;
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg_internal("%s", quota_decision_message(decision)),
+			 errdetail_internal("%s", detail(decision)),
+			 errhint("%s", hint(decision))));
+}
+
+/*
+ * Whether decision a says more than b: the worse verdict; of two denials the
+ * one that lasts longer; otherwise the one with less left.
+ */
+static bool
+tighter(const QuotaDecision *a, const QuotaDecision *b)
+{
+	QuotaLimit left = limit_of(a);
+	QuotaLimit right = limit_of(b);
+
+	if (a->verdict != b->verdict)
+		return a->verdict > b->verdict;
+	if (a->verdict == QUOTA_BLOCK && a->window != NULL && b->window != NULL)
+		return a->lasts_until > b->lasts_until;
+	if (left.unlimited != right.unlimited)
+		return right.unlimited;
+	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
+}
+
+/* What is refused because it is not in the plan has no window, a limit of nothing and no use. */
+static const QuotaWindowLimit *
+window_of(const QuotaDecision *decision)
+{
+	return decision->verdict == QUOTA_BLOCK && !decision->entitlement->in_plan ? NULL : decision->window;
+}
+
+static QuotaLimit
+limit_of(const QuotaDecision *decision)
+{
+	const QuotaWindowLimit *window = window_of(decision);
+	QuotaLimit nothing = {.unlimited = false};
+
+	return window == NULL ? nothing : window->limit;
+}
+
+static int64
+used_of(const QuotaDecision *decision)
+{
+	return window_of(decision) == NULL ? 0 : decision->used;
+}
+
+static int64
+overage_of(const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+
+	return quota_decide_overage(&limit, used_of(decision));
+}
+
+static bool
+is_rate(const QuotaDecision *decision)
+{
+	return decision->entitlement->feature.kind == QUOTA_RATE;
+}
+
+/* lifetime has no end, nor have rates */
+static bool
+has_end(const QuotaDecision *decision)
+{
+	const QuotaWindowLimit *window = window_of(decision);
+
+	return window != NULL && !TIMESTAMP_NOT_FINITE(window->window.end);
+}
+
+static bool
+limit_refuses(const QuotaDecision *decision)
+{
+	return decision->reason == QUOTA_REASON_LIMIT_REACHED || decision->reason == QUOTA_REASON_RATE_LIMITED;
+}
+
+/* Whether there is a time from which on what is refused now is allowed. */
+static bool
+waiting_helps(const QuotaDecision *decision)
+{
+	return decision->verdict == QUOTA_BLOCK && limit_refuses(decision) &&
+		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision).block_at;
+}
+
+static void
+put_string(QuotaComposite *record, const char *string)
+{
+	quota_composite_text(record, string, strlen(string));
+}
+
+/* period_start, period_end, retry_after */
+static void
+put_times(QuotaComposite *record, const QuotaDecision *decision)
+{
+	if (has_end(decision))
+	{
+		quota_record_int8(record, decision->window->window.start);
+		quota_record_int8(record, decision->window->window.end);
+	}
+	else
+	{
+		quota_composite_null(record);
+		quota_composite_null(record);
+	}
+	if (waiting_helps(decision))
+		quota_composite_interval(record, DatumGetIntervalP(DirectFunctionCall2(timestamp_mi,
+																			   TimestampTzGetDatum(decision->lasts_until),
+																			   TimestampTzGetDatum(decision->now))));
+	else
+		quota_composite_null(record);
+}
+
+/*
+ * Write the message, of less than MAX_MESSAGE bytes; its end. Without printf:
+ * every charge has a message.
+ */
+static char *
+write_message(char *to, const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_LIMIT_REACHED:
+		case QUOTA_REASON_RATE_LIMITED:
+			return write_limit(to, decision);
+		case QUOTA_REASON_NOT_IN_PLAN:
+			if (entitlement->plan[0] == '\0')
+				return stpcpy(stpcpy(stpcpy(to, "No plan includes "), entitlement->feature.feature), " for this account.");
+			to = stpcpy(stpcpy(stpcpy(to, "Plan \""), entitlement->plan), "\" does not include ");
+			return stpcpy(stpcpy(to, entitlement->feature.feature), ".");
+		case QUOTA_REASON_SUSPENDED:
+			return stpcpy(to, "Account is suspended.");
+		case QUOTA_REASON_UNLIMITED:
+			return write_figures(stpcpy(to, "Unlimited: "), decision);
+		case QUOTA_REASON_BYPASS:
+			return write_figures(stpcpy(to, "Not limited: "), decision);
+		case QUOTA_REASON_SHADOW:
+			return write_figures(stpcpy(to, "Would be refused: "), decision);
+		case QUOTA_REASON_NEAR_LIMIT:
+			return write_share(stpcpy(to, "Approaching limit: "), decision);
+		case QUOTA_REASON_OVERAGE:
+		case QUOTA_REASON_SOFT_LIMIT:
+			return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Approaching limit: "), decision);
+		case QUOTA_REASON_OK:
+			break;
+	}
+	if (limit_of(decision).unlimited)
+		return write_figures(stpcpy(to, "Unlimited: "), decision);
+	/* past the limit only where quota.enforcement is off */
+	return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Within limit: "), decision);
+}
+
+/* `Monthly report limit reached (60/50).` */
+static char *
+write_limit(char *to, const QuotaDecision *decision)
+{
+	char *end = stpcpy(stpcpy(to, period_adjectives[decision->window->period]), decision->entitlement->feature.feature);
+	QuotaLimit limit = limit_of(decision);
+
+	*to = pg_toupper((unsigned char) *to);
+	if (decision->n > 1 && decision->used < limit.block_at)
+	{
+		end = stpcpy(end, " limit does not allow ");
+		end += pg_lltoa(decision->n, end);
+		end = stpcpy(end, " more (");
+	}
+	else
+		end = stpcpy(end, " limit reached (");
+	end += pg_lltoa(decision->used, end);
+	*end++ = '/';
+	end += pg_lltoa(limit.usage_limit, end);
+	return stpcpy(end, ").");
+}
+
+/* `245/300 reports (82%)` */
+static char *
+write_share(char *to, const QuotaDecision *decision)
+{
+	to = stpcpy(write_figures(to, decision), " (");
+	to += pg_ltoa(percent(decision), to);
+	return stpcpy(to, "%)");
+}
+
+/* `245/300 reports`, `47 reports` where there is no limit */
+static char *
+write_figures(char *to, const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+
+	to += pg_lltoa(decision->used, to);
+	if (!limit.unlimited)
+	{
+		*to++ = '/';
+		to += pg_lltoa(limit.usage_limit, to);
+	}
+	*to++ = ' ';
+	return stpcpy(to, decision->entitlement->feature.units);
+}
+
+static int
+percent(const QuotaDecision *decision)
+{
+	QuotaLimit limit = limit_of(decision);
+	double exact = 100 * quota_decide_ratio(&limit, decision->used) + 0.5;
+
+	return exact < PG_INT32_MAX ? (int) exact : PG_INT32_MAX;
+}
+
+/* The facts, for programs. */
+static char *
+detail(const QuotaDecision *decision)
+{
+	const QuotaEntitlement *entitlement = decision->entitlement;
+	StringInfoData json;
+
+	initStringInfo(&json);
+	append_json(&json, "error", quota_decision_error(decision));
+	append_json(&json, "feature", entitlement->feature.feature);
+	append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
+	if (limit_refuses(decision))
+	{
+		QuotaLimit limit = limit_of(decision);
+
+		appendStringInfo(&json, ",\"limit\":%lld,\"used\":%lld,\"remaining\":%lld",
+						 (long long) limit.per_window, (long long) decision->used,
+						 (long long) quota_decide_remaining(&limit, decision->used));
+		append_json(&json, "period", quota_period_names[decision->window->period]);
+		append_retry_after(&json, decision);
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* Rounded up, that of a rate to the millisecond: whoever waits that long is admitted. */
+static void
+append_retry_after(StringInfo json, const QuotaDecision *decision)
+{
+	int64 us;
+
+	if (!waiting_helps(decision))
+	{
+		appendStringInfoString(json, ",\"retry_after_s\":null");
+		return;
+	}
+	us = decision->lasts_until - decision->now;
+	if (is_rate(decision))
+		appendStringInfo(json, ",\"retry_after_s\":%lld.%03d",
+						 (long long) (us / USECS_PER_SEC), (int) (us % USECS_PER_SEC / 1000));
+	else
+		appendStringInfo(json, ",\"retry_after_s\":%lld", (long long) ((us + USECS_PER_SEC - 1) / USECS_PER_SEC));
+}
+
+/* What the application can do. */
+static char *
+hint(const QuotaDecision *decision)
+{
+	char *plan;
+
+	switch (decision->reason)
+	{
+		case QUOTA_REASON_SUSPENDED:
+			return pstrdup("Activate the account first.");
+		case QUOTA_REASON_NOT_IN_PLAN:
+			plan = plan_with(decision->entitlement->feature.feature);
+			return plan == NULL ? pstrdup("No plan on offer includes it.")
+								: psprintf("Plan \"%s\" includes it.", plan);
+		default:
+			if (!waiting_helps(decision))
+				return pstrdup("A larger plan or an override allows more.");
+			return psprintf(is_rate(decision) ? "There is room again at %s; a larger plan or an override allows more now."
+											  : "The next window begins at %s; a larger plan or an override allows more now.",
+							timestamptz_to_str(decision->lasts_until));
+	}
+}
+
+/* The cheapest visible plan that has a feature, or NULL. */
+static char *
+plan_with(const char *feature)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo function;
+	Datum plan;
+
+	fmgr_info(quota_store_plan_with_function(), &function);
+	InitFunctionCallInfoData(*fcinfo, &function, 1, DEFAULT_COLLATION_OID, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(feature);
+	fcinfo->args[0].isnull = false;
+	plan = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(plan);
+}
+
+/* A member of a JSON object, which the first one opens. */
+static void
+append_json(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, "%c\"%s\":", json->len == 0 ? '{' : ',', key);
+	if (value == NULL)
+		appendStringInfoString(json, "null");
+	else
+		escape_json(json, value);
+}

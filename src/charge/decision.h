@@ -1,0 +1,40 @@
+/*
+ * A decision: what was decided for an account, and how it is told.
+ */
+#ifndef QUOTA_DECISION_H
+#define QUOTA_DECISION_H
+
+#include "utils/tuplestore.h"
+
+#include "entitlement/account.h"
+#include "memory/rates.h"
+#include "tables/ledger.h"
+
+typedef struct QuotaDecision
+{
+	Datum account; /* text */
+	TimestampTz now;
+	const QuotaEntitlement *entitlement;
+	int64 n;
+	const QuotaWindowLimit *window; /* whose figures these are; NULL: the feature is not in the plan */
+	int64 used;
+	QuotaVerdict verdict;
+	QuotaReason reason;
+	TimestampTz lasts_until; /* a refusal by a limit; of a window its end, also where more is asked for than a whole one has */
+} QuotaDecision;
+
+extern QuotaDecision quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+										 const int64 *used, const QuotaRate *rates, int64 n);
+extern QuotaDecision quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
+											  const int64 *used, const QuotaRate *rates, int window, int64 n);
+extern void quota_decision_allow(QuotaDecision *decision);
+extern void quota_decision_enforce(QuotaDecision *decision);
+extern Datum quota_decision_datum(const QuotaDecision *decision);
+extern void quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result);
+extern char *quota_decision_message(const QuotaDecision *decision);
+extern void quota_decision_log(const QuotaDecision *decision);
+extern const char *quota_decision_error(const QuotaDecision *decision);
+extern QuotaEventRow quota_decision_event(const QuotaDecision *decision);
+extern void quota_decision_raise(const QuotaDecision *decision) pg_attribute_noreturn();
+
+#endif

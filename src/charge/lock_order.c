@@ -1,0 +1,111 @@
+/*
+ * ordered.c
+ *		The order in which counters are locked.
+ *
+ * An account without a pool, or that is a pool, stands by itself; members stand
+ * behind their pool. Of each account counters are locked by feature, period and
+ * window. Charges of one call keep this order by themselves (src/charge/consume.c), and
+ * so do most statements on attached tables. Where the changes of a statement, made
+ * one after another, would not, it first locks here all counters that they can
+ * meet.
+ *
+ * Locks: each counter whole, until the end of the transaction. Memory: the
+ * caller's context.
+ */
+#include "postgres.h"
+
+#include "charge/lock_order.h"
+
+#include "utils/builtins.h"
+
+#include "charge/consume.h"
+
+/* A counter, and where it stands. */
+typedef struct OrderedKey
+{
+	QuotaCounterKey key;
+	Datum head;     /* the account that has no pool */
+	bool of_member; /* of that account, which is its pool */
+} OrderedKey;
+
+static int compare_keys(const ListCell *a, const ListCell *b);
+static int compare_names(Datum a, Datum b);
+
+/*
+ * Add the counters that a charge or refund of a feature can meet, in the windows
+ * that hold `at`.
+ *
+ * account: loaded; it and the feature's name live as long as the list.
+ * Errors: those of quota_account_entitle.
+ */
+List *
+quota_lock_order_add(List *keys, const QuotaAccount *account, const char *feature, TimestampTz at)
+{
+	QuotaEntitlement entitlement;
+
+	quota_account_entitle(account, feature, at, &entitlement);
+	for (int i = 0; i < entitlement.count; i++)
+	{
+		OrderedKey *key = palloc(sizeof(OrderedKey));
+		bool pooled = entitlement.windows[i].pooled;
+
+		key->head = account->pool != NULL ? account->pool->account : account->account;
+		key->of_member = account->pool != NULL && !pooled;
+		key->key.account = pooled ? account->pool->account : account->account;
+		key->key.feature = feature;
+		key->key.period = entitlement.windows[i].period;
+		key->key.period_start = entitlement.windows[i].window.start;
+		keys = lappend(keys, key);
+	}
+	return keys;
+}
+
+/* Lock the counters of a list, each once. The store is refreshed then. */
+void
+quota_lock_order_lock(QuotaStore *store, List *keys)
+{
+	const ListCell *last = NULL;
+	ListCell *cell;
+
+	list_sort(keys, compare_keys);
+	foreach (cell, keys)
+	{
+		if (last == NULL || compare_keys(last, cell) != 0)
+			quota_consume_lock(store, &((const OrderedKey *) lfirst(cell))->key);
+		last = cell;
+	}
+	quota_store_refresh(store);
+}
+
+static int
+compare_keys(const ListCell *a, const ListCell *b)
+{
+	const OrderedKey *left = lfirst(a);
+	const OrderedKey *right = lfirst(b);
+	int order = compare_names(left->head, right->head);
+
+	if (order == 0)
+		order = left->of_member - right->of_member;
+	if (order == 0)
+		order = compare_names(left->key.account, right->key.account);
+	if (order == 0)
+		order = strcmp(left->key.feature, right->key.feature);
+	if (order == 0)
+		order = (int) left->key.period - (int) right->key.period;
+	if (order == 0)
+		order = (left->key.period_start > right->key.period_start) - (left->key.period_start < right->key.period_start);
+	return order;
+}
+
+/* Compare as text COLLATE "C". */
+static int
+compare_names(Datum a, Datum b)
+{
+	const text *left = DatumGetTextPP(a);
+	const text *right = DatumGetTextPP(b);
+	Size left_length = VARSIZE_ANY_EXHDR(left);
+	Size right_length = VARSIZE_ANY_EXHDR(right);
+	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));
+
+	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
+}

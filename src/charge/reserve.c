@@ -1,0 +1,282 @@
+/*
+ * Reservations: reserve, commit, release. For work whose cost is known only when
+ * it is done.
+ *
+ * A reservation is a charge that says of itself, in quota.holds, on which counters
+ * it is. To settle it is to make of what was held what was used, on just these
+ * counters, whatever month or plan it has become; what nobody settles returns by
+ * itself (src/charge/hold.c).
+ *
+ * Locks, when settling: the reservation's row, then counter by counter, in the
+ * order of charges, the counter and its row of quota.holds; until the end of the
+ * transaction. Memory: the caller's context.
+ */
+#include "postgres.h"
+
+#include "charge/consume.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "argument.h"
+#include "charge/event.h"
+#include "charge/hold.h"
+#include "charge/idempotency.h"
+#include "guc.h"
+#include "rights/gate.h"
+#include "tables/rows.h"
+
+static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
+static void check_kind(const char *feature);
+static int64 hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
+static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer);
+static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
+static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
+static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
+static void raise_expired(int64 id) pg_attribute_noreturn();
+static int compare_periods(const void *a, const void *b);
+
+/* quota_reserve(account, feature, n, ttl, key) */
+QUOTA_ACCOUNT_FUNCTION(quota_reserve)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	QuotaAnswer answer = {0};
+	TimestampTz expires_at;
+	QuotaStore *store;
+
+	quota_gate_require(QUOTA_GATE_RESERVE);
+	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->holds = 1;
+	charge->occasion = (QuotaOccasion){.what = "reserve", .keeps_denial = true};
+	if (request.key != 0)
+		charge->occasion.key = TextDatumGetCString(request.key);
+	expires_at = expiry_of_argument(fcinfo, 3);
+	request.feature = charge->feature;
+	request.n = charge->n;
+	store = quota_store_begin_write();
+	check_kind(charge->feature);
+	if (!quota_idempotency_recall(store, &request, &answer))
+	{
+		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_JUDGED);
+
+		/* where nothing is enforced it is on no counter, and can be settled all the same */
+		if (charge->decision.verdict != QUOTA_BLOCK)
+			answer.reservation = hold(store, charge, charged ? charge->entitlement.count : 0, expires_at);
+		answer.decision = quota_decision_datum(&charge->decision);
+		quota_idempotency_remember(store, &request, &answer);
+	}
+	quota_store_end(store);
+	return reservation_datum(fcinfo, &answer);
+}
+
+/* quota_commit(id, actual) */
+PG_FUNCTION_INFO_V1(quota_commit);
+
+Datum
+quota_commit(PG_FUNCTION_ARGS)
+{
+	int64 actual;
+
+	quota_gate_require(QUOTA_GATE_COMMIT);
+	if (PG_ARGISNULL(1))
+		return settle(fcinfo, "commit", NULL);
+	actual = PG_GETARG_INT64(1);
+	if (actual < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("actual amount must not be negative, as %lld is", (long long) actual)));
+	return settle(fcinfo, "commit", &actual);
+}
+
+/* quota_release(id) */
+PG_FUNCTION_INFO_V1(quota_release);
+
+Datum
+quota_release(PG_FUNCTION_ARGS)
+{
+	int64 nothing = 0;
+
+	quota_gate_require(QUOTA_GATE_RELEASE);
+	return settle(fcinfo, "release", &nothing);
+}
+
+/* When what is reserved now returns: a time to live must be positive, and end. */
+static TimestampTz
+expiry_of_argument(FunctionCallInfo fcinfo, int number)
+{
+	TimestampTz now = quota_guc_now();
+	TimestampTz expires_at;
+
+	quota_argument_check_not_null(fcinfo, number, "ttl");
+	expires_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), PG_GETARG_DATUM(number)));
+	if (expires_at <= now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ttl must be positive")));
+	if (TIMESTAMP_NOT_FINITE(expires_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ttl must be finite")));
+	return expires_at;
+}
+
+/* What is not on a counter cannot be held. */
+static void
+check_kind(const char *feature)
+{
+	QuotaKind kind;
+
+	quota_plan_begin();
+	kind = quota_plan_feature(feature)->kind;
+	if (kind != QUOTA_COUNTER && kind != QUOTA_GAUGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" is a %s and cannot be reserved", feature, kind == QUOTA_RATE ? "rate" : "flag")));
+}
+
+/* Write down what was charged to the first counters of a charge as held. Returns the reservation. */
+static int64
+hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at)
+{
+	QuotaReservationRow reservation = {
+		.account = charge->decision.account,
+		.feature = charge->feature,
+		.amount = charge->n,
+		.counters = counters,
+		.reserved_at = charge->decision.now,
+		.expires_at = expires_at};
+
+	quota_rows_insert_reservation(store, &reservation);
+	for (int i = 0; i < counters; i++)
+	{
+		QuotaHoldRow row = {
+			.key = charge->counters[i].key,
+			.expires_at = expires_at,
+			.reservation = reservation.id,
+			.amount = charge->n};
+
+		quota_rows_insert_hold(store, &row);
+	}
+	return reservation.id;
+}
+
+/* The SQL type quota_reservation: the id, and the columns of the decision. */
+static Datum
+reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer)
+{
+	HeapTupleHeader decision = DatumGetHeapTupleHeader(answer->decision);
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(decision), .t_data = decision};
+	TupleDesc from = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(decision), HeapTupleHeaderGetTypMod(decision));
+	TupleDesc to;
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+
+	if (get_call_result_type(fcinfo, NULL, &to) != TYPEFUNC_COMPOSITE || to->natts != from->natts + 1)
+		elog(ERROR, "type quota_reservation does not fit type quota_decision");
+	values[0] = Int64GetDatum(answer->reservation);
+	nulls[0] = answer->reservation == 0;
+	heap_deform_tuple(&tuple, from, &values[1], &nulls[1]);
+	ReleaseTupleDesc(from);
+	return HeapTupleGetDatum(heap_form_tuple(to, values, nulls));
+}
+
+/* Make of what a reservation holds what was used; NULL: all of it. */
+static Datum
+settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
+{
+	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
+	QuotaReservationRow reservation;
+	QuotaHoldRow *holds;
+	QuotaAccount loaded;
+	QuotaStore *store;
+	int64 id;
+	int count;
+
+	quota_argument_check_not_null(fcinfo, 0, "id");
+	id = PG_GETARG_INT64(0);
+	store = quota_store_begin_write();
+	if (!quota_rows_take_reservation(store, id, &reservation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("reservation %lld does not exist", (long long) id),
+				 errhint("It has been committed or released already, or expired long ago.")));
+	if (quota_guc_now() >= reservation.expires_at)
+		raise_expired(id);
+	holds = quota_rows_holds_of_reservation(store, id, &count);
+	/* by a session whose clock is ahead, or by quota_reset */
+	if (count != reservation.counters)
+		raise_expired(id);
+	qsort(holds, count, sizeof(QuotaHoldRow), compare_periods);
+	quota_consume_wrote();
+	/* those of a pool before those of its member */
+	for (int pooled = true; pooled >= false; pooled--)
+		for (int i = 0; i < count; i++)
+			if (is_pools(&reservation, &holds[i]) == pooled)
+				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
+	quota_store_refresh(store);
+
+	/* the figures as they are now, of the windows in which it was reserved; what is done is allowed */
+	quota_consume_ask(charge, reservation.feature, reservation.amount);
+	charge->occasion.what = what;
+	quota_account_load(store, reservation.account, &loaded);
+	quota_consume_look(store, &loaded, charge, reservation.reserved_at);
+	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
+	quota_decision_allow(&charge->decision);
+	quota_event_settled(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	quota_store_end(store);
+	return quota_decision_datum(&charge->decision);
+}
+
+/* Whether what is held is on a counter of the account's pool, as that was when it was reserved. */
+static bool
+is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
+{
+	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, hold->key.account, reservation->account));
+}
+
+/* Make of what is held of one counter what was used. */
+static void
+settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
+{
+	QuotaCounter counter = {.key = hold->key};
+
+	for (;;)
+	{
+		QuotaCounterChange change = {.most = PG_INT64_MAX};
+
+		CHECK_FOR_INTERRUPTS();
+		quota_counter_read(store, &counter);
+		/* the counter may have been changed by hand */
+		change.used = Max(actual - hold->amount, -counter.used);
+		change.holds = -Min(1, counter.holds);
+		change.alerted = counter.alerted;
+		if (quota_counter_add(store, &counter, &change))
+			break;
+		quota_store_refresh(store);
+	}
+	if (!quota_rows_delete_hold(store, hold))
+		raise_expired(hold->reservation);
+}
+
+static void
+raise_expired(int64 id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("reservation %lld has expired", (long long) id),
+			 errdetail("What it held has been given back."),
+			 errhint("Charge what was used with quota_record.")));
+}
+
+/* Of one account: the order in which charges lock counters. */
+static int
+compare_periods(const void *a, const void *b)
+{
+	return (int) ((const QuotaHoldRow *) a)->key.period - (int) ((const QuotaHoldRow *) b)->key.period;
+}

@@ -1,0 +1,97 @@
+/*
+ * Setting back single counters, for functions in SQL.
+ *
+ * Locks: the counter, as of src/tables/counter.c, until the end of the transaction; one
+ * with slots becomes one row.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "argument.h"
+#include "charge/consume.h"
+#include "charge/hold.h"
+#include "guc.h"
+
+static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
+static void check_key(const QuotaCounterKey *key);
+
+/* quota.lock_counter(owner, feature, period, period_start): makes its row where there is none */
+PG_FUNCTION_INFO_V1(quota_lock_counter);
+
+Datum
+quota_lock_counter(PG_FUNCTION_ARGS)
+{
+	QuotaCounter counter = counter_of_arguments(fcinfo);
+	QuotaStore *store = quota_store_begin_write();
+
+	quota_consume_lock(store, &counter.key);
+	quota_store_end(store);
+	PG_RETURN_VOID();
+}
+
+/* quota.has_use(feature): whether there are counters of it; there will be no others until the end of the transaction */
+PG_FUNCTION_INFO_V1(quota_has_use);
+
+Datum
+quota_has_use(PG_FUNCTION_ARGS)
+{
+	quota_argument_check_not_null(fcinfo, 0, "feature");
+	PG_RETURN_BOOL(quota_counter_any_of(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/* quota.return_expired(owner, feature, period, period_start): the counter without the holds that have expired */
+PG_FUNCTION_INFO_V1(quota_return_expired);
+
+Datum
+quota_return_expired(PG_FUNCTION_ARGS)
+{
+	QuotaCounter counter = counter_of_arguments(fcinfo);
+	QuotaStore *store = quota_store_begin_write();
+
+	quota_consume_wrote();
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_counter_read(store, &counter);
+		if (quota_hold_return_expired(store, &counter, quota_guc_now()))
+			break;
+		quota_store_refresh(store);
+	}
+	quota_store_end(store);
+	PG_RETURN_VOID();
+}
+
+static QuotaCounter
+counter_of_arguments(FunctionCallInfo fcinfo)
+{
+	QuotaCounter counter = {0};
+
+	quota_argument_check_not_null(fcinfo, 0, "owner");
+	quota_argument_check_not_null(fcinfo, 1, "feature");
+	quota_argument_check_not_null(fcinfo, 2, "period");
+	quota_argument_check_not_null(fcinfo, 3, "period_start");
+	counter.key.account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
+	counter.key.feature = quota_argument_feature(fcinfo, 1);
+	counter.key.period = quota_store_period(PG_GETARG_OID(2));
+	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
+	check_key(&counter.key);
+	return counter;
+}
+
+/* The same as the constraints of quota.usage, which do not hold for what is written past the executor. */
+static void
+check_key(const QuotaCounterKey *key)
+{
+	quota_argument_check_account(key->account);
+	if (key->feature[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("feature must not be empty")));
+	if (key->period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(key->period_start) : TIMESTAMP_NOT_FINITE(key->period_start))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("period_start must be -infinity for lifetime, and else finite")));
+}

@@ -1,0 +1,340 @@
+/*
+ * What an account is entitled to: the plan in effect, its overrides, its
+ * windows. Reads through `store` and `plan`, or finds it remembered by `standing`;
+ * no locks; allocates in the caller's context.
+ */
+#include "postgres.h"
+
+#include "entitlement/account.h"
+
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "memory/entitlement_cache.h"
+#include "owner.h"
+
+static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
+static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
+static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing);
+static void apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan);
+static bool load_overrides(QuotaStore *store, QuotaAccount *account);
+static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
+static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
+static void add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement);
+static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
+static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
+
+/*
+ * Load an account, as it is now. One without a row has the default plan. A
+ * member of a pool is loaded with the pool, whose own pool does not count.
+ *
+ * account: text, of 1 to 255 bytes.
+ * Begins a new look at the catalogue (quota_plan_begin).
+ */
+void
+quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
+{
+	char *pool;
+
+	quota_plan_begin();
+	pool = load_one(store, account, loaded);
+	if (pool == NULL)
+		return;
+	loaded->pool = palloc(sizeof(QuotaAccount));
+	load_one(store, CStringGetTextDatum(pool), loaded->pool);
+	loaded->suspended |= loaded->pool->suspended;
+	loaded->bypass |= loaded->pool->bypass;
+	if (!loaded->own_plan)
+		strcpy(loaded->plan, loaded->pool->plan);
+}
+
+/* The account whose counters an account draws on; 0: none. */
+Datum
+quota_account_pool(QuotaStore *store, Datum account)
+{
+	QuotaAccountRow row;
+
+	if (!quota_plan_pools_exist() || !quota_store_account(store, account, &row) || row.pool == NULL)
+		return (Datum) 0;
+	return CStringGetTextDatum(row.pool);
+}
+
+/*
+ * What a loaded account may have of a feature, in the windows that hold `at`: all
+ * that its pool may have, within the limits of its own, which are those of its
+ * overrides and of its own plan.
+ *
+ * Errors: undefined_object for an unknown feature; datetime_value_out_of_range
+ * where a window is not within what a timestamp can hold.
+ */
+void
+quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement)
+{
+	entitlement->feature = *quota_plan_feature(feature);
+	strcpy(entitlement->plan, account->plan);
+	entitlement->suspended = account->suspended;
+	entitlement->bypass = account->bypass;
+	entitlement->count = 0;
+
+	add_windows(account, feature, entitlement);
+	if (account->pool != NULL)
+		add_pool(account->pool, feature, entitlement);
+	entitlement->in_plan = entitlement->count > 0;
+	if (!entitlement->in_plan)
+		window_of(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
+	for (int i = 0; i < entitlement->count; i++)
+	{
+		QuotaWindowLimit *window = &entitlement->windows[i];
+		const QuotaAccount *owner = window->pooled ? account->pool : account;
+		/* a rate has no windows */
+		QuotaPeriod period = entitlement->feature.kind == QUOTA_RATE ? QUOTA_LIFETIME : window->period;
+
+		window->window = quota_period_window(period, at, owner->tz, owner->has_anchor ? &owner->cycle_anchor : NULL);
+	}
+}
+
+/* The static value (jsonb) that the account's plan, or else its pool's, has for a feature; false: none. */
+bool
+quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
+{
+	const QuotaOffer *offer = offer_of(account, feature);
+
+	if (offer == NULL || !offer->has_value)
+		return account->pool != NULL && quota_account_value(account->pool, feature, value);
+	*value = offer->value;
+	return true;
+}
+
+/*
+ * The time zone of a name.
+ *
+ * Errors: invalid_parameter_value where there is none, or one with leap seconds.
+ */
+pg_tz *
+quota_account_timezone(const char *name)
+{
+	pg_tz *tz = pg_tzset(name);
+
+	if (tz == NULL || !pg_tz_acceptable(tz))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", strlen(name) > QUOTA_MAX_SHOWN ? "..." : name)));
+	return tz;
+}
+
+/*
+ * BEFORE ROW trigger of quota.accounts: a time zone must be one that a charge
+ * can use.
+ */
+PG_FUNCTION_INFO_V1(quota_check_account);
+
+Datum
+quota_check_account(PG_FUNCTION_ARGS)
+{
+	static const char *const tables[] = {"accounts", NULL};
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	HeapTuple tuple;
+	TupleDesc desc;
+	char *name;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ||
+		!quota_owner_is_table(RelationGetRelid(trigdata->tg_relation), tables))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("quota.check_account must be a BEFORE INSERT OR UPDATE row trigger of quota.accounts")));
+	desc = RelationGetDescr(trigdata->tg_relation);
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	name = SPI_getvalue(tuple, desc, SPI_fnumber(desc, "timezone"));
+	if (name != NULL)
+		quota_account_timezone(name);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		int column = SPI_fnumber(desc, "updated_at");
+		Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		bool isnull = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, desc, 1, &column, &now, &isnull);
+	}
+	return PointerGetDatum(tuple);
+}
+
+/* Load an account but for its pool, which is returned; NULL: it has none. */
+static char *
+load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
+{
+	uint64 generation = quota_store_generation();
+	QuotaEntitlementCache standing;
+
+	loaded->account = account;
+	loaded->now = quota_guc_now();
+	loaded->pool = NULL;
+	loaded->tz = quota_guc_timezone();
+	loaded->noverrides = 0;
+	if (generation == 0 || !quota_entitlement_cache_find(account, generation, loaded->now, &standing))
+		return read_one(store, generation, loaded);
+	apply(loaded, &standing, standing.plan);
+	return NULL;
+}
+
+/* The same by its rows. If few words say all of it, it is remembered. */
+static char *
+read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
+{
+	QuotaAccountRow row = {0};
+	QuotaEntitlementCache standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
+	const char *plan = "";
+	bool overridden;
+
+	if (quota_store_account(store, loaded->account, &row))
+		plan = standing_of(&row, loaded->now, &standing);
+	apply(loaded, &standing, plan);
+	if (row.timezone != NULL)
+		loaded->tz = quota_account_timezone(row.timezone);
+	overridden = load_overrides(store, loaded);
+	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(standing.plan))
+	{
+		strcpy(standing.plan, plan);
+		quota_entitlement_cache_keep(loaded->account, generation, &standing, quota_store_oldest(store));
+	}
+	return row.pool;
+}
+
+/*
+ * What a row amounts to, and its plan: a trial or plan past its end falls back to
+ * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
+ */
+static const char *
+standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing)
+{
+	TimestampTz ends_at = row->status == QUOTA_TRIALING ? Min(row->trial_ends_at, row->plan_ends_at) : row->plan_ends_at;
+	bool over = now >= ends_at;
+
+	standing->suspended = row->status == QUOTA_SUSPENDED;
+	standing->bypass = row->bypass;
+	standing->has_anchor = row->has_anchor;
+	standing->cycle_anchor = row->cycle_anchor;
+	if (over)
+		standing->from = ends_at;
+	else
+		standing->until = ends_at;
+	if (row->status == QUOTA_CANCELED)
+		return "";
+	return over ? row->next_plan : row->plan;
+}
+
+static void
+apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan)
+{
+	loaded->suspended = standing->suspended;
+	loaded->bypass = standing->bypass;
+	loaded->has_anchor = standing->has_anchor;
+	loaded->cycle_anchor = standing->cycle_anchor;
+	loaded->own_plan = plan[0] != '\0';
+	if (!loaded->own_plan)
+		plan = quota_plan_default();
+	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
+}
+
+/* The overrides in force; whether there are any, also others. */
+static bool
+load_overrides(QuotaStore *store, QuotaAccount *account)
+{
+	int count;
+	int in_force = 0;
+	QuotaLimitRow *rows = quota_store_overrides(store, account->account, &count);
+
+	for (int i = 0; i < count; i++)
+		if (account->now < rows[i].expires_at)
+			rows[in_force++] = rows[i];
+	account->noverrides = in_force;
+	account->overrides = rows;
+	return count > 0;
+}
+
+/* What the account's plan says of a feature; NULL: nothing. */
+static const QuotaOffer *
+offer_of(const QuotaAccount *account, const char *feature)
+{
+	return account->plan[0] == '\0' ? NULL : quota_plan_offer(quota_plan_get(account->plan), feature);
+}
+
+/* The windows of an account's plan, unless that is its pool's, and of its overrides. */
+static void
+add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement)
+{
+	const QuotaOffer *offer = offer_of(account, feature);
+
+	if (account->pool == NULL || account->own_plan)
+		for (int i = 0; offer != NULL && i < offer->count; i++)
+			window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
+	if (account->noverrides > 0)
+		override_windows(account, offer, entitlement);
+}
+
+/* The windows of a pool, before those of its member. */
+static void
+add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement)
+{
+	QuotaEntitlement whole = {.feature = entitlement->feature};
+
+	add_windows(pool, feature, &whole);
+	for (int i = 0; i < whole.count; i++)
+		whole.windows[i].pooled = true;
+	memmove(&entitlement->windows[whole.count], entitlement->windows, entitlement->count * sizeof(QuotaWindowLimit));
+	memcpy(entitlement->windows, whole.windows, whole.count * sizeof(QuotaWindowLimit));
+	entitlement->count += whole.count;
+}
+
+/*
+ * An override replaces the plan's limit and keeps its terms; where the plan has
+ * no limit for the window, it brings one of its own, with the usual terms.
+ */
+static void
+override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
+{
+	for (int i = 0; i < account->noverrides; i++)
+	{
+		const QuotaLimitRow *override = &account->overrides[i];
+		QuotaLimitRow terms = {.on_limit = QUOTA_ON_LIMIT_BLOCK};
+
+		if (strcmp(override->feature, entitlement->feature.feature) != 0)
+			continue;
+		for (int j = 0; offer != NULL && j < offer->count; j++)
+			if (offer->rows[j].period == override->period)
+				terms = offer->rows[j];
+		if (terms.warn_ratio == 0)
+		{
+			/* as the defaults of quota.plan_limits */
+			terms.warn_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("0.8"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+			terms.block_ratio = DirectFunctionCall3(numeric_in, CStringGetDatum("1.0"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		}
+		terms.unlimited = override->unlimited;
+		terms.usage_limit = override->usage_limit;
+		window_of(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
+	}
+}
+
+/* The window of a period, made in its place in the order where it is not there. */
+static QuotaWindowLimit *
+window_of(QuotaEntitlement *entitlement, QuotaPeriod period)
+{
+	QuotaWindowLimit *windows = entitlement->windows;
+	int i = 0;
+
+	while (i < entitlement->count && windows[i].period < period)
+		i++;
+	if (i == entitlement->count || windows[i].period != period)
+	{
+		memmove(&windows[i + 1], &windows[i], (entitlement->count - i) * sizeof(QuotaWindowLimit));
+		memset(&windows[i], 0, sizeof(QuotaWindowLimit));
+		windows[i].period = period;
+		entitlement->count++;
+	}
+	return &windows[i];
+}

@@ -1,0 +1,27 @@
+/*
+ * What accounts amount to, remembered in shared memory.
+ */
+#ifndef QUOTA_ENTITLEMENT_CACHE_H
+#define QUOTA_ENTITLEMENT_CACHE_H
+
+#include "datatype/timestamp.h"
+
+/* What an account's row, or that it has none, comes to from one time to another. */
+typedef struct QuotaEntitlementCache
+{
+	TimestampTz from;
+	TimestampTz until; /* not included */
+	TimestampTz cycle_anchor;
+	bool has_anchor;
+	bool suspended;
+	bool bypass;
+	char plan[21]; /* its own plan; empty: it has none */
+} QuotaEntitlementCache;
+
+extern void quota_entitlement_cache_expect(Datum account);
+extern bool quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementCache *standing);
+extern void quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementCache *standing, uint64 oldest);
+extern void quota_entitlement_cache_forget(Datum account);
+extern void quota_entitlement_cache_forget_all(void);
+
+#endif

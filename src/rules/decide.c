@@ -1,0 +1,155 @@
+/*
+ * The decision: limit + use + units -> verdict. No database access.
+ *
+ * Thresholds are integers, computed exactly in numeric from the limit and its
+ * ratios: since use is an integer, used + n > limit * ratio holds just when
+ * used + n > floor(limit * ratio), and used >= limit * ratio just when
+ * used >= ceil(limit * ratio).
+ */
+#include "postgres.h"
+
+#include "rules/decide.h"
+
+#include "common/int.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+const char *const quota_verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WARNING", "BLOCK"};
+
+static int64 threshold(int64 usage_limit, Datum ratio, PGFunction rounding);
+
+/*
+ * A limit made ready to be judged.
+ *
+ * usage_limit: units, NULL: unlimited. The ratios are numeric and not
+ * negative. overage_cap: units past the limit, of on_limit charge; NULL: none.
+ */
+QuotaLimit
+quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
+				   Datum warn_ratio, Datum block_ratio,
+				   const int64 *overage_cap)
+{
+	QuotaLimit limit = {.unlimited = true};
+
+	if (usage_limit == NULL)
+		return limit;
+	limit.unlimited = false;
+	limit.on_limit = on_limit;
+	limit.usage_limit = limit.per_window = *usage_limit;
+	limit.warn_at = threshold(*usage_limit, warn_ratio, numeric_ceil);
+	limit.block_at = PG_INT64_MAX;
+	if (on_limit == QUOTA_ON_LIMIT_BLOCK)
+		limit.block_at = threshold(*usage_limit, block_ratio, numeric_floor);
+	else if (on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL &&
+			 pg_add_s64_overflow(*usage_limit, *overage_cap, &limit.block_at))
+		limit.block_at = PG_INT64_MAX;
+	return limit;
+}
+
+/*
+ * A rate made ready to be judged: by the units in its bucket.
+ *
+ * usage_limit: units a period, NULL: unlimited. burst: units that may come at
+ * once, NULL: as many. The rest as of quota_decide_limit.
+ */
+QuotaLimit
+quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
+				  Datum warn_ratio, Datum block_ratio,
+				  const int64 *overage_cap)
+{
+	QuotaLimit limit;
+
+	/* a bucket that nothing runs out of has no use for a burst */
+	if (burst == NULL || usage_limit == NULL || *usage_limit == 0)
+		burst = usage_limit;
+	limit = quota_decide_limit(burst, on_limit, warn_ratio, block_ratio, overage_cap);
+	if (!limit.unlimited)
+		limit.per_window = *usage_limit;
+	/* nor for a cap: what it admits would never run out */
+	if (limit.per_window == 0 && on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL)
+		limit.block_at = 0;
+	return limit;
+}
+
+/* Units times a multiplier, a positive numeric: rounded down, but not to nothing. */
+int64
+quota_decide_multiply(int64 units, Datum multiplier)
+{
+	return Max(threshold(units, multiplier, numeric_floor), Min(units, 1));
+}
+
+/*
+ * The verdict for n more units, n at least 0, on top of `used`.
+ *
+ * Errors: numeric_value_out_of_range where used + n is no bigint.
+ */
+QuotaJudgement
+quota_decide(const QuotaLimit *limit, int64 used, int64 n)
+{
+	int64 after = quota_decide_sum(used, n);
+
+	if (limit->unlimited)
+		return (QuotaJudgement){QUOTA_ALLOW, QUOTA_REASON_UNLIMITED};
+	if (after > limit->block_at)
+		return (QuotaJudgement){QUOTA_BLOCK, QUOTA_REASON_LIMIT_REACHED};
+	if (after > limit->usage_limit)
+		return (QuotaJudgement){QUOTA_WARN, limit->on_limit == QUOTA_ON_LIMIT_CHARGE
+												? QUOTA_REASON_OVERAGE
+												: QUOTA_REASON_SOFT_LIMIT};
+	if (used >= limit->warn_at)
+		return (QuotaJudgement){QUOTA_WARN, QUOTA_REASON_NEAR_LIMIT};
+	return (QuotaJudgement){QUOTA_ALLOW, QUOTA_REASON_OK};
+}
+
+/* Units up to the limit; of an unlimited one as many as can be counted. */
+int64
+quota_decide_remaining(const QuotaLimit *limit, int64 used)
+{
+	if (limit->unlimited)
+		return PG_INT64_MAX;
+	return used < limit->usage_limit ? limit->usage_limit - used : 0;
+}
+
+/* Units past the limit. */
+int64
+quota_decide_overage(const QuotaLimit *limit, int64 used)
+{
+	return !limit->unlimited && used > limit->usage_limit ? used - limit->usage_limit : 0;
+}
+
+/* Share of a limit that is used; of a limit of 0: 1. Not for an unlimited one. */
+double
+quota_decide_ratio(const QuotaLimit *limit, int64 used)
+{
+	return limit->usage_limit == 0 ? 1.0 : (double) used / (double) limit->usage_limit;
+}
+
+/* used + n; an error where that cannot be counted. */
+int64
+quota_decide_sum(int64 used, int64 n)
+{
+	int64 sum;
+
+	if (pg_add_s64_overflow(used, n, &sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("use out of range"),
+				 errdetail("%lld and %lld more are more than a bigint holds.",
+						   (long long) used, (long long) n)));
+	return sum;
+}
+
+/* limit * ratio as a whole number, at most what a bigint holds */
+static int64
+threshold(int64 usage_limit, Datum ratio, PGFunction rounding)
+{
+	Datum exact = DirectFunctionCall2(numeric_mul,
+									  NumericGetDatum(int64_to_numeric(usage_limit)),
+									  ratio);
+	Datum whole = DirectFunctionCall1(rounding, exact);
+	Datum most = NumericGetDatum(int64_to_numeric(PG_INT64_MAX));
+
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8,
+											 DirectFunctionCall2(numeric_smaller, whole, most)));
+}

@@ -1,0 +1,201 @@
+/*
+ * Windows of time: which one holds an instant. No database access.
+ *
+ * Calendar windows begin at a local calendar instant (midnight, Monday, the
+ * first of the month, ...) in a time zone. Where clocks are set back over it the
+ * later instant counts, where they are set forward over it the offset before
+ * (see DetermineTimeZoneOffset). Since a window's end is the next one's start,
+ * the windows of a period partition time, whatever the clocks do. Hours and what
+ * is shorter are lengths of time from a whole local hour, minute or second on.
+ */
+#include "postgres.h"
+
+#include "rules/period.h"
+
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+const char *const quota_period_names[QUOTA_PERIODS] = {
+	"second", "minute", "hour", "day", "week", "month", "year", "lifetime", "cycle"};
+
+static QuotaWindow find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor);
+static TimestampTz unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz);
+static int unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin);
+static void to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset);
+static int days_in_month(int year, int month0);
+static void out_of_range(void) pg_attribute_noreturn();
+
+/*
+ * The window of a period that holds an instant.
+ *
+ * tz: zone of the calendar. anchor: for cycle, where its windows begin; NULL:
+ * with the calendar month.
+ * Errors: datetime_value_out_of_range where the window is not within what a
+ * timestamp can hold.
+ */
+QuotaWindow
+quota_period_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
+{
+	/* those found last: one account after the other asks for the same */
+	static struct
+	{
+		pg_tz *tz;
+		QuotaWindow window;
+	} last[QUOTA_PERIODS];
+
+	/* hours may overlap where clocks change, and a cycle is the account's own */
+	if (period < QUOTA_DAY || period > QUOTA_YEAR)
+		return find_window(period, at, tz, anchor);
+	if (last[period].tz != tz || at < last[period].window.start || at >= last[period].window.end)
+	{
+		last[period].window = find_window(period, at, tz, anchor);
+		last[period].tz = tz;
+	}
+	return last[period].window;
+}
+
+static QuotaWindow
+find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
+{
+	QuotaWindow window = {DT_NOBEGIN, DT_NOEND};
+	struct pg_tm local;
+	struct pg_tm origin;
+	fsec_t fsec;
+	fsec_t origin_fsec = 0;
+	int offset;
+	int unit;
+
+	if (period == QUOTA_LIFETIME)
+		return window;
+	if (TIMESTAMP_NOT_FINITE(at))
+		out_of_range();
+
+	to_local(at, tz, &local, &fsec, &offset);
+	if (period <= QUOTA_HOUR)
+	{
+		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
+																					  : 1) *
+					   USECS_PER_SEC;
+		int64 into = fsec;
+
+		if (period >= QUOTA_MINUTE)
+			into += local.tm_sec * USECS_PER_SEC;
+		if (period == QUOTA_HOUR)
+			into += local.tm_min * USECS_PER_MINUTE;
+		window.start = at - into;
+		window.end = window.start + length;
+		if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
+			out_of_range();
+		return window;
+	}
+
+	if (period == QUOTA_CYCLE && anchor != NULL)
+		to_local(*anchor, tz, &origin, &origin_fsec, &offset);
+	else
+	{
+		/* a Monday, the first of a year: units are counted from there */
+		memset(&origin, 0, sizeof(origin));
+		origin.tm_year = 2001;
+		origin.tm_mon = 1;
+		origin.tm_mday = 1;
+	}
+
+	unit = unit_of(period, &local, &origin);
+	window.start = unit_start(period, unit, &origin, origin_fsec, tz);
+	while (window.start > at)
+		window.start = unit_start(period, --unit, &origin, origin_fsec, tz);
+	window.end = unit_start(period, unit + 1, &origin, origin_fsec, tz);
+	while (window.end <= at)
+	{
+		window.start = window.end;
+		window.end = unit_start(period, ++unit + 1, &origin, origin_fsec, tz);
+	}
+	return window;
+}
+
+/*
+ * The instant at which a unit begins. Units are counted from the origin, each
+ * computed from it and not from the one before, so that the 31st, clamped to
+ * the last day of a short month, comes back in the next.
+ */
+static TimestampTz
+unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz)
+{
+	struct pg_tm tm = *origin;
+	TimestampTz start;
+	int offset;
+
+	if (period == QUOTA_DAY || period == QUOTA_WEEK)
+	{
+		int day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + unit * (period == QUOTA_WEEK ? 7 : 1);
+
+		/* outside of these j2date is not defined, and no timestamp either */
+		if (day < 0 || day >= TIMESTAMP_END_JULIAN)
+			out_of_range();
+		j2date(day, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	}
+	else
+	{
+		int month0 = tm.tm_mon - 1 + unit * (period == QUOTA_YEAR ? MONTHS_PER_YEAR : 1);
+
+		tm.tm_year += month0 / MONTHS_PER_YEAR;
+		month0 %= MONTHS_PER_YEAR;
+		if (month0 < 0)
+		{
+			month0 += MONTHS_PER_YEAR;
+			tm.tm_year--;
+		}
+		tm.tm_mon = month0 + 1;
+		tm.tm_mday = Min(tm.tm_mday, days_in_month(tm.tm_year, month0));
+	}
+	if (!IS_VALID_JULIAN(tm.tm_year, tm.tm_mon, tm.tm_mday))
+		out_of_range();
+	offset = DetermineTimeZoneOffset(&tm, tz);
+	if (tm2timestamp(&tm, fsec, &offset, &start) != 0)
+		out_of_range();
+	return start;
+}
+
+/* The unit of a local calendar date, at most one off at the unit's edge. */
+static int
+unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin)
+{
+	int days;
+
+	switch (period)
+	{
+		case QUOTA_DAY:
+		case QUOTA_WEEK:
+			days = date2j(local->tm_year, local->tm_mon, local->tm_mday) -
+				   date2j(origin->tm_year, origin->tm_mon, origin->tm_mday);
+			if (period == QUOTA_DAY)
+				return days;
+			/* round down, also before the origin */
+			return days >= 0 ? days / 7 : -((6 - days) / 7);
+		case QUOTA_YEAR:
+			return local->tm_year - origin->tm_year;
+		default:
+			return (local->tm_year - origin->tm_year) * MONTHS_PER_YEAR + local->tm_mon - origin->tm_mon;
+	}
+}
+
+static void
+to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset)
+{
+	if (timestamp2tm(at, offset, local, fsec, NULL, tz) != 0)
+		out_of_range();
+}
+
+static int
+days_in_month(int year, int month0)
+{
+	return day_tab[isleap(year)][month0];
+}
+
+static void
+out_of_range(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("window of time out of range")));
+}

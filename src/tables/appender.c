@@ -1,0 +1,180 @@
+/*
+ * appender.c
+ *		How rows go into a table and its indexes.
+ *
+ * The only place that inserts rows and index entries. It serves whatever indexes
+ * a table has, also those that somebody has added: on expressions, partial, of
+ * any access method, unique, for exclusion constraints. It fires no row triggers,
+ * so a table that has any of its own is refused (quota_store_check_triggers).
+ *
+ * Memory: an appender is in the context in which it was opened, and lives until
+ * quota_appender_close. Locks: the caller's on the table stays to the end of
+ * the transaction, as do those on its indexes.
+ */
+#include "postgres.h"
+
+#include "tables/appender.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+static void move_key_to_end(QuotaAppender *appender);
+
+/*
+ * Open a table for rows; it is closed with the appender.
+ *
+ * speculative: for quota_appender_insert_unless_there as well.
+ */
+QuotaAppender *
+quota_appender_open(Relation rel, bool speculative)
+{
+	QuotaAppender *appender = palloc(sizeof(QuotaAppender));
+
+	appender->rel = rel;
+	appender->estate = CreateExecutorState();
+	appender->result = makeNode(ResultRelInfo);
+	/* range table index 0: there is no query */
+	InitResultRelInfo(appender->result, rel, 0, NULL, 0);
+	ExecOpenIndices(appender->result, speculative);
+	appender->slot = ExecInitExtraTupleSlot(appender->estate, RelationGetDescr(rel), &TTSOpsHeapTuple);
+	move_key_to_end(appender);
+	return appender;
+}
+
+void
+quota_appender_close(QuotaAppender *appender)
+{
+	ExecCloseIndices(appender->result);
+	table_close(appender->rel, NoLock);
+	ExecResetTupleTable(appender->estate->es_tupleTable, false);
+	FreeExecutorState(appender->estate);
+	list_free(appender->keys);
+	pfree(appender);
+}
+
+/* Insert a row: of each value the number of its column, NULL: they are the first ones. Other columns are NULL. */
+void
+quota_appender_insert(QuotaAppender *appender, const AttrNumber *columns, int count, const Datum *values, const bool *nulls)
+{
+	TupleDesc desc = RelationGetDescr(appender->rel);
+	Datum all_values[MaxHeapAttributeNumber];
+	bool all_nulls[MaxHeapAttributeNumber];
+	HeapTuple tuple;
+
+	memset(all_nulls, true, desc->natts * sizeof(bool));
+	for (int i = 0; i < count; i++)
+	{
+		int column = columns == NULL ? i : columns[i] - 1;
+
+		all_values[column] = values[i];
+		all_nulls[column] = nulls[i];
+	}
+	tuple = heap_form_tuple(desc, all_values, all_nulls);
+	quota_appender_insert_tuple(appender, tuple);
+	heap_freetuple(tuple);
+}
+
+/* Insert a row, whose place the tuple gets. */
+void
+quota_appender_insert_tuple(QuotaAppender *appender, HeapTuple tuple)
+{
+	ExecStoreHeapTuple(tuple, appender->slot, false);
+	table_tuple_insert(appender->rel, appender->slot, GetCurrentCommandId(true), 0, NULL);
+	ExecInsertIndexTuples(appender->result, appender->slot, appender->estate, false, false, NULL, NIL);
+	tuple->t_self = appender->slot->tts_tid;
+	HeapTupleHeaderSetXmin(tuple->t_data, GetCurrentTransactionId());
+	ExecClearTuple(appender->slot);
+	ResetPerTupleExprContext(appender->estate);
+}
+
+/*
+ * Insert a row, unless there is one with its primary key, as ON CONFLICT does:
+ * it goes in speculatively, and of two that are made at once one stays. Waits for
+ * whoever is making the same. Returns whether it went in; the tuple then gets its place.
+ */
+bool
+quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple)
+{
+	TupleTableSlot *slot = appender->slot;
+	ItemPointerData conflict;
+	bool lost = true;
+	uint32 token;
+
+	ExecStoreHeapTuple(tuple, slot, false);
+	slot->tts_tableOid = RelationGetRelid(appender->rel);
+	if (ExecCheckIndexConstraints(appender->result, slot, appender->estate, &conflict, appender->keys))
+	{
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(appender->rel, slot, GetCurrentCommandId(true), 0, NULL, token);
+		lost = false;
+		ExecInsertIndexTuples(appender->result, slot, appender->estate, false, true, &lost, appender->keys);
+		table_tuple_complete_speculative(appender->rel, slot, token, !lost);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		tuple->t_self = slot->tts_tid;
+		HeapTupleHeaderSetXmin(tuple->t_data, GetCurrentTransactionId());
+	}
+	ExecClearTuple(slot);
+	ResetPerTupleExprContext(appender->estate);
+	return !lost;
+}
+
+/*
+ * Insert the index entries of a new version of a row, whose primary key is that
+ * of the version before. The caller has the row's lock, so the key needs no check;
+ * the check would walk all versions of the row.
+ */
+void
+quota_appender_index_version(QuotaAppender *appender, HeapTuple version)
+{
+	ResultRelInfo *result = appender->result;
+	Datum values[INDEX_MAX_KEYS];
+	bool nulls[INDEX_MAX_KEYS];
+
+	ExecStoreHeapTuple(version, appender->slot, false);
+	appender->slot->tts_tableOid = RelationGetRelid(appender->rel);
+	if (appender->key != NULL)
+	{
+		FormIndexDatum(appender->key_info, appender->slot, appender->estate, values, nulls);
+		index_insert(appender->key, values, nulls, &version->t_self, appender->rel, UNIQUE_CHECK_NO, true, appender->key_info);
+		result->ri_NumIndices--;
+	}
+	if (result->ri_NumIndices > 0)
+		ExecInsertIndexTuples(result, appender->slot, appender->estate, true, false, NULL, NIL);
+	if (appender->key != NULL)
+		result->ri_NumIndices++;
+	ExecClearTuple(appender->slot);
+	ResetPerTupleExprContext(appender->estate);
+}
+
+/* The primary key becomes the last index, so that it can be left out. */
+static void
+move_key_to_end(QuotaAppender *appender)
+{
+	ResultRelInfo *result = appender->result;
+	Oid key = quota_compat_primary_key(appender->rel);
+	int last = result->ri_NumIndices - 1;
+
+	appender->keys = OidIsValid(key) ? list_make1_oid(key) : NIL;
+	appender->key = NULL;
+	for (int i = 0; i <= last; i++)
+		if (RelationGetRelid(result->ri_IndexRelationDescs[i]) == key)
+		{
+			appender->key = result->ri_IndexRelationDescs[i];
+			appender->key_info = result->ri_IndexRelationInfo[i];
+			result->ri_IndexRelationDescs[i] = result->ri_IndexRelationDescs[last];
+			result->ri_IndexRelationInfo[i] = result->ri_IndexRelationInfo[last];
+			result->ri_IndexRelationDescs[last] = appender->key;
+			result->ri_IndexRelationInfo[last] = appender->key_info;
+			break;
+		}
+}

@@ -1,0 +1,517 @@
+/*
+ * How one row of a table is found, time and again: where it was last seen, or
+ * by its primary key.
+ *
+ * An index costs several times what a row does; and while an old snapshot keeps
+ * dead versions from going, the index leads to all versions of a row, of which
+ * a contended one has very many. So a row is looked for where it was last seen
+ * (src/memory/shared.h), and by the primary key only if it is not there. What is found
+ * at a place is checked as what an index leads to is, by visibility, and by key
+ * besides: a place may be another row's by now. What this transaction has written
+ * it finds by its own memory (src/tables/newest.h).
+ *
+ * A tuple's header changes under the lock of its page. It is looked at with that
+ * lock held, or as a copy that was made so.
+ *
+ * Memory: what a probe keeps is in the context in which it was opened.
+ */
+#include "postgres.h"
+
+#include "tables/lookup.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/smgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "memory/shared.h"
+#include "tables/newest.h"
+
+static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
+static uint64 mix(uint64 value);
+static bool probe_own(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
+static bool probe_place(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
+static bool probe_at(QuotaLookup *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot);
+static bool probe_index(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
+static void open_index(QuotaLookup *probe, int columns, Snapshot snapshot);
+static bool follow(QuotaLookup *probe, ItemPointer tid, Snapshot snapshot);
+static void remember(QuotaLookup *probe, const QuotaKey *key);
+static void note_found(QuotaLookup *probe);
+static void keep_version(QuotaLookup *probe, Buffer buffer, ItemPointerData tid);
+static void copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length);
+static bool has_next(HeapTupleHeader version);
+static Buffer page_of(QuotaLookup *probe, BlockNumber block);
+static ItemId item_at(Buffer buffer, ItemPointer tid);
+static bool has_block(Relation rel, BlockNumber block);
+static bool has_key(QuotaLookup *probe, HeapTuple tuple, const QuotaKey *key);
+
+/*
+ * Open a probe; it closes the table, whose lock stays to the end of the
+ * transaction as that of any statement.
+ */
+void
+quota_lookup_open(QuotaLookup *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
+{
+	probe->rel = rel;
+	probe->has_key = has_key;
+	probe->write = write;
+	probe->columns = columns;
+	probe->tuple.t_data = NULL;
+	probe->page = InvalidBuffer;
+	probe->expected = NULL;
+	probe->index = NULL;
+	probe->context = CurrentMemoryContext;
+}
+
+void
+quota_lookup_close(QuotaLookup *probe)
+{
+	if (probe->rel == NULL)
+		return;
+	quota_lookup_done(probe);
+	if (probe->index != NULL)
+	{
+		ExecDropSingleTupleTableSlot(probe->slot);
+		index_endscan(probe->scan);
+		index_close(probe->index, NoLock);
+	}
+	table_close(probe->rel, NoLock);
+	probe->rel = NULL;
+}
+
+/* Begin a key; its columns are then added in the order of the primary key. */
+void
+quota_lookup_key(QuotaKey *key, const QuotaLookup *probe)
+{
+	key->count = 0;
+	key->hash = hash_combine64(MyDatabaseId, RelationGetRelid(probe->rel));
+}
+
+/* value: good for as long as the key. */
+void
+quota_lookup_key_text(QuotaKey *key, Datum value)
+{
+	text *string = DatumGetTextPP(value);
+
+	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+}
+
+/* The same of a string, once a key: the key has room for one that is short. */
+void
+quota_lookup_key_string(QuotaKey *key, const char *value)
+{
+	Size length = strlen(value);
+
+	if (length > QUOTA_MAX_KEY_STRING)
+	{
+		quota_lookup_key_text(key, CStringGetTextDatum(value));
+		return;
+	}
+	SET_VARSIZE(key->string, VARHDRSZ + length);
+	memcpy(key->string + VARHDRSZ, value, length);
+	add_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
+}
+
+/* A column whose type is passed by value. */
+void
+quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
+{
+	add_column(key, equals, value, NULL, 0);
+}
+
+/*
+ * Look for the version of a row that a snapshot sees. What is found is the
+ * probe's tuple until quota_lookup_done, or quota_lookup_next.
+ */
+bool
+quota_lookup_row(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	ItemPointerSetInvalid(&probe->next.tid);
+	if (probe_own(probe, key, snapshot) || probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
+		return true;
+	quota_lookup_done(probe);
+	return false;
+}
+
+/*
+ * The same, where this transaction has written it last only. SERIALIZABLE needs
+ * no look at the index then: it was looked at before the row was written.
+ */
+static bool
+probe_own(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	ItemPointerData tid;
+
+	return quota_newest_find(key->hash, &tid) && probe_at(probe, key, &tid, snapshot);
+}
+
+/* The same, where the row was last seen only. */
+static bool
+probe_place(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	ItemPointerData place;
+	ItemPointerData tid;
+
+	/* SERIALIZABLE has to know which pages of the index were read */
+	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place) || !ItemPointerIsValid(&place))
+		return false;
+	tid = place;
+	if (!probe_at(probe, key, &tid, snapshot))
+		return false;
+	if (!ItemPointerEquals(&tid, &place))
+		remember(probe, key);
+	return true;
+}
+
+/* The same, at a place and further on only; *tid becomes where it is. */
+static bool
+probe_at(QuotaLookup *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot)
+{
+	if (!follow(probe, tid, snapshot))
+		return false;
+	if (has_key(probe, &probe->tuple, key))
+		return true;
+	probe->tuple.t_data = NULL;
+	return false;
+}
+
+/* The same, by the primary key only. */
+static bool
+probe_index(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+{
+	MemoryContext old = MemoryContextSwitchTo(probe->context);
+	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
+	bool found;
+
+	/* ScanKeyInit compares in the C collation, which our key columns have */
+	for (int i = 0; i < key->count; i++)
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
+	if (probe->index == NULL)
+		open_index(probe, key->count, snapshot);
+	probe->scan->xs_snapshot = snapshot;
+	index_rescan(probe->scan, keys, key->count, NULL, 0);
+	/* scans keep what they allocate on the way */
+	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+	MemoryContextSwitchTo(old);
+	if (found)
+	{
+		Buffer buffer = ((BufferHeapTupleTableSlot *) probe->slot)->buffer;
+
+		probe->tuple = *ExecFetchSlotHeapTuple(probe->slot, false, NULL);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		note_found(probe);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		remember(probe, key);
+	}
+	return found;
+}
+
+/*
+ * Where the page of the next row is expected, and which is written to that: it is
+ * asked for there first, which saves the look into the table of buffers.
+ */
+void
+quota_lookup_expect(QuotaLookup *probe, Buffer *buffer)
+{
+	probe->expected = buffer;
+}
+
+/*
+ * The version at a place, whoever made it; NULL: there is none. Good until the
+ * next look. Costs nothing where it is the next one of the row that was found, on
+ * the same page, and little on the page that was looked at last.
+ */
+QuotaVersion *
+quota_lookup_version(QuotaLookup *probe, ItemPointerData tid)
+{
+	Buffer buffer;
+
+	if (!ItemPointerIsValid(&probe->next.tid) || !ItemPointerEquals(&probe->next.tid, &tid))
+	{
+		buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		keep_version(probe, buffer, tid);
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+}
+
+/* The same, if it is a version of the row that has a key. */
+QuotaVersion *
+quota_lookup_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key)
+{
+	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(probe->rel)};
+	ItemPointerData at = tid;
+	Buffer buffer;
+	ItemId item;
+
+	if (!has_block(probe->rel, ItemPointerGetBlockNumber(&tid)))
+		return NULL;
+	ItemPointerSetInvalid(&probe->next.tid);
+	buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	item = item_at(buffer, &at);
+	if (item != NULL && ItemPointerEquals(&at, &tid))
+	{
+		tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+		tuple.t_len = ItemIdGetLength(item);
+		if (has_key(probe, &tuple, key))
+			copy_version(&probe->next, &tid, tuple.t_data, tuple.t_len);
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+}
+
+/* Note of what was found, whose page is locked, what its header tells. */
+static void
+note_found(QuotaLookup *probe)
+{
+	probe->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(probe->tuple.t_data));
+	if (probe->write)
+		copy_version(&probe->found, &probe->tuple.t_self, probe->tuple.t_data, probe->tuple.t_len);
+}
+
+/* Keep a copy of the version at a place of a page that is locked. */
+static void
+keep_version(QuotaLookup *probe, Buffer buffer, ItemPointerData tid)
+{
+	ItemPointerData at = tid;
+	ItemId item = item_at(buffer, &at);
+
+	ItemPointerSetInvalid(&probe->next.tid);
+	if (item != NULL)
+		copy_version(&probe->next, &tid, (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item), ItemIdGetLength(item));
+}
+
+static void
+copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length)
+{
+	copy->tid = *tid;
+	memcpy(&copy->header, version, SizeofHeapTupleHeader);
+	memcpy(copy->data, (char *) version + version->t_hoff, Min(length - version->t_hoff, QUOTA_VERSION_DATA));
+}
+
+/* Let go of the row, to look for another that may be on the same page. */
+void
+quota_lookup_next(QuotaLookup *probe)
+{
+	probe->tuple.t_data = NULL;
+	if (probe->index != NULL)
+		ExecClearTuple(probe->slot);
+}
+
+/* Let go of the row and its page: one that is held cannot be cleaned up. */
+void
+quota_lookup_done(QuotaLookup *probe)
+{
+	quota_lookup_next(probe);
+	if (BufferIsValid(probe->page))
+		ReleaseBuffer(probe->page);
+	probe->page = InvalidBuffer;
+	probe->expected = NULL;
+	if (probe->index != NULL)
+		table_index_fetch_reset(probe->scan->xs_heapfetch);
+}
+
+static void
+add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
+{
+	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
+	key->hash = hash_combine64(key->hash, bytes == NULL ? mix(value) : hash_bytes_extended(bytes, length, 0));
+	key->columns[key->count].equals = equals;
+	key->columns[key->count].value = value;
+	key->columns[key->count].bytes = bytes;
+	key->columns[key->count].length = length;
+	key->count++;
+}
+
+/* The finalizer of MurmurHash3 (A. Appleby), which is in the public domain. */
+static uint64
+mix(uint64 value)
+{
+	value ^= value >> 33;
+	value *= UINT64CONST(0xff51afd7ed558ccd);
+	value ^= value >> 33;
+	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	return value ^ value >> 33;
+}
+
+static void
+open_index(QuotaLookup *probe, int columns, Snapshot snapshot)
+{
+	Oid index = quota_compat_primary_key(probe->rel);
+
+	if (!OidIsValid(index))
+		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));
+	probe->index = index_open(index, AccessShareLock);
+	probe->scan = index_beginscan(probe->rel, probe->index, snapshot, columns, 0);
+	probe->slot = table_slot_create(probe->rel, NULL);
+}
+
+/*
+ * From what was a version of the row, go on to the newer ones up to that which
+ * the snapshot sees; *tid becomes its place. False: it is neither here nor
+ * further on.
+ */
+static bool
+follow(QuotaLookup *probe, ItemPointer tid, Snapshot snapshot)
+{
+	HeapTuple tuple = &probe->tuple;
+	TransactionId updater = InvalidTransactionId;
+	bool found = false;
+	bool more = true;
+
+	/* as many versions as others have written since, which hardly ever are several */
+	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
+	{
+		Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(tid));
+		ItemId item;
+
+		CHECK_FOR_INTERRUPTS();
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		more = false;
+		item = item_at(buffer, tid);
+		if (item != NULL)
+		{
+			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
+
+			tuple->t_data = header;
+			tuple->t_len = ItemIdGetLength(item);
+			tuple->t_tableOid = RelationGetRelid(probe->rel);
+			tuple->t_self = *tid;
+			if (TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(header)))
+				/* cleaned up, and another row's by now */
+				;
+			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
+			{
+				found = true;
+				note_found(probe);
+				if (has_next(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
+					keep_version(probe, buffer, header->t_ctid);
+			}
+			else if (has_next(header) && !ItemPointerEquals(tid, &header->t_ctid))
+			{
+				updater = HeapTupleHeaderGetUpdateXid(header);
+				*tid = header->t_ctid;
+				more = true;
+			}
+		}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	/* the page, which stays pinned, holds it */
+	if (!found)
+		tuple->t_data = NULL;
+	return found;
+}
+
+/* Whether somebody has written another version after this one, or deleted it, for all that it says itself. */
+static bool
+has_next(HeapTupleHeader version)
+{
+	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
+}
+
+static Buffer
+page_of(QuotaLookup *probe, BlockNumber block)
+{
+	if (BufferIsValid(probe->page) && BufferGetBlockNumber(probe->page) == block)
+		return probe->page;
+	if (BufferIsValid(probe->page))
+		ReleaseBuffer(probe->page);
+	if (probe->expected != NULL && BufferIsValid(*probe->expected) &&
+		ReadRecentBuffer(probe->rel->rd_locator, MAIN_FORKNUM, block, *probe->expected))
+		probe->page = *probe->expected;
+	else
+	{
+		probe->page = InvalidBuffer;
+		probe->page = ReadBuffer(probe->rel, block);
+		if (probe->expected != NULL)
+			*probe->expected = probe->page;
+	}
+	if (probe->write)
+		/* as index scans do: a page that nobody cleans up has no room for HOT updates */
+		heap_page_prune_opt(probe->rel, probe->page);
+	return probe->page;
+}
+
+/*
+ * Remember the place of what was found, if it has been committed: from there
+ * one comes to newer versions, but from those not back.
+ */
+static void
+remember(QuotaLookup *probe, const QuotaKey *key)
+{
+	if (!probe->own)
+		quota_shared_remember(key->hash, &probe->tuple.t_self);
+}
+
+/* The version at a place of a page, or that to which it leads since a clean-up; NULL: none. */
+static ItemId
+item_at(Buffer buffer, ItemPointer tid)
+{
+	Page page = BufferGetPage(buffer);
+	ItemId item;
+
+	if (ItemPointerGetOffsetNumber(tid) > PageGetMaxOffsetNumber(page))
+		return NULL;
+	item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	if (ItemIdIsRedirected(item))
+	{
+		ItemPointerSetOffsetNumber(tid, ItemIdGetRedirect(item));
+		item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	}
+	return ItemIdIsNormal(item) ? item : NULL;
+}
+
+/* Whether a table has a block: it may have been truncated, or made anew, since the place was remembered. */
+static bool
+has_block(Relation rel, BlockNumber block)
+{
+	SMgrRelation smgr = RelationGetSmgr(rel);
+	BlockNumber known = smgr->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	/* a table does not shrink under a lock, and of what happened before we were told when we took it */
+	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
+}
+
+/* Whether a tuple has a key: by its columns, which do not change. */
+static bool
+has_key(QuotaLookup *probe, HeapTuple tuple, const QuotaKey *key)
+{
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+
+	if (probe->has_key != NULL)
+		return probe->has_key(tuple, key);
+	heap_deform_tuple(tuple, RelationGetDescr(probe->rel), values, nulls);
+	for (int i = 0; i < key->count; i++)
+	{
+		Datum value = values[probe->columns[i] - 1];
+
+		if (key->columns[i].bytes == NULL)
+		{
+			if (value != key->columns[i].value)
+				return false;
+		}
+		else
+		{
+			text *string = DatumGetTextPP(value);
+
+			if (VARSIZE_ANY_EXHDR(string) != key->columns[i].length ||
+				memcmp(VARDATA_ANY(string), key->columns[i].bytes, key->columns[i].length) != 0)
+				return false;
+		}
+	}
+	return true;
+}

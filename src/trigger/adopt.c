@@ -1,0 +1,669 @@
+/*
+ * adopt.c
+ *		Tables of accounts that quota_adopt made quota follow.
+ *
+ * quota.adopted says which table is followed by which of its columns. A trigger
+ * on the table has one argument, the number of the adoption. The trigger
+ * function believes nothing else that a table's owner could make up: it compares
+ * its trigger with what quota_adopt makes before it reads a row.
+ *
+ * Rights. quota_adopt and quota_unadopt ask as the caller whether it manages and
+ * owns the table. All else runs as the owner of quota.adopted, in functions of
+ * schema quota that name only what is in quota and pg_catalog. Rows of the application are read here, by
+ * quota_adopted_rows, and turned into text by PostgreSQL's own functions for the
+ * base types: no expression, cast, domain check or policy of the table's owner
+ * is evaluated, and no name is looked up for it.
+ *
+ * Locks. quota_adopt and quota_unadopt lock the application's table in SHARE ROW
+ * EXCLUSIVE mode, by its OID, until the end of the transaction. What the triggers
+ * lock is in doc/locking.md.
+ *
+ * Memory. All in the caller's context, a row's values in a context that is reset
+ * with each row. `current` points to the caller's stack while a trigger runs.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation_d.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "compat.h"
+#include "owner.h"
+#include "rights/gate.h"
+#include "tables/store.h"
+
+/* The columns of an application's table that are read, in the order of quota_adopt's arguments. */
+enum
+{
+	KEY,
+	NAME,
+	PLAN,
+	TYPE,
+	OWNER,
+	CREATED,
+	COLUMNS
+};
+
+/* quota.adopted */
+enum
+{
+	ADOPTED_ID = 1,
+	ADOPTED_RELATION = 2,
+	ADOPTED_KEY = 3 /* the other columns follow */
+};
+
+typedef struct Adoption
+{
+	int64 id;
+	Oid relation;
+	char *columns[COLUMNS]; /* NULL: none */
+} Adoption;
+
+/* A column of the application's table; number 0: none. */
+typedef struct Column
+{
+	AttrNumber number;
+	Oid base_type;
+	bool is_enum;
+} Column;
+
+/* Where rows of the application go as rows of quota.adopted_rows. */
+typedef struct Output
+{
+	Column columns[COLUMNS];
+	bool old; /* rows that go need not name an account */
+	ReturnSetInfo *result;
+	MemoryContext row;
+} Output;
+
+/* A trigger that quota_adopt makes, and what follows its rows. */
+typedef struct Kind
+{
+	const char *trigger;
+	TriggerEvent event;
+	bool new_table;
+	bool old_table;
+	const char *function;
+} Kind;
+
+static const Kind kinds[] = {
+	{"quota_adopt_insert", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_INSERT, true, false, "follow_insert"},
+	{"quota_adopt_update", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_ROW | TRIGGER_EVENT_UPDATE, false, false, "follow_update"},
+	{"quota_adopt_delete", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_DELETE, false, true, "follow_delete"},
+	{"quota_adopt_truncate", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_TRUNCATE, false, false, "follow_delete"}};
+
+/* The trigger whose rows quota.adopted_rows returns; NULL: none is running. */
+typedef struct Firing
+{
+	const Adoption *adoption;
+	TriggerData *trigdata;
+} Firing;
+
+static const Firing *current = NULL;
+
+static void lock_own_table(Oid table);
+static void check_owner(Oid table);
+static void check_columns(Oid table, FunctionCallInfo fcinfo);
+static const Kind *check_trigger(FunctionCallInfo fcinfo, Adoption *adoption);
+static bool same_event(const Kind *kind, const TriggerData *trigdata);
+static bool read_number(const char *text, int64 *number);
+static bool has_rows(const TriggerData *trigdata);
+static bool read_adoption(int64 id, Adoption *adoption);
+static void read_columns(Relation rel, char *const *names, Column *columns);
+static Column column_named(Relation rel, int which, const char *name);
+static void check_type(Relation rel, int which, const char *name, const Column *column);
+static void refuse_type(Relation rel, int which, const char *name, Oid type) pg_attribute_noreturn();
+static char *table_name(Relation rel);
+static void put_firing(Output *output, const TriggerData *trigdata);
+static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
+static void put_table(Output *output, Relation rel);
+static void put_row(Output *output, TupleTableSlot *slot);
+static Datum value_of(const Column *column, TupleTableSlot *slot, bool *isnull);
+static bool names_account(Datum key, bool isnull);
+static Oid adopted_table(void);
+static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
+static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
+
+/*
+ * quota_adopt(table, key_column, name_column, plan_column, type_column, owner_column, created_column)
+ *
+ * Errors: insufficient_privilege unless the caller manages and owns the table;
+ * those of check_columns and quota.quota_adopt.
+ */
+PG_FUNCTION_INFO_V1(quota_adopt);
+
+Datum
+quota_adopt(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	quota_gate_require_admin("quota_adopt");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("table and key_column must not be null")));
+	lock_own_table(PG_GETARG_OID(0));
+	check_columns(PG_GETARG_OID(0), fcinfo);
+	return call_as_owner("quota_adopt", "quota_adopt", lengthof(types), types, fcinfo->args);
+}
+
+/* quota_unadopt(table). Errors: as quota_adopt's; undefined_object for a table that is not adopted. */
+PG_FUNCTION_INFO_V1(quota_unadopt);
+
+Datum
+quota_unadopt(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {REGCLASSOID};
+
+	quota_gate_require_admin("quota_unadopt");
+	quota_argument_check_not_null(fcinfo, 0, "table");
+	lock_own_table(PG_GETARG_OID(0));
+	call_as_owner("quota_unadopt", "quota_unadopt", lengthof(types), types, fcinfo->args);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Make quota.accounts follow a change of an adopted table.
+ *
+ * Errors: trigger_protocol_violated unless a trigger that quota_adopt made calls
+ * it; those of read_columns, and of the functions in sql/functions/adopt.sql.
+ */
+PG_FUNCTION_INFO_V1(quota_follow_accounts);
+
+Datum
+quota_follow_accounts(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID};
+	const Firing *outer = current;
+	Adoption adoption;
+	const Kind *kind = check_trigger(fcinfo, &adoption);
+	Firing firing = {&adoption, (TriggerData *) fcinfo->context};
+	NullableDatum args[lengthof(types)] = {
+		{Int64GetDatum(adoption.id), false},
+		{BoolGetDatum(adoption.columns[NAME] != NULL), false},
+		{BoolGetDatum(adoption.columns[TYPE] != NULL), false}};
+
+	if (!has_rows(firing.trigdata))
+		return PointerGetDatum(NULL);
+	PG_TRY();
+	{
+		current = &firing;
+		call_as_owner("quota_adopt", kind->function, lengthof(types), types, args);
+	}
+	PG_FINALLY();
+	{
+		current = outer;
+	}
+	PG_END_TRY();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * quota.adopted_rows(adoption, old): the accounts that rows of an adopted table
+ * name. In one of its triggers the new or old rows of the statement, elsewhere
+ * and at TRUNCATE all rows of the table, also those that the transaction's
+ * snapshot does not see.
+ *
+ * Errors: insufficient_privilege for others than the extension's owner, since
+ * it reads the table whoever asks.
+ */
+PG_FUNCTION_INFO_V1(quota_adopted_rows);
+
+Datum
+quota_adopted_rows(PG_FUNCTION_ARGS)
+{
+	Output output = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Adoption adoption;
+	bool firing;
+	Relation rel;
+	int64 id;
+
+	quota_argument_check_not_null(fcinfo, 0, "adoption");
+	quota_argument_check_not_null(fcinfo, 1, "old");
+	id = PG_GETARG_INT64(0);
+	output.old = PG_GETARG_BOOL(1);
+	firing = current != NULL && current->adoption->id == id;
+	if (!has_privs_of_role(GetUserId(), quota_owner_of_extension()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for function %s", "adopted_rows")));
+	if (firing)
+		adoption = *current->adoption;
+	else if (!read_adoption(id, &adoption))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("adoption %lld does not exist", (long long) id)));
+	InitMaterializedSRF(fcinfo, 0);
+	output.row = AllocSetContextCreate(CurrentMemoryContext, "quota adopted row", ALLOCSET_SMALL_SIZES);
+	rel = try_table_open(adoption.relation, AccessShareLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of adoption %lld does not exist", (long long) id)));
+	read_columns(rel, adoption.columns, output.columns);
+	if (firing && !TRIGGER_FIRED_BY_TRUNCATE(current->trigdata->tg_event))
+		put_firing(&output, current->trigdata);
+	else
+		put_table(&output, rel);
+	table_close(rel, AccessShareLock);
+	MemoryContextDelete(output.row);
+	return (Datum) 0;
+}
+
+/*
+ * Lock a table that the caller owns. By its OID: whatever happens to its name
+ * while this waits, it is the same table. Owned also after the wait, since it may
+ * have been given away meanwhile.
+ */
+static void
+lock_own_table(Oid table)
+{
+	check_owner(table);
+	LockRelationOid(table, ShareRowExclusiveLock);
+	check_owner(table);
+}
+
+static void
+check_owner(Oid table)
+{
+	char *name = get_rel_name(table);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", table)));
+	if (!quota_compat_owns_table(table, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(table)), name);
+}
+
+/* Refuse columns that the table does not have, or of a type that cannot be read. */
+static void
+check_columns(Oid table, FunctionCallInfo fcinfo)
+{
+	Relation rel = relation_open(table, NoLock);
+	char *names[COLUMNS];
+	Column columns[COLUMNS];
+
+	for (int i = 0; i < COLUMNS; i++)
+	{
+		names[i] = PG_ARGISNULL(i + 1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i + 1));
+		if (names[i] != NULL && names[i][0] == '\0')
+			names[i] = NULL;
+	}
+	if (names[KEY] == NULL)
+		names[KEY] = pstrdup("");
+	read_columns(rel, names, columns);
+	if (columns[KEY].is_enum)
+		refuse_type(rel, KEY, names[KEY], columns[KEY].base_type);
+	relation_close(rel, NoLock);
+}
+
+/*
+ * What the trigger is that calls the function, and its adoption.
+ *
+ * Errors: trigger_protocol_violated unless the trigger is in all points one that
+ * quota_adopt made, on the table that it made it on.
+ */
+static const Kind *
+check_trigger(FunctionCallInfo fcinfo, Adoption *adoption)
+{
+	const TriggerData *trigdata = (const TriggerData *) fcinfo->context;
+	int64 id;
+
+	if (CALLED_AS_TRIGGER(fcinfo))
+		for (size_t i = 0; i < lengthof(kinds); i++)
+			if (same_event(&kinds[i], trigdata) &&
+				trigdata->tg_trigger->tgnargs == 1 &&
+				read_number(trigdata->tg_trigger->tgargs[0], &id) &&
+				read_adoption(id, adoption) &&
+				adoption->relation == RelationGetRelid(trigdata->tg_relation))
+				return &kinds[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function quota.follow_accounts was not called by a trigger that quota_adopt made")));
+}
+
+/* Whether a trigger has the name, timing, level, event and transition table of a kind. */
+static bool
+same_event(const Kind *kind, const TriggerData *trigdata)
+{
+	const Trigger *trigger = trigdata->tg_trigger;
+	TriggerEvent event = trigdata->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_OPMASK);
+
+	return strcmp(trigger->tgname, kind->trigger) == 0 && event == kind->event &&
+		   !trigger->tgdeferrable && !trigger->tgisinternal &&
+		   (trigdata->tg_newtable != NULL) == kind->new_table &&
+		   (trigdata->tg_oldtable != NULL) == kind->old_table;
+}
+
+/* A number as quota_adopt writes it; false: the text is none. */
+static bool
+read_number(const char *text, int64 *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoi64(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0';
+}
+
+/* Whether a statement changed any row, as far as it is known without reading them. */
+static bool
+has_rows(const TriggerData *trigdata)
+{
+	Tuplestorestate *rows = trigdata->tg_newtable != NULL ? trigdata->tg_newtable : trigdata->tg_oldtable;
+
+	return rows == NULL || tuplestore_tuple_count(rows) > 0;
+}
+
+/*
+ * Read a row of quota.adopted, as it is now: a trigger that another transaction
+ * has made fires also where this one's snapshot is older. False: there is none.
+ */
+static bool
+read_adoption(int64 id, Adoption *adoption)
+{
+	Relation rel = table_open(adopted_table(), AccessShareLock);
+	Oid index = quota_compat_primary_key(rel);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+
+	ScanKeyInit(&key, ADOPTED_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		bool isnull;
+
+		adoption->id = id;
+		adoption->relation = DatumGetObjectId(heap_getattr(tuple, ADOPTED_RELATION, RelationGetDescr(rel), &isnull));
+		for (int i = 0; i < COLUMNS; i++)
+		{
+			Datum name = heap_getattr(tuple, ADOPTED_KEY + i, RelationGetDescr(rel), &isnull);
+
+			adoption->columns[i] = isnull ? NULL : TextDatumGetCString(name);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Errors: undefined_column where a column is not there, or not any more;
+ * datatype_mismatch for one of a type that cannot be read.
+ */
+static void
+read_columns(Relation rel, char *const *names, Column *columns)
+{
+	for (int i = 0; i < COLUMNS; i++)
+		columns[i] = names[i] == NULL ? (Column){0} : column_named(rel, i, names[i]);
+}
+
+static Column
+column_named(Relation rel, int which, const char *name)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
+		{
+			Oid base_type = getBaseType(attribute->atttypid);
+			Column column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
+
+			check_type(rel, which, name, &column);
+#ifdef ATTRIBUTE_GENERATED_VIRTUAL
+			/* a trigger sees no value of it */
+			if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
+						 errdetail("It is a virtual generated column.")));
+#endif
+			return column;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), table_name(rel)),
+			 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
+}
+
+static void
+check_type(Relation rel, int which, const char *name, const Column *column)
+{
+	static const Oid texts[] = {TEXTOID, VARCHAROID, BPCHAROID, UUIDOID, INT2OID, INT4OID, INT8OID};
+	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID};
+	const Oid *types = which == CREATED ? times : texts;
+	size_t count = which == CREATED ? lengthof(times) : lengthof(texts);
+
+	if (which != CREATED && column->is_enum)
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (types[i] == column->base_type)
+			return;
+	refuse_type(rel, which, name, column->base_type);
+}
+
+static void
+refuse_type(Relation rel, int which, const char *name, Oid type)
+{
+	if (which == KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" cannot name an account", name),
+				 errdetail("Its type is %s.", format_type_be(type)),
+				 errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")));
+	if (which == CREATED)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel)),
+				 errdetail("Its type is %s.", format_type_be(type)),
+				 errhint("Times are timestamptz, timestamp or date.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
+			 errdetail("Its type is %s.", format_type_be(type)),
+			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
+}
+
+static char *
+table_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+}
+
+/* The rows of the statement that fired a trigger, or the one row. */
+static void
+put_firing(Output *output, const TriggerData *trigdata)
+{
+	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		put_row(output, output->old ? trigdata->tg_trigslot : trigdata->tg_newslot);
+	else if ((output->old ? trigdata->tg_oldtable : trigdata->tg_newtable) != NULL)
+		put_tuples(output, trigdata->tg_relation, output->old ? trigdata->tg_oldtable : trigdata->tg_newtable);
+}
+
+static void
+put_tuples(Output *output, Relation rel, Tuplestorestate *tuples)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+
+	/* other triggers read them too */
+	tuplestore_select_read_pointer(tuples, 0);
+	tuplestore_rescan(tuples);
+	while (tuplestore_gettupleslot(tuples, true, false, slot))
+		put_row(output, slot);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+put_table(Output *output, Relation rel)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		put_row(output, slot);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+}
+
+/*
+ * Errors: null_value_not_allowed and invalid_parameter_value for a key that
+ * cannot name an account. An old row with such a key came in unseen, and is left out.
+ */
+static void
+put_row(Output *output, TupleTableSlot *slot)
+{
+	MemoryContext outer = MemoryContextSwitchTo(output->row);
+	Datum values[COLUMNS];
+	bool nulls[COLUMNS];
+
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < COLUMNS; i++)
+		values[i] = value_of(&output->columns[i], slot, &nulls[i]);
+	if (!output->old)
+	{
+		if (nulls[KEY])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("account must not be null")));
+		quota_argument_check_account(values[KEY]);
+	}
+	MemoryContextSwitchTo(outer);
+	if (!output->old || names_account(values[KEY], nulls[KEY]))
+		tuplestore_putvalues(output->result->setResult, output->result->setDesc, values, nulls);
+	MemoryContextReset(output->row);
+}
+
+/* The value of a column as text, or as timestamptz where it is a time, by PostgreSQL's own functions. */
+static Datum
+value_of(const Column *column, TupleTableSlot *slot, bool *isnull)
+{
+	Datum value;
+
+	*isnull = true;
+	if (column->number == 0)
+		return (Datum) 0;
+	value = slot_getattr(slot, column->number, isnull);
+	if (*isnull)
+		return (Datum) 0;
+	if (column->is_enum)
+		return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out, value)));
+	switch (column->base_type)
+	{
+		case BPCHAROID:
+			return DirectFunctionCall1(rtrim1, value);
+		case UUIDOID:
+			return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, value)));
+		case INT2OID:
+			return CStringGetTextDatum(psprintf("%d", DatumGetInt16(value)));
+		case INT4OID:
+			return CStringGetTextDatum(psprintf("%d", DatumGetInt32(value)));
+		case INT8OID:
+			return CStringGetTextDatum(psprintf("%lld", (long long) DatumGetInt64(value)));
+		case TIMESTAMPOID:
+			return DirectFunctionCall1(timestamp_timestamptz, value);
+		case DATEOID:
+			return DirectFunctionCall1(date_timestamptz, value);
+		case TIMESTAMPTZOID:
+			return value;
+		default:
+			return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+	}
+}
+
+static bool
+names_account(Datum key, bool isnull)
+{
+	Size length = isnull ? 0 : VARSIZE_ANY_EXHDR(DatumGetPointer(key));
+
+	return length > 0 && length <= QUOTA_MAX_ACCOUNT;
+}
+
+static Oid
+adopted_table(void)
+{
+	Oid table = get_relname_relid("adopted", get_namespace_oid("quota", false));
+
+	if (!OidIsValid(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table quota.adopted does not exist"),
+				 errhint("Install the extension with CREATE EXTENSION quota.")));
+	return table;
+}
+
+/*
+ * Call a function of schema quota as the extension's owner, in a frame of the
+ * gate. It returns no NULL.
+ *
+ * act: what the audit log is to say of its changes.
+ */
+static Datum
+call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args)
+{
+	QuotaGateFrame frame;
+	volatile Datum result;
+	QuotaOwner saved;
+
+	quota_owner_begin_extension(&saved);
+	quota_gate_enter(&frame, act);
+	PG_TRY();
+	{
+		result = call(name, nargs, types, args);
+	}
+	PG_FINALLY();
+	{
+		quota_gate_leave(&frame);
+	}
+	PG_END_TRY();
+	quota_owner_end(&saved);
+	return result;
+}
+
+static Datum
+call(const char *name, int nargs, const Oid *types, const NullableDatum *args)
+{
+	LOCAL_FCINFO(fcinfo, COLUMNS + 1);
+	FmgrInfo function;
+
+	fmgr_info(LookupFuncName(list_make2(makeString("quota"), makeString(pstrdup(name))), nargs, types, false), &function);
+	InitFunctionCallInfoData(*fcinfo, &function, nargs, DEFAULT_COLLATION_OID, NULL, NULL);
+	for (int i = 0; i < nargs; i++)
+		fcinfo->args[i] = args[i];
+	return FunctionCallInvoke(fcinfo);
+}

@@ -1,0 +1,196 @@
+/*
+ * quota.charged_rows: when rows were charged whose own time does not tell.
+ *
+ * A row that stops to be counted is refunded to the windows in which it was
+ * charged. Nearly always its time column tells which these are; only where it
+ * does not is there an entry, so that the usual charge neither writes nor reads
+ * one. Rows are named by the attached table, the feature and the primary key.
+ *
+ * Through SPI, as the table's owner, since whoever changes the application's
+ * rows holds no right on it. Locks: the entry, which nobody else asks for but
+ * who has locked the application's row.
+ */
+#include "postgres.h"
+
+#include "trigger/charged_rows.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "owner.h"
+
+/* A statement, planned once a backend. */
+typedef struct Statement
+{
+	const char *text;
+	int parameters;
+	SPIPlanPtr plan;
+} Statement;
+
+/* An entry in memory. */
+typedef struct ChargedRow
+{
+	char *key;
+	TimestampTz at;
+} ChargedRow;
+
+struct QuotaCharged
+{
+	int count;
+	ChargedRow *rows; /* by key */
+};
+
+static int compare_rows(const void *a, const void *b);
+static uint64 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at);
+
+/* Whether any row of the attached table has an entry. */
+bool
+quota_charged_rows_any(const QuotaAttachment *attachment)
+{
+	static Statement statement = {
+		"SELECT FROM quota.charged_rows"
+		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2 LIMIT 1",
+		2,
+		NULL};
+
+	return execute(&statement, attachment, NULL, NULL) > 0;
+}
+
+/* Take away the entry of a row; false: it has none. */
+bool
+quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+{
+	static Statement statement = {
+		"DELETE FROM quota.charged_rows"
+		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2 AND row_key OPERATOR(pg_catalog.=) $3"
+		" RETURNING charged_at",
+		3,
+		NULL};
+
+	return execute(&statement, attachment, key, at) > 0;
+}
+
+/* Remember when a row was charged. */
+void
+quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, TimestampTz at)
+{
+	static Statement statement = {
+		"INSERT INTO quota.charged_rows (relation, feature, row_key, charged_at) VALUES ($1, $2, $3, $4)"
+		" ON CONFLICT (relation, feature, row_key) DO UPDATE SET charged_at = EXCLUDED.charged_at",
+		4,
+		NULL};
+
+	execute(&statement, attachment, key, &at);
+}
+
+/*
+ * All entries of an attachment, as the running query sees them.
+ *
+ * In the caller's memory.
+ */
+QuotaCharged *
+quota_charged_rows_load(const QuotaAttachment *attachment)
+{
+	static const char *const text =
+		"SELECT row_key, charged_at FROM quota.charged_rows"
+		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2";
+	Oid types[2] = {REGCLASSOID, TEXTOID};
+	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
+	QuotaCharged *charged = palloc0(sizeof(QuotaCharged));
+	MemoryContext context = CurrentMemoryContext;
+	QuotaOwner saved;
+
+	quota_owner_begin_extension(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(text, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed");
+	charged->count = (int) SPI_processed;
+	charged->rows = MemoryContextAllocHuge(context, Max(charged->count, 1) * sizeof(ChargedRow));
+	for (int i = 0; i < charged->count; i++)
+	{
+		char *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		bool isnull;
+
+		charged->rows[i].key = MemoryContextStrdup(context, key);
+		charged->rows[i].at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	quota_owner_end(&saved);
+	qsort(charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
+	return charged;
+}
+
+int
+quota_charged_rows_count(const QuotaCharged *charged)
+{
+	return charged->count;
+}
+
+/* When a row was charged; false: it has no entry. */
+bool
+quota_charged_rows_find(const QuotaCharged *charged, const char *key, TimestampTz *at)
+{
+	ChargedRow row = {.key = unconstify(char *, key)};
+	const ChargedRow *found = bsearch(&row, charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
+
+	if (found != NULL)
+		*at = found->at;
+	return found != NULL;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	return strcmp(((const ChargedRow *) a)->key, ((const ChargedRow *) b)->key);
+}
+
+/* Execute a statement; `at` is its last parameter, or what it returns. How many rows it is about. */
+static uint64
+execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+{
+	static Oid types[4] = {REGCLASSOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum values[4];
+	QuotaOwner saved;
+	uint64 rows;
+
+	quota_owner_begin_extension(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* in the memory that SPI_finish frees */
+	values[0] = ObjectIdGetDatum(attachment->root);
+	values[1] = CStringGetTextDatum(attachment->feature);
+	if (key != NULL)
+		values[2] = CStringGetTextDatum(key);
+	if (statement->parameters == 4)
+		values[3] = TimestampTzGetDatum(*at);
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(statement->text, statement->parameters, types);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		statement->plan = plan;
+	}
+	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) < 0)
+		elog(ERROR, "SPI_execute_plan failed");
+	rows = SPI_processed;
+	if (rows > 0 && statement->parameters == 3)
+	{
+		bool isnull;
+
+		*at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	SPI_finish();
+	quota_owner_end(&saved);
+	return rows;
+}

@@ -1,0 +1,240 @@
+/*
+ * Counting the rows of attached tables, as the triggers would.
+ *
+ * All rows are read, whatever row-level security hides from whom, as the table's
+ * owner: see src/owner.c. An error names the table and the row, since the rows of
+ * a feature may be in tables that the caller did not name.
+ *
+ * Memory: the rows' units go into a tuplestore. Locks: AccessShareLock on the
+ * tables, until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "argument.h"
+#include "guc.h"
+#include "trigger/attachment.h"
+#include "trigger/charged_rows.h"
+
+/* The tables of one attachment while they are counted. */
+typedef struct Count
+{
+	const QuotaAttached *attached;
+	ReturnSetInfo *result;
+	QuotaCharged *charged; /* when rows were charged whose time does not tell; NULL: none */
+	/* for errors: */
+	Relation rel;
+	TupleTableSlot *slot;
+} Count;
+
+static List *tables_of(Oid relid, LOCKMODE lock);
+static void count_table(Count *count, Oid relid);
+static void count_row(Count *count, QuotaAttachment *attachment);
+static bool row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at);
+static void name_row(void *arg);
+
+/*
+ * quota.count_rows(table, feature): the units of each row of an attached table,
+ * with its account and the time at which it was charged; NULL: that is not known.
+ *
+ * Errors: undefined_object where it is not attached; feature_not_supported for a
+ * temporary table of another session; null_value_not_allowed,
+ * invalid_parameter_value and datetime_value_out_of_range for a row that cannot be
+ * counted; whatever the expressions say.
+ */
+PG_FUNCTION_INFO_V1(quota_count_rows);
+
+Datum
+quota_count_rows(PG_FUNCTION_ARGS)
+{
+	Count count = {0};
+	char *feature;
+	ListCell *cell;
+
+	quota_argument_check_not_null(fcinfo, 0, "table");
+	quota_argument_check_not_null(fcinfo, 1, "feature");
+	feature = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	InitMaterializedSRF(fcinfo, 0);
+	count.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	LockRelationOid(PG_GETARG_OID(0), AccessShareLock);
+	count.attached = quota_attached_find(PG_GETARG_OID(0), feature);
+	if (count.attached == NULL || get_rel_name(PG_GETARG_OID(0)) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feature \"%s\" is not attached to the table with OID %u", feature, PG_GETARG_OID(0))));
+	foreach (cell, tables_of(PG_GETARG_OID(0), AccessShareLock))
+		count_table(&count, lfirst_oid(cell));
+	return (Datum) 0;
+}
+
+/*
+ * quota.lock_tables(tables): keep others from writing rows of tables and their
+ * partitions, in the order that is given.
+ */
+PG_FUNCTION_INFO_V1(quota_lock_tables);
+
+Datum
+quota_lock_tables(PG_FUNCTION_ARGS)
+{
+	Datum *tables;
+	int count;
+
+	quota_argument_check_not_null(fcinfo, 0, "tables");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &tables, NULL, &count);
+	for (int i = 0; i < count; i++)
+		(void) tables_of(DatumGetObjectId(tables[i]), ShareRowExclusiveLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * A table and its partitions, or those that inherit from it; locked.
+ *
+ * Errors: undefined_table.
+ */
+static List *
+tables_of(Oid relid, LOCKMODE lock)
+{
+	LockRelationOid(relid, lock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return find_all_inheritors(relid, lock, NULL);
+}
+
+static void
+count_table(Count *count, Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	QuotaAttachment attachment;
+	TableScanDesc scan;
+	QuotaOwner saved;
+	ErrorContextCallback callback = {.callback = name_row, .arg = count};
+
+	if (RELATION_IS_OTHER_TEMP(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rows of table \"%s\" cannot be counted, which is a temporary table of another session", RelationGetRelationName(rel)),
+				 errdetail("Feature \"%s\" is attached to it.", count->attached->feature)));
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	{
+		table_close(rel, NoLock);
+		return;
+	}
+	quota_attachment_open(rel, count->attached, &attachment);
+	if (!attachment.gauge)
+	{
+		quota_attachment_read_time(&attachment, count->attached->time_column);
+		if (count->charged == NULL)
+			count->charged = quota_charged_rows_load(&attachment);
+		if (count->charged != NULL && quota_charged_rows_count(count->charged) > 0)
+			quota_attachment_read_key(&attachment);
+	}
+	count->rel = rel;
+	count->slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	quota_owner_begin(&saved, attachment.owner, QUOTA_CODE_OWN);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, count->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		count_row(count, &attachment);
+	}
+	quota_owner_end(&saved);
+	error_context_stack = callback.previous;
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(count->slot);
+	FreeExprContext(attachment.econtext, true);
+	table_close(rel, NoLock);
+}
+
+static void
+count_row(Count *count, QuotaAttachment *attachment)
+{
+	Datum values[3];
+	bool nulls[3] = {false, false, false};
+	TimestampTz at = 0;
+	MemoryContext old;
+	QuotaRow row;
+
+	quota_attachment_row(attachment, count->slot, &row);
+	if (row.n == 0)
+		return;
+	old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
+	values[0] = quota_attachment_account(attachment, row.account);
+	quota_argument_check_account(values[0]);
+	nulls[1] = !row_time(count, attachment, &at);
+	values[1] = TimestampTzGetDatum(at);
+	values[2] = Int64GetDatum(row.n);
+	MemoryContextSwitchTo(old);
+	tuplestore_putvalues(count->result->setResult, count->result->setDesc, values, nulls);
+}
+
+/* When a row was charged; false: that is not known. */
+static bool
+row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
+{
+	/* of which every window can be told */
+	static const int first_year = -4711;
+	static const int last_year = 294275;
+
+	if (attachment->gauge)
+	{
+		*at = quota_guc_now();
+		return true;
+	}
+	if (attachment->nkeys > 0 && quota_charged_rows_find(count->charged, quota_attachment_key(attachment, count->slot), at))
+		return true;
+	if (!quota_attachment_time(attachment, count->slot, at))
+		return false;
+	if (*at < (date2j(first_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY ||
+		*at >= (date2j(last_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("time in column \"%s\" is out of range", count->attached->time_column)));
+	return true;
+}
+
+/* Say in which row of which table an error is. */
+static void
+name_row(void *arg)
+{
+	const Count *count = arg;
+	ItemPointer tid = &count->slot->tts_tid;
+
+	if (TTS_EMPTY(count->slot))
+		return;
+	switch (geterrcode())
+	{
+		case ERRCODE_NULL_VALUE_NOT_ALLOWED:
+		case ERRCODE_INVALID_PARAMETER_VALUE:
+		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
+		case ERRCODE_DATETIME_VALUE_OUT_OF_RANGE:
+			errdetail("The row with ctid (%u,%u) of table %s cannot be counted for feature \"%s\".",
+					  ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
+					  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
+					  count->attached->feature);
+			break;
+		default:
+			errcontext("counting the row with ctid (%u,%u) of table %s for feature \"%s\"",
+					   ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
+					   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
+					   count->attached->feature);
+	}
+}

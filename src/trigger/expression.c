@@ -1,0 +1,610 @@
+/*
+ * Expressions on a row of the application's table: amounts, counted_when and
+ * mark_when.
+ *
+ * quota_attach parses an expression once, as the table's owner with fixed
+ * settings, and stores the parsed tree as the body of a function of schema quota
+ * that has the columns as parameters: so it means the same in every session, and
+ * is dumped. What is stored is the tree and not text, so nothing that is written
+ * in an expression can end it. quota.attached names the columns, in the order of
+ * the parameters; src/trigger/trigger_ddl.c follows when they are renamed.
+ *
+ * The row as one parameter would do without the names, but PostgreSQL refuses to
+ * add columns to a table, or to change their types, while the body of a function
+ * reads its row type.
+ *
+ * Triggers do not call the function. They take the tree out of its body and
+ * evaluate it on the columns of the row. src/trigger/attachment.c caches what is planned,
+ * and runs it as the table's owner.
+ *
+ * Memory: the caller's. Locks: those of parsing.
+ */
+#include "postgres.h"
+
+#include "trigger/expression.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/catcache.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "argument.h"
+#include "compat.h"
+#include "owner.h"
+
+/* The columns that an expression reads, in the order of parameters. */
+typedef struct Columns
+{
+	Relation rel;
+	const QuotaAttached *attached;
+	QuotaExpression which;
+	int count;
+	AttrNumber numbers[FUNC_MAX_ARGS];
+	Oid types[FUNC_MAX_ARGS];
+} Columns;
+
+const char *const quota_expression_names[QUOTA_EXPRESSIONS] = {"amount", "counted_when", "mark_when"};
+
+static Relation open_table(FunctionCallInfo fcinfo);
+static Node *parse(Relation rel, const char *expression);
+static Node *transform(Relation rel, const char *expression);
+static Node *only_expression(const char *expression);
+static bool refuse_raw(Node *node, void *context);
+static void check_parsed(Node *node, const ParseState *pstate);
+static void check_immutable(Node *node);
+static bool is_xml(Node *node, void *context);
+static void explain_error(void *expression);
+static Query *body_of(const QuotaAttached *attached, QuotaExpression which);
+static Node *vars_to_params(Node *node, void *columns);
+static Node *params_to_vars(Node *node, void *columns);
+static Var *column_var(const Columns *columns, const Param *param);
+static void create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names);
+static Datum names_array(const List *names);
+static void revoke_function(const char *name);
+static Query *make_body(Node *expression);
+
+/*
+ * An expression of an attachment on the rows of a table, which is the attached
+ * one or a partition of it; planned. To be called as the table's owner.
+ *
+ * Errors: undefined_column and datatype_mismatch where a column that it reads has
+ * gone or has another type; object_not_in_prerequisite_state where the function
+ * has gone; feature_not_supported where it is no longer immutable.
+ */
+Expr *
+quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Relation rel)
+{
+	Columns columns = {.rel = rel, .attached = attached, .which = which};
+	Query *body = body_of(attached, which);
+	Node *node = params_to_vars((Node *) linitial_node(TargetEntry, body->targetList)->expr, &columns);
+
+	node = (Node *) expression_planner((Expr *) quota_compat_expand_generated(node, rel));
+	check_immutable(node);
+	return (Expr *) node;
+}
+
+/* Store an expression for another attachment, of what was a partition. */
+void
+quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid owner, int32 id)
+{
+	Oid function = quota_expression_function(attached->id, which);
+	Query *body = body_of(attached, which);
+	Oid *types;
+	int nargs;
+
+	(void) get_func_signature(function, &types, &nargs);
+	create_function(id, which, owner, body, types, attached->columns[which]);
+}
+
+/* Give the parameters of an expression the names that its columns have now. */
+void
+quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
+{
+	Oid function = quota_expression_function(attached->id, which);
+	Relation rel = table_open(ProcedureRelationId, RowExclusiveLock);
+	HeapTuple tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(function));
+
+	/* whose owner has dropped it: rows are refused, and not the new name */
+	if (HeapTupleIsValid(tuple))
+	{
+		int column = Anum_pg_proc_proargnames;
+		Datum names = names_array(attached->columns[which]);
+		bool isnull = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &names, &isnull);
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		CommandCounterIncrement();
+	}
+	table_close(rel, RowExclusiveLock);
+}
+
+/* The function of an expression; InvalidOid: there is none. */
+Oid
+quota_expression_function(int32 id, QuotaExpression which)
+{
+	Oid schema = get_namespace_oid("quota", false);
+	char name[NAMEDATALEN];
+	CatCList *list;
+	Oid function = InvalidOid;
+
+	snprintf(name, sizeof(name), "attached_%d_%s", id, quota_expression_names[which]);
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	for (int i = 0; i < list->n_members; i++)
+	{
+		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
+
+		if (proc->pronamespace == schema)
+			function = proc->oid;
+	}
+	ReleaseSysCacheList(list);
+	return function;
+}
+
+/* Drop the functions of an attachment, and what anybody has made of them, who must not stand in the way. */
+void
+quota_expression_drop(int32 id)
+{
+	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
+	{
+		ObjectAddress function = {.classId = ProcedureRelationId, .objectId = quota_expression_function(id, which)};
+
+		if (OidIsValid(function.objectId))
+			performDeletion(&function, DROP_CASCADE, 0);
+	}
+}
+
+/*
+ * quota.row_expression(table, expression): the type of an expression on a row,
+ * and the columns that it reads.
+ *
+ * Errors: those of parsing it; feature_not_supported for what a row alone does
+ * not tell.
+ */
+PG_FUNCTION_INFO_V1(quota_row_expression);
+
+Datum
+quota_row_expression(PG_FUNCTION_ARGS)
+{
+	Relation rel;
+	Node *parsed;
+	Bitmapset *columns = NULL;
+	Datum *names;
+	Datum values[2];
+	bool nulls[2] = {false, false};
+	int count = 0;
+	TupleDesc desc;
+
+	quota_argument_check_not_null(fcinfo, 1, "expression");
+	rel = open_table(fcinfo);
+	parsed = parse(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	names = palloc((RelationGetNumberOfAttributes(rel) + 1) * sizeof(Datum));
+	pull_varattnos(parsed, 1, &columns);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (bms_is_member(attribute->attnum - FirstLowInvalidHeapAttributeNumber, columns))
+			names[count++] = CStringGetTextDatum(NameStr(attribute->attname));
+	}
+	values[0] = ObjectIdGetDatum(getBaseType(exprType(parsed)));
+	values[1] = PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
+	table_close(rel, AccessShareLock);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/*
+ * quota.make_expression(table, expression, attachment, name): store an
+ * expression of an attachment, which is `amount`, `counted_when` or `mark_when`.
+ * Its parameters are the columns that quota.row_expression tells.
+ */
+PG_FUNCTION_INFO_V1(quota_make_expression);
+
+Datum
+quota_make_expression(PG_FUNCTION_ARGS)
+{
+	Columns columns = {0};
+	Bitmapset *attributes = NULL;
+	List *names = NIL;
+	int attribute = -1;
+	Node *parsed;
+	char *name;
+
+	for (int i = 1; i < 4; i++)
+		quota_argument_check_not_null(fcinfo, i, "expression");
+	columns.rel = open_table(fcinfo);
+	parsed = parse(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	pull_varattnos(parsed, 1, &attributes);
+	while ((attribute = bms_next_member(attributes, attribute)) >= 0)
+	{
+		AttrNumber number = attribute + FirstLowInvalidHeapAttributeNumber;
+
+		if (columns.count == FUNC_MAX_ARGS)
+			ereport(ERROR,
+					(errcode(ERRCODE_TOO_MANY_COLUMNS),
+					 errmsg("an expression cannot read more than %d columns", FUNC_MAX_ARGS)));
+		names = lappend(names, NameStr(TupleDescAttr(RelationGetDescr(columns.rel), number - 1)->attname));
+		columns.numbers[columns.count] = number;
+		columns.types[columns.count++] = TupleDescAttr(RelationGetDescr(columns.rel), number - 1)->atttypid;
+	}
+	parsed = vars_to_params(parsed, &columns);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
+		if (strcmp(quota_expression_names[which], name) == 0)
+			create_function(PG_GETARG_INT32(2), which, columns.rel->rd_rel->relowner, make_body(parsed), columns.types, names);
+	table_close(columns.rel, AccessShareLock);
+	PG_RETURN_VOID();
+}
+
+/* The table in the first argument. */
+static Relation
+open_table(FunctionCallInfo fcinfo)
+{
+	Relation rel;
+
+	quota_argument_check_not_null(fcinfo, 0, "table");
+	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", RelationGetRelationName(rel))));
+	return rel;
+}
+
+/* An expression on a table's rows, parsed and checked as the table's owner. */
+static Node *
+parse(Relation rel, const char *expression)
+{
+	ErrorContextCallback callback = {.callback = explain_error, .arg = unconstify(char *, expression)};
+	QuotaOwner saved;
+	Node *node;
+
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	quota_owner_begin(&saved, rel->rd_rel->relowner, QUOTA_CODE_OWN);
+	node = transform(rel, expression);
+	check_immutable(node);
+	/* functions may be inlined, and arguments that are left out be filled in */
+	check_immutable((Node *) expression_planner((Expr *) copyObject(node)));
+	quota_owner_end(&saved);
+	error_context_stack = callback.previous;
+	return node;
+}
+
+static Node *
+transform(Relation rel, const char *expression)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *item;
+	Node *node;
+
+	pstate->p_sourcetext = expression;
+	/* an alias, since a partition is called otherwise than its parent */
+	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias("quota_row", NIL), false, true);
+	addNSItemToQuery(pstate, item, false, true, true);
+	/* what may stand in a select list and not on a row is refused below, in plain words */
+	node = transformExpr(pstate, only_expression(expression), EXPR_KIND_SELECT_TARGET);
+	assign_expr_collations(pstate, node);
+	check_parsed(node, pstate);
+	free_parsestate(pstate);
+	return node;
+}
+
+/* An expression as written: one, without a name, and nothing after it. */
+static Node *
+only_expression(const char *expression)
+{
+	List *statements = raw_parser(expression, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	ResTarget *target;
+
+	if (list_length(statements) != 1 || !IsA(select, SelectStmt) || select->op != SETOP_NONE || select->valuesLists != NIL ||
+		select->withClause != NULL || select->intoClause != NULL ||
+		select->distinctClause != NIL || list_length(select->targetList) != 1 || select->fromClause != NIL ||
+		select->whereClause != NULL || select->groupClause != NIL || select->havingClause != NULL ||
+		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
+		select->limitCount != NULL || select->lockingClause != NIL ||
+		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
+		/* * and quota_row.* are lists of columns */
+		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("\"%s\" is not one expression", quota_argument_shown(expression))));
+	(void) refuse_raw(target->val, NULL);
+	return target->val;
+}
+
+/* What is refused before its names are looked up. */
+static bool
+refuse_raw(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("subqueries cannot be used on a row that is counted")));
+	if (IsA(node, FuncCall) && ((FuncCall *) node)->over != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WINDOWING_ERROR),
+				 errmsg("window functions cannot be used on a row that is counted")));
+	return raw_expression_tree_walker(node, refuse_raw, context);
+}
+
+static void
+check_parsed(Node *node, const ParseState *pstate)
+{
+	Bitmapset *columns = NULL;
+	int column;
+
+	if (pstate->p_hasAggs)
+		ereport(ERROR,
+				(errcode(ERRCODE_GROUPING_ERROR),
+				 errmsg("aggregate functions cannot be used on a row that is counted")));
+	if (pstate->p_hasTargetSRFs || expression_returns_set(node))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-returning functions cannot be used on a row that is counted")));
+	if (pstate->p_hasSubLinks || pstate->p_hasWindowFuncs)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("subqueries and window functions cannot be used on a row that is counted")));
+	pull_varattnos(node, 1, &columns);
+	column = bms_next_member(columns, -1);
+	if (column >= 0 && column + FirstLowInvalidHeapAttributeNumber < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("system columns cannot be used on a row that is counted")));
+	if (column >= 0 && column + FirstLowInvalidHeapAttributeNumber == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the row as a whole cannot be used on a row that is counted"),
+				 errhint("Name the columns that count.")));
+}
+
+/* Refuse what may come to something else when the row goes. */
+static void
+check_immutable(Node *node)
+{
+	if (contain_volatile_functions(node))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("volatile functions cannot be used on a row that is counted"),
+				 errdetail("A row must come to the same when it goes as when it came.")));
+	/* PostgreSQL takes XML for immutable, though times and binary data in it depend on settings */
+	if (contain_mutable_functions(node) || is_xml(node, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("stable functions cannot be used on a row that is counted"),
+				 errdetail("A row must come to the same when it goes as when it came. What depends on the time or on settings does not."),
+				 errhint("Use functions that are IMMUTABLE.")));
+}
+
+static bool
+is_xml(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, XmlExpr) || expression_tree_walker(node, is_xml, context);
+}
+
+/* Say where the error is: in the expression, not in the statement that runs. */
+static void
+explain_error(void *expression)
+{
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) expression);
+	}
+	switch (geterrcode())
+	{
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_TABLE:
+			errhint("Name columns alone; qualify functions, types and operators that are not in pg_catalog with their schema.");
+	}
+}
+
+/* The body of an expression's function, which its owner may have altered. */
+static Query *
+body_of(const QuotaAttached *attached, QuotaExpression which)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(quota_expression_function(attached->id, which)));
+	Query *query = NULL;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+		bool isnull;
+		Datum body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+
+		if (!isnull && form->prolang == SQLlanguageId && form->provolatile == PROVOLATILE_IMMUTABLE && !form->prosecdef &&
+			!form->proisstrict && !form->proretset && heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL))
+			query = stringToNode(TextDatumGetCString(body));
+		ReleaseSysCache(tuple);
+	}
+	if (query == NULL || !IsA(query, Query) || query->commandType != CMD_SELECT || query->rtable != NIL || query->hasSubLinks ||
+		query->hasAggs || query->hasWindowFuncs || query->hasTargetSRFs || list_length(query->targetList) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("function quota.attached_%d_%s has been dropped or altered", attached->id, quota_expression_names[which]),
+				 errdetail("It holds the %s of feature \"%s\" on table \"%s\".", quota_expression_names[which], attached->feature,
+						   get_rel_name(attached->relation)),
+				 errhint("Call quota_attach again, or quota_detach.")));
+	return query;
+}
+
+/* From columns of the table to parameters. A column's own collation is written down. */
+static Node *
+vars_to_params(Node *node, void *context)
+{
+	const Columns *columns = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var *var = (Var *) node;
+		Param *param = makeNode(Param);
+		CollateExpr *collate;
+
+		for (int i = 0; i < columns->count; i++)
+			if (columns->numbers[i] == var->varattno)
+				param->paramid = i + 1;
+		param->paramkind = PARAM_EXTERN;
+		param->paramtype = var->vartype;
+		param->paramtypmod = -1;
+		param->paramcollid = get_typcollation(var->vartype);
+		param->location = -1;
+		if (var->varcollid == param->paramcollid)
+			return (Node *) param;
+		collate = makeNode(CollateExpr);
+		collate->arg = (Expr *) param;
+		collate->collOid = var->varcollid;
+		collate->location = -1;
+		return (Node *) collate;
+	}
+	return expression_tree_mutator(node, vars_to_params, context);
+}
+
+/* And back, to columns of the table or of a partition. */
+static Node *
+params_to_vars(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param))
+		return (Node *) column_var(context, (Param *) node);
+	return expression_tree_mutator(node, params_to_vars, context);
+}
+
+static Var *
+column_var(const Columns *columns, const Param *param)
+{
+	TupleDesc desc = RelationGetDescr(columns->rel);
+	const List *names = columns->attached->columns[columns->which];
+	const char *name = param->paramid >= 1 && param->paramid <= list_length(names) ? list_nth(names, param->paramid - 1) : "";
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		if (attribute->atttypid != param->paramtype)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table \"%s\" is of type %s, and not of type %s", name, RelationGetRelationName(columns->rel),
+							format_type_be(attribute->atttypid), format_type_be(param->paramtype)),
+					 errdetail("%s reads it.", quota_expression_names[columns->which]),
+					 errhint("Call quota_attach again, or quota_detach.")));
+		return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(columns->rel)),
+			 errdetail("%s reads it.", quota_expression_names[columns->which]),
+			 errhint("Call quota_attach again, or quota_detach.")));
+}
+
+/* Store an expression as a function that the table's owner owns. */
+static void
+create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names)
+{
+	char *name = psprintf("attached_%d_%s", id, quota_expression_names[which]);
+	int nargs = list_length(names);
+
+	(void) ProcedureCreate(name, get_namespace_oid("quota", false), false, false,
+						   exprType((Node *) linitial_node(TargetEntry, body->targetList)->expr),
+						   owner, SQLlanguageId, F_FMGR_SQL_VALIDATOR, "", NULL, (Node *) body,
+						   PROKIND_FUNCTION, false, false, false, PROVOLATILE_IMMUTABLE, PROPARALLEL_UNSAFE,
+						   buildoidvector(types, nargs), PointerGetDatum(NULL), PointerGetDatum(NULL),
+						   nargs == 0 ? PointerGetDatum(NULL) : names_array(names),
+						   NIL, QUOTA_COMPAT_NO_TRANSFORMS,
+						   PointerGetDatum(NULL), InvalidOid, 100, 0);
+	CommandCounterIncrement();
+	revoke_function(name);
+}
+
+static Datum
+names_array(const List *names)
+{
+	Datum texts[FUNC_MAX_ARGS];
+	int count = 0;
+	ListCell *cell;
+
+	foreach (cell, names)
+		texts[count++] = CStringGetTextDatum(lfirst(cell));
+	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Nobody but its owner needs to call it. */
+static void
+revoke_function(const char *name)
+{
+	GrantStmt *statement = makeNode(GrantStmt);
+	ObjectWithArgs *function = makeNode(ObjectWithArgs);
+	RoleSpec *everybody = makeNode(RoleSpec);
+
+	function->objname = list_make2(makeString("quota"), makeString(pstrdup(name)));
+	function->args_unspecified = true;
+	everybody->roletype = ROLESPEC_PUBLIC;
+	everybody->location = -1;
+	statement->is_grant = false;
+	statement->targtype = ACL_TARGET_OBJECT;
+	statement->objtype = OBJECT_FUNCTION;
+	statement->objects = list_make1(function);
+	statement->grantees = list_make1(everybody);
+	statement->behavior = DROP_RESTRICT;
+	ExecuteGrantStmt(statement);
+	CommandCounterIncrement();
+}
+
+/* RETURN expression, as the parser makes it */
+static Query *
+make_body(Node *expression)
+{
+	Query *body = makeNode(Query);
+
+	body->commandType = CMD_SELECT;
+	body->querySource = QSRC_ORIGINAL;
+	body->canSetTag = true;
+	body->isReturn = true;
+	body->jointree = makeFromExpr(NIL, NULL);
+	body->targetList = list_make1(makeTargetEntry((Expr *) expression, 1, NULL, false));
+	return body;
+}

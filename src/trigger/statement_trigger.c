@@ -1,0 +1,486 @@
+/*
+ * The triggers on the application's tables, which quota_attach makes.
+ *
+ * Rows are charged at the end of the statement that inserted, updated or deleted
+ * them, each account once, in the order of accounts: only rows that really went
+ * in cost anything. A table may have several features attached, each with triggers
+ * of its own; the one that fires last does the work of all, so that a statement
+ * locks its counters in one order (src/charge/lock_order.c).
+ *
+ * A gauge follows the sum of the rows. A counter is charged for rows that come,
+ * and keeps what was charged for rows that go; with counted_when, a row that
+ * stops to be counted is refunded to the windows in which it was charged.
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "guc.h"
+#include "trigger/attachment.h"
+#include "trigger/charged_rows.h"
+#include "trigger/renamed.h"
+#include "trigger/row_filter.h"
+#include "trigger/statement_sum.h"
+
+/* The charge of a row that is to be remembered. */
+typedef struct Pin
+{
+	char *key;
+	TimestampTz at;
+} Pin;
+
+/* The two versions of a row that a statement has updated. */
+typedef struct Pair
+{
+	QuotaRow before;
+	QuotaRow after;
+} Pair;
+
+/* What one attachment has to do for a statement. */
+typedef struct Work
+{
+	TriggerData trigdata; /* as its own trigger has it */
+	QuotaAttachment attachment;
+	QuotaStatementSum *tally;
+} Work;
+
+static bool is_last(TriggerData *trigdata);
+static bool fires_too(const TriggerData *trigdata, const Trigger *trigger);
+static Work *read_all(TriggerData *trigdata, int *count);
+static void tally_rows(Work *work);
+static void settle_all(const Work *works, int count);
+static bool was_judged(const Work *work);
+static void insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
+static void add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
+static void move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
+static void update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
+static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
+static List *update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
+static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
+static bool needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
+static void forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows);
+static void forget_row(QuotaAttachment *attachment, TupleTableSlot *slot);
+static void truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment);
+static TupleTableSlot *first_of(QuotaAttachment *attachment, Tuplestorestate *rows);
+
+/*
+ * AFTER INSERT, UPDATE or DELETE STATEMENT trigger with transition tables:
+ * charges each account once.
+ *
+ * Errors: PT429, PT402, PT403 for what the limits refuse; those of
+ * quota_attachment_read and quota_attachment_row.
+ */
+PG_FUNCTION_INFO_V1(quota_charge_rows);
+
+Datum
+quota_charge_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
+												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
+	Work *works;
+	int count;
+
+	if ((trigdata->tg_newtable == NULL && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event)) ||
+		(trigdata->tg_oldtable == NULL && !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event)))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("quota.charge_rows needs a transition table")));
+	if (!is_last(trigdata))
+		return PointerGetDatum(NULL);
+	works = read_all(trigdata, &count);
+	for (int i = 0; i < count; i++)
+		tally_rows(&works[i]);
+	settle_all(works, count);
+
+	for (int i = 0; i < count; i++)
+		if (was_judged(&works[i]))
+			quota_row_filter_end(trigdata->tg_relation, works[i].attachment.feature);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * BEFORE TRUNCATE STATEMENT trigger: takes back what the rows of this table, and
+ * of no other partition, amount to. Nobody else can change them any more.
+ */
+PG_FUNCTION_INFO_V1(quota_truncate_rows);
+
+Datum
+quota_truncate_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(TRUNCATE));
+	Work *works;
+	int count;
+
+	if (!RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind) || !is_last(trigdata))
+		return PointerGetDatum(NULL);
+	works = read_all(trigdata, &count);
+	for (int i = 0; i < count; i++)
+		truncate_rows(works[i].tally, &works[i].attachment);
+	settle_all(works, count);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * True for the last of the triggers of a statement that call this function for
+ * this event: triggers fire in the order of their names, and the relation lists
+ * them so. Those before it have been checked by their own calls.
+ */
+static bool
+is_last(TriggerData *trigdata)
+{
+	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
+
+	for (int i = triggers->numtriggers - 1; i >= 0; i--)
+		if (fires_too(trigdata, &triggers->triggers[i]))
+			return triggers->triggers[i].tgoid == trigdata->tg_trigger->tgoid;
+	return true;
+}
+
+/* True if a trigger of the relation fires with the one that is running, and calls the same function. */
+static bool
+fires_too(const TriggerData *trigdata, const Trigger *trigger)
+{
+	char disabled = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ? TRIGGER_FIRES_ON_ORIGIN : TRIGGER_FIRES_ON_REPLICA;
+
+	return trigger->tgfoid == trigdata->tg_trigger->tgfoid && trigger->tgtype == trigdata->tg_trigger->tgtype &&
+		   trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != disabled;
+}
+
+/* Begin the work of all triggers that fire with the one that is running. */
+static Work *
+read_all(TriggerData *trigdata, int *count)
+{
+	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
+	Work *works = palloc(triggers->numtriggers * sizeof(Work));
+
+	*count = 0;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Work *work = &works[*count];
+
+		if (!fires_too(trigdata, &triggers->triggers[i]))
+			continue;
+		work->trigdata = *trigdata;
+		work->trigdata.tg_trigger = &triggers->triggers[i];
+		quota_attachment_read(&work->trigdata, &work->attachment);
+		work->tally = quota_statement_sum_begin(&work->attachment);
+		(*count)++;
+	}
+	return works;
+}
+
+/* Sum up what the rows of a statement come to by one attachment. */
+static void
+tally_rows(Work *work)
+{
+	TriggerData *trigdata = &work->trigdata;
+	QuotaAttachment *attachment = &work->attachment;
+	QuotaStatementSum *tally = work->tally;
+
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		/* rows that are tracked are looked at in any case, for the time that each has */
+		if (!was_judged(work) || attachment->tracked ||
+			!quota_row_filter_tally(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
+			insert_rows(tally, attachment, trigdata->tg_newtable);
+	}
+	else if (attachment->gauge)
+	{
+		add_rows(tally, attachment, trigdata->tg_oldtable, -1);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+			add_rows(tally, attachment, trigdata->tg_newtable, 1);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
+			move_renamed_rows(tally, attachment, trigdata);
+	}
+	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		update_tracked_rows(tally, attachment, trigdata);
+	else if (attachment->tracked)
+		forget_rows(attachment, trigdata->tg_oldtable);
+}
+
+static void
+settle_all(const Work *works, int count)
+{
+	QuotaStatementSum **tallies = palloc(count * sizeof(QuotaStatementSum *));
+
+	for (int i = 0; i < count; i++)
+		tallies[i] = works[i].tally;
+	quota_statement_sum_settle(tallies, count);
+}
+
+/* True if the rows of a statement were judged one by one before they went in. */
+static bool
+was_judged(const Work *work)
+{
+	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.judged;
+}
+
+/* Rows that came; where their time does not tell that they were charged now, remember it. */
+static void
+insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = first_of(attachment, rows);
+	TimestampTz now = quota_guc_now();
+	QuotaOwner saved;
+	QuotaRow row;
+
+	quota_attachment_begin(attachment, &saved);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		quota_attachment_row(attachment, slot, &row);
+		quota_statement_sum_add(tally, &row, 1);
+		if (attachment->tracked && row.n > 0 && needs_pin(tally, attachment, &row, now))
+		{
+			char *key = quota_attachment_key(attachment, slot);
+
+			quota_charged_rows_put(attachment, key, now);
+			pfree(key);
+		}
+	}
+	quota_attachment_end(attachment, &saved);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Rows that came, or with sign -1 such as went. */
+static void
+add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
+{
+	TupleTableSlot *slot = first_of(attachment, rows);
+	QuotaOwner saved;
+	QuotaRow row;
+
+	quota_attachment_begin(attachment, &saved);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (sign > 0)
+			quota_attachment_row(attachment, slot, &row);
+		else
+			quota_attachment_old_row(attachment, slot, &row);
+		quota_statement_sum_add(tally, &row, sign);
+	}
+	quota_attachment_end(attachment, &saved);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Rows of a gauge that have followed their account to the key that this has now. */
+static void
+move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+{
+	QuotaAttachment after;
+	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+	QuotaOwner saved;
+
+	quota_attachment_read(trigdata, &after);
+	quota_attachment_begin(attachment, &saved);
+	/* otherwise nobody knows which belong together */
+	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
+		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
+			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
+		{
+			Pair pair;
+
+			CHECK_FOR_INTERRUPTS();
+			quota_attachment_old_row(attachment, old_slot, &pair.before);
+			quota_attachment_row(&after, new_slot, &pair.after);
+			if (follows_rename(attachment, &after, &pair))
+				quota_statement_sum_move(tally, &pair.after, Min(pair.before.n, pair.after.n));
+		}
+	quota_attachment_end(attachment, &saved);
+	ExecDropSingleTupleTableSlot(old_slot);
+	ExecDropSingleTupleTableSlot(new_slot);
+}
+
+/*
+ * Rows of a counter that were updated. PostgreSQL puts the old and the new version
+ * into their tables together, also where a row moves to another partition; unless
+ * a trigger there leaves the row out.
+ */
+static void
+update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+{
+	/* an attachment has memory for one row */
+	QuotaAttachment after;
+	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+	bool any_pins = quota_charged_rows_any(attachment);
+	QuotaOwner saved;
+	List *pins = NIL;
+	ListCell *cell;
+
+	quota_attachment_read(trigdata, &after);
+	if (tuplestore_tuple_count(trigdata->tg_oldtable) != tuplestore_tuple_count(trigdata->tg_newtable))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of table \"%s\" cannot be charged", RelationGetRelationName(attachment->rel)),
+				 errdetail("A trigger has left out a row that was to move to another partition.")));
+	quota_attachment_begin(attachment, &saved);
+	while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
+		   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
+	{
+		Pair pair;
+
+		CHECK_FOR_INTERRUPTS();
+		quota_attachment_old_row(attachment, old_slot, &pair.before);
+		quota_attachment_row(&after, new_slot, &pair.after);
+		/* what it was charged has gone there already */
+		if (follows_rename(attachment, &after, &pair))
+			pair.before.account = pair.after.account;
+		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
+	}
+	quota_attachment_end(attachment, &saved);
+	/* only now: a row may have the key that another had before */
+	foreach (cell, pins)
+		quota_charged_rows_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
+	ExecDropSingleTupleTableSlot(old_slot);
+	ExecDropSingleTupleTableSlot(new_slot);
+}
+
+/* Whether a row that was counted follows its account to a key that this has got in this transaction. */
+static bool
+follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair)
+{
+	Datum old_key;
+	Datum new_key;
+
+	if (!quota_renamed_any() || pair->before.n == 0)
+		return false;
+	old_key = quota_attachment_row_account(attachment, &pair->before);
+	new_key = quota_attachment_row_account(after, &pair->after);
+	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
+}
+
+/* One of them. Returns the pins with that of this row, if it needs one. */
+static List *
+update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins)
+{
+	const QuotaRow *before = &pair->before;
+	const QuotaRow *after = &pair->after;
+	bool same = before->n == after->n && (before->n == 0 || quota_account_bytes_equal(before->account, after->account));
+	TimestampTz at;
+	bool known = false;
+	bool pinned = false;
+
+	if (same && (before->n == 0 || quota_attachment_same_row(attachment, before->slot, after->slot)))
+		return pins;
+	if (before->n > 0)
+		known = charged_at(attachment, before, any_pins, &at, &pinned);
+	if (!same)
+	{
+		/* a row whose time is not known was never charged */
+		if (known)
+			quota_statement_sum_refund(tally, before, at);
+		quota_statement_sum_add(tally, after, 1);
+		at = quota_guc_now();
+		known = after->n > 0;
+		pinned = false;
+	}
+	/* what was remembered stays so, be it under another key */
+	if (pinned || (known && needs_pin(tally, attachment, after, at)))
+	{
+		Pin *pin = palloc(sizeof(Pin));
+
+		pin->key = quota_attachment_key(attachment, after->slot);
+		pin->at = at;
+		pins = lappend(pins, pin);
+	}
+	return pins;
+}
+
+/* When a row was charged, if that is known. What was remembered of it is forgotten. */
+static bool
+charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned)
+{
+	if (any_pins)
+	{
+		char *key = quota_attachment_key(attachment, row->slot);
+
+		*pinned = quota_charged_rows_take(attachment, key, at);
+		pfree(key);
+		if (*pinned)
+			return true;
+	}
+	return quota_attachment_time(attachment, row->slot, at);
+}
+
+/* Whether a row's own time does not tell the windows of the time at which it was charged. */
+static bool
+needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
+{
+	TimestampTz own;
+
+	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
+		return false;
+	return !quota_attachment_time(attachment, row->slot, &own) || !quota_statement_sum_same_windows(tally, row, at, own);
+}
+
+/* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
+static void
+forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = first_of(attachment, rows);
+	bool any_pins = quota_charged_rows_any(attachment);
+	QuotaOwner saved;
+
+	quota_attachment_begin(attachment, &saved);
+	while (any_pins && tuplestore_gettupleslot(rows, true, false, slot))
+		forget_row(attachment, slot);
+	quota_attachment_end(attachment, &saved);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+forget_row(QuotaAttachment *attachment, TupleTableSlot *slot)
+{
+	char *key = quota_attachment_key(attachment, slot);
+	TimestampTz at;
+
+	CHECK_FOR_INTERRUPTS();
+	quota_charged_rows_take(attachment, key, &at);
+	pfree(key);
+}
+
+static void
+truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment)
+{
+	/* also rows that the transaction's snapshot does not see: they go as well */
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
+	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
+	bool any_pins = attachment->tracked && quota_charged_rows_any(attachment);
+	QuotaOwner saved;
+	QuotaRow row;
+
+	quota_attachment_begin(attachment, &saved);
+	while ((attachment->gauge || any_pins) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (any_pins)
+			forget_row(attachment, slot);
+		if (attachment->gauge)
+		{
+			quota_attachment_old_row(attachment, slot, &row);
+			quota_statement_sum_add(tally, &row, -1);
+		}
+	}
+	quota_attachment_end(attachment, &saved);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+}
+
+/* A slot for the rows of a transition table, which stands before the first: other triggers read them too. */
+static TupleTableSlot *
+first_of(QuotaAttachment *attachment, Tuplestorestate *rows)
+{
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
+	return MakeSingleTupleTableSlot(RelationGetDescr(attachment->rel), &TTSOpsMinimalTuple);
+}

@@ -1,0 +1,10 @@
+/*
+ * The triggers on the application's tables, as objects: made, dropped, and given
+ * to partitions.
+ */
+#ifndef QUOTA_TRIGGER_DDL_H
+#define QUOTA_TRIGGER_DDL_H
+
+extern bool quota_trigger_ddl_any(Oid relid, const char *feature);
+
+#endif
