@@ -8,11 +8,11 @@
 #include "guc.h"
 #include "memory/shared.h"
 #include "rights/gate.h"
+#include "tables/changes.h"
 #include "tables/citus.h"
 #include "tables/ledger.h"
 #include "tables/newest.h"
-#include "tables/store.h"
-#include "trigger/attachment.h"
+#include "tables/relations.h"
 #include "trigger/renamed.h"
 #include "trigger/row_filter.h"
 
@@ -25,7 +25,8 @@ _PG_init(void)
 {
 	quota_guc_init();
 	quota_shared_init();
-	quota_store_init();
+	quota_relations_init();
+	quota_changes_init();
 	quota_citus_init();
 	quota_ledger_init();
 	quota_newest_init();

@@ -15,6 +15,7 @@
 #include "argument.h"
 #include "entitlement/account.h"
 #include "guc.h"
+#include "tables/relations.h"
 
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
 
@@ -118,7 +119,7 @@ quota_charged_counters(PG_FUNCTION_ARGS)
 	for (int i = 0; i < entitlement.count; i++)
 	{
 		Datum values[2] = {entitlement.windows[i].pooled ? account.pool->account : account.account,
-						   ObjectIdGetDatum(quota_store_period_oid(entitlement.windows[i].period))};
+						   ObjectIdGetDatum(quota_relations_period_oid(entitlement.windows[i].period))};
 		bool nulls[2] = {false, false};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -137,6 +138,6 @@ window_of_arguments(FunctionCallInfo fcinfo)
 	tz = PG_ARGISNULL(2) ? quota_guc_timezone() : quota_account_timezone(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	if (!PG_ARGISNULL(3))
 		anchor = PG_GETARG_TIMESTAMPTZ(3);
-	return quota_period_window(quota_store_period(PG_GETARG_OID(0)), PG_GETARG_TIMESTAMPTZ(1), tz,
+	return quota_period_window(quota_relations_period(PG_GETARG_OID(0)), PG_GETARG_TIMESTAMPTZ(1), tz,
 							   PG_ARGISNULL(3) ? NULL : &anchor);
 }

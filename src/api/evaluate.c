@@ -4,8 +4,6 @@
  */
 #include "postgres.h"
 
-#include "charge/consume.h"
-
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -14,7 +12,9 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "charge/consume.h"
 #include "rights/gate.h"
+#include "tables/relations.h"
 
 /* Puts the row of one window of a feature into a result. */
 typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
@@ -190,7 +190,7 @@ put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *c
 	bool nulls[] = {false, false, false, limit->unlimited, limit->unlimited, limit->unlimited, empty_at == DT_NOEND};
 	Datum values[] = {
 		CStringGetTextDatum(charge->feature),
-		ObjectIdGetDatum(quota_store_period_oid(charge->entitlement.windows[window].period)),
+		ObjectIdGetDatum(quota_relations_period_oid(charge->entitlement.windows[window].period)),
 		Int64GetDatum(rate->used),
 		Int64GetDatum(limit->per_window),
 		Int64GetDatum(limit->usage_limit),

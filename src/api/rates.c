@@ -8,7 +8,7 @@
 #include "argument.h"
 #include "memory/rates.h"
 #include "rights/gate.h"
-#include "tables/store.h"
+#include "tables/relations.h"
 
 /* quota.forget_rate(owner, feature): its buckets are empty again */
 PG_FUNCTION_INFO_V1(quota_forget_rate);
@@ -17,7 +17,7 @@ Datum
 quota_forget_rate(PG_FUNCTION_ARGS)
 {
 	QuotaRateKey key = {
-		.extension = quota_store_extension(),
+		.extension = quota_relations_extension(),
 		.account = quota_argument_account(fcinfo),
 		.feature = quota_argument_feature(fcinfo, 1)};
 

@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 #include "rights/gate.h"
+#include "tables/relations.h"
 
 /* features that quota_consume_many takes */
 #define MAX_AMOUNTS 1000
@@ -265,7 +266,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 
 		if (feature->kind == QUOTA_RATE)
 		{
-			QuotaRateKey key = {quota_store_extension(), owner, charge->feature, window->period};
+			QuotaRateKey key = {quota_relations_extension(), owner, charge->feature, window->period};
 
 			quota_rates_read(&charge->rates[i], &key, &window->limit);
 		}

@@ -19,6 +19,7 @@
 #include "charge/composite.h"
 #include "errors.h"
 #include "guc.h"
+#include "tables/relations.h"
 
 /* account, feature, plan, period, decision, allowed, used, usage_limit, remaining, ratio, overage, period_start, period_end, retry_after, reason, message */
 static const int16 lengths[] = {-1, -1, -1, 4, 4, 1, 8, 8, 8, 8, 8, 8, 8, 16, -1, -1};
@@ -163,7 +164,7 @@ quota_decision_datum(const QuotaDecision *decision)
 	char message[MAX_MESSAGE];
 	QuotaComposite record;
 
-	quota_composite_begin(&record, &decision_type, quota_store_decision_type(), COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
+	quota_composite_begin(&record, &decision_type, quota_relations_oids()->decision_type, COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
 	quota_composite_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
 	put_string(&record, entitlement->feature.feature);
 	if (entitlement->plan[0] != '\0')
@@ -171,10 +172,10 @@ quota_decision_datum(const QuotaDecision *decision)
 	else
 		quota_composite_null(&record);
 	if (window != NULL)
-		quota_composite_oid(&record, quota_store_period_oid(window->period));
+		quota_composite_oid(&record, quota_relations_period_oid(window->period));
 	else
 		quota_composite_null(&record);
-	quota_composite_oid(&record, quota_store_verdict_oid(decision->verdict));
+	quota_composite_oid(&record, quota_relations_oids()->verdicts[decision->verdict]);
 	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
 	quota_record_int8(&record, used);
 	if (limit.unlimited)
@@ -601,7 +602,7 @@ plan_with(const char *feature)
 	FmgrInfo function;
 	Datum plan;
 
-	fmgr_info(quota_store_plan_with_function(), &function);
+	fmgr_info(quota_relations_oids()->plan_with, &function);
 	InitFunctionCallInfoData(*fcinfo, &function, 1, DEFAULT_COLLATION_OID, NULL, NULL);
 	fcinfo->args[0].value = CStringGetTextDatum(feature);
 	fcinfo->args[0].isnull = false;

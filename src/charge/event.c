@@ -23,7 +23,6 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#include "argument.h"
 #include "guc.h"
 
 /* thresholds, as `alerted` of a counter has them */

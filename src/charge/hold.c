@@ -18,7 +18,8 @@
 
 #include "utils/timestamp.h"
 
-#include "tables/rows.h"
+#include "rules/decide.h"
+#include "tables/reservations.h"
 
 static int64 sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until);
 
@@ -55,9 +56,9 @@ quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz 
 		return false;
 	quota_store_refresh(store);
 	quota_counter_read(store, counter);
-	expired = quota_rows_holds_of_counter(store, &counter->key, now, &count);
+	expired = quota_reservations_holds_of_counter(store, &counter->key, now, &count);
 	for (int i = 0; i < count; i++)
-		if (quota_rows_delete_hold(store, &expired[i]))
+		if (quota_reservations_delete_hold(store, &expired[i]))
 		{
 			change.used -= Min(expired[i].amount, counter->used + change.used);
 			change.holds -= Min(1, counter->holds + change.holds);
@@ -78,7 +79,7 @@ sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until)
 
 	if (counter->holds <= 0)
 		return 0;
-	holds = quota_rows_holds_of_counter(store, &counter->key, until, &count);
+	holds = quota_reservations_holds_of_counter(store, &counter->key, until, &count);
 	for (int i = 0; i < count; i++)
 		sum = quota_decide_sum(sum, holds[i].amount);
 	/* the counter may have been changed by hand */

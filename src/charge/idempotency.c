@@ -22,7 +22,7 @@
 #include "utils/builtins.h"
 
 #include "guc.h"
-#include "tables/rows.h"
+#include "tables/keys.h"
 
 /* in the fourth field of an advisory lock, where the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
@@ -53,7 +53,7 @@ quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAn
 	{
 		CHECK_FOR_INTERRUPTS();
 		LockAcquire(&lock, ExclusiveLock, false, false);
-		if (!quota_rows_find_key(&row, &writer))
+		if (!quota_keys_find(&row, &writer))
 		{
 			/* others may have been waited for */
 			quota_store_look_anew(store);
@@ -88,7 +88,7 @@ quota_idempotency_remember(QuotaStore *store, const QuotaRequest *request, const
 	if (!has_key(request))
 		return;
 	lock = lock_of(request);
-	quota_rows_insert_key(store, &row);
+	quota_keys_insert(store, &row);
 	LockRelease(&lock, ExclusiveLock, false);
 }
 

@@ -13,8 +13,6 @@
  */
 #include "postgres.h"
 
-#include "charge/consume.h"
-
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "funcapi.h"
@@ -24,12 +22,12 @@
 #include "utils/typcache.h"
 
 #include "argument.h"
+#include "charge/consume.h"
 #include "charge/event.h"
-#include "charge/hold.h"
 #include "charge/idempotency.h"
 #include "guc.h"
 #include "rights/gate.h"
-#include "tables/rows.h"
+#include "tables/reservations.h"
 
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
@@ -152,7 +150,7 @@ hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz exp
 		.reserved_at = charge->decision.now,
 		.expires_at = expires_at};
 
-	quota_rows_insert_reservation(store, &reservation);
+	quota_reservations_insert(store, &reservation);
 	for (int i = 0; i < counters; i++)
 	{
 		QuotaHoldRow row = {
@@ -161,7 +159,7 @@ hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz exp
 			.reservation = reservation.id,
 			.amount = charge->n};
 
-		quota_rows_insert_hold(store, &row);
+		quota_reservations_insert_hold(store, &row);
 	}
 	return reservation.id;
 }
@@ -201,14 +199,14 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_argument_check_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_INT64(0);
 	store = quota_store_begin_write();
-	if (!quota_rows_take_reservation(store, id, &reservation))
+	if (!quota_reservations_take(store, id, &reservation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("reservation %lld does not exist", (long long) id),
 				 errhint("It has been committed or released already, or expired long ago.")));
 	if (quota_guc_now() >= reservation.expires_at)
 		raise_expired(id);
-	holds = quota_rows_holds_of_reservation(store, id, &count);
+	holds = quota_reservations_holds(store, id, &count);
 	/* by a session whose clock is ahead, or by quota_reset */
 	if (count != reservation.counters)
 		raise_expired(id);
@@ -260,7 +258,7 @@ settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
 			break;
 		quota_store_refresh(store);
 	}
-	if (!quota_rows_delete_hold(store, hold))
+	if (!quota_reservations_delete_hold(store, hold))
 		raise_expired(hold->reservation);
 }
 

@@ -14,6 +14,7 @@
 #include "charge/consume.h"
 #include "charge/hold.h"
 #include "guc.h"
+#include "tables/relations.h"
 
 static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
 static void check_key(const QuotaCounterKey *key);
@@ -75,7 +76,7 @@ counter_of_arguments(FunctionCallInfo fcinfo)
 	quota_argument_check_not_null(fcinfo, 3, "period_start");
 	counter.key.account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
 	counter.key.feature = quota_argument_feature(fcinfo, 1);
-	counter.key.period = quota_store_period(PG_GETARG_OID(2));
+	counter.key.period = quota_relations_period(PG_GETARG_OID(2));
 	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
 	check_key(&counter.key);
 	return counter;

@@ -16,6 +16,8 @@
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 #include "owner.h"
+#include "tables/accounts.h"
+#include "tables/changes.h"
 
 static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
 static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
@@ -58,7 +60,7 @@ quota_account_pool(QuotaStore *store, Datum account)
 {
 	QuotaAccountRow row;
 
-	if (!quota_plan_pools_exist() || !quota_store_account(store, account, &row) || row.pool == NULL)
+	if (!quota_plan_pools_exist() || !quota_accounts_row(store, account, &row) || row.pool == NULL)
 		return (Datum) 0;
 	return CStringGetTextDatum(row.pool);
 }
@@ -168,7 +170,7 @@ quota_check_account(PG_FUNCTION_ARGS)
 static char *
 load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
-	uint64 generation = quota_store_generation();
+	uint64 generation = quota_changes_generation();
 	QuotaEntitlementCache standing;
 
 	loaded->account = account;
@@ -191,7 +193,7 @@ read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 	const char *plan = "";
 	bool overridden;
 
-	if (quota_store_account(store, loaded->account, &row))
+	if (quota_accounts_row(store, loaded->account, &row))
 		plan = standing_of(&row, loaded->now, &standing);
 	apply(loaded, &standing, plan);
 	if (row.timezone != NULL)
@@ -247,7 +249,7 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 {
 	int count;
 	int in_force = 0;
-	QuotaLimitRow *rows = quota_store_overrides(store, account->account, &count);
+	QuotaLimitRow *rows = quota_accounts_overrides(store, account->account, &count);
 
 	for (int i = 0; i < count; i++)
 		if (account->now < rows[i].expires_at)

@@ -17,6 +17,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "tables/accounts.h"
+#include "tables/changes.h"
+
 static MemoryContext cache = NULL;
 static uint64 cached_version = 0;
 static HTAB *features;
@@ -43,7 +46,7 @@ static HTAB *make_table(const char *name, Size keysize, Size entrysize);
 void
 quota_plan_begin(void)
 {
-	uint64 version = quota_store_catalog_version();
+	uint64 version = quota_changes_catalogue();
 
 	if (cache != NULL && cached_version == version)
 		return;
@@ -86,7 +89,7 @@ quota_plan_default(void)
 {
 	if (!default_known)
 	{
-		default_exists = quota_store_default_plan(default_plan);
+		default_exists = quota_catalogue_default_plan(default_plan);
 		default_known = true;
 	}
 	return default_exists ? default_plan : NULL;
@@ -134,12 +137,12 @@ quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
 bool
 quota_plan_pools_exist(void)
 {
-	uint64 version = quota_store_pool_version();
+	uint64 version = quota_changes_pools();
 
 	if (pools_version != version)
 	{
 		pools_version = 0;
-		pools_exist = quota_store_has_pools();
+		pools_exist = quota_accounts_any_in_pool();
 		pools_version = version;
 	}
 	return pools_exist;
@@ -159,7 +162,7 @@ find_feature(const char *feature)
 	if (strlen(feature) > QUOTA_MAX_FEATURE)
 		return NULL;
 	entry = hash_search(features, feature, HASH_FIND, NULL);
-	if (entry == NULL && quota_store_feature(feature, &row))
+	if (entry == NULL && quota_catalogue_feature(feature, &row))
 	{
 		entry = hash_search(features, feature, HASH_ENTER, &found);
 		*entry = row;
@@ -173,9 +176,9 @@ load_plan(QuotaPlan *plan)
 {
 	int nlimits;
 	int nvalues;
-	QuotaLimitRow *limits = quota_store_plan_limits(plan->plan, &nlimits);
-	QuotaValueRow *values = quota_store_plan_values(plan->plan, &nvalues);
-	Datum rate_multiplier = quota_store_rate_multiplier(plan->plan);
+	QuotaLimitRow *limits = quota_catalogue_limits(plan->plan, &nlimits);
+	QuotaValueRow *values = quota_catalogue_values(plan->plan, &nvalues);
+	Datum rate_multiplier = quota_catalogue_rate_multiplier(plan->plan);
 	QuotaLimitRow *rows = keep(NULL, nlimits * sizeof(QuotaLimitRow));
 	QuotaLimit *ready = keep(NULL, nlimits * sizeof(QuotaLimit));
 

@@ -4,6 +4,7 @@
 #ifndef QUOTA_PLAN_H
 #define QUOTA_PLAN_H
 
+#include "tables/catalogue.h"
 #include "tables/store.h"
 
 /* What a plan says of one feature. */

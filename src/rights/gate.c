@@ -45,7 +45,9 @@
 
 #include "argument.h"
 #include "guc.h"
-#include "tables/member.h"
+#include "tables/accounts.h"
+#include "tables/levels.h"
+#include "tables/relations.h"
 
 enum
 {
@@ -167,13 +169,12 @@ static struct
 	Oid user;
 	int levels;
 } known[2];
-static Oid levels_table = InvalidOid;
 static uint64 invalidations = 0;
 
 static QuotaGateFrame *frame = NULL;
 
 static void role_changed(Datum arg, int cacheid, uint32 hash);
-static void relation_changed(Datum arg, Oid relid);
+static void relation_changed(Oid relid);
 static void forget_levels(void);
 static inline int levels_of(Oid user);
 static int levels_of_another(Oid user);
@@ -197,7 +198,7 @@ quota_gate_init(void)
 {
 	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	quota_relations_on_change(relation_changed);
 }
 
 /*
@@ -412,7 +413,7 @@ quota_levels_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
-		RelationGetRelid(trigdata->tg_relation) != quota_member_levels_table())
+		RelationGetRelid(trigdata->tg_relation) != quota_relations_oids()->tables[LEVELS])
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("quota.levels_changed must be an AFTER trigger of quota.levels")));
@@ -427,9 +428,9 @@ role_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 }
 
 static void
-relation_changed(Datum arg pg_attribute_unused(), Oid relid)
+relation_changed(Oid relid)
 {
-	if (relid == InvalidOid || relid == levels_table)
+	if (quota_relations_is(LEVELS, relid))
 		forget_levels();
 }
 
@@ -477,8 +478,7 @@ look_up_levels(Oid user)
 	int levels = 0;
 	int count;
 
-	levels_table = quota_member_levels_table();
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(levels_table));
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(quota_relations_oids()->tables[LEVELS]));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -488,7 +488,7 @@ look_up_levels(Oid user)
 	/* true for superusers too */
 	if (has_privs_of_role(user, owner))
 		return EVERY_LEVEL | OWNER;
-	rows = quota_member_levels(&count);
+	rows = quota_levels_rows(&count);
 	for (int i = 0; i < count; i++)
 		if (has_privs_of_role(user, rows[i].role))
 			levels |= level_bit(rows[i].level);
@@ -553,12 +553,12 @@ is_own(Scope scope, Datum account)
 	if (name == NULL)
 		return false;
 	user = CStringGetTextDatum(name);
-	if (quota_member_is(account, user))
+	if (quota_accounts_has_member(account, user))
 		return true;
 	if (scope == CHARGES)
 		return false;
-	sponsor = quota_member_sponsor(account);
-	return sponsor != (Datum) 0 && quota_member_is(sponsor, user);
+	sponsor = quota_accounts_sponsor(account);
+	return sponsor != (Datum) 0 && quota_accounts_has_member(sponsor, user);
 }
 
 static bool

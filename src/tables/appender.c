@@ -5,7 +5,7 @@
  * The only place that inserts rows and index entries. It serves whatever indexes
  * a table has, also those that somebody has added: on expressions, partial, of
  * any access method, unique, for exclusion constraints. It fires no row triggers,
- * so a table that has any of its own is refused (quota_store_check_triggers).
+ * so a table that has any of its own is refused (quota_relations_check_triggers).
  *
  * Memory: an appender is in the context in which it was opened, and lives until
  * quota_appender_close. Locks: the caller's on the table stays to the end of

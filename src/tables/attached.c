@@ -10,20 +10,16 @@
 
 #include "tables/attached.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
+#include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "owner.h"
+#include "tables/relations.h"
+#include "tables/scan.h"
 
 enum
 {
@@ -39,9 +35,7 @@ enum
 	ATTACHED_TIME_COLUMN,
 	ATTACHED_AMOUNT_READS,
 	ATTACHED_COUNTED_WHEN_READS,
-	ATTACHED_MARK_WHEN_READS,
-	ATTACHED_FOLLOWS_ROWS,
-	ATTACHED_COLUMNS = ATTACHED_FOLLOWS_ROWS
+	ATTACHED_MARK_WHEN_READS
 };
 
 /* what the names of the triggers begin with; the feature follows */
@@ -49,24 +43,8 @@ const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
 	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_judge_"};
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
-static QuotaAttached *read_row(HeapTuple tuple, TupleDesc desc);
-static char *read_text(const Datum *values, const bool *nulls, AttrNumber column);
+static QuotaAttached *read_row(const QuotaScan *scan);
 static List *read_names(Datum array);
-
-/* Errors: undefined_table where the extension is not installed. */
-Oid
-quota_attached_relid(void)
-{
-	Oid schema = get_namespace_oid("quota", true);
-	Oid relid = OidIsValid(schema) ? get_relname_relid("attached", schema) : InvalidOid;
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table quota.attached does not exist"),
-				 errhint("Install the extension with CREATE EXTENSION quota.")));
-	return relid;
-}
 
 /* The attachment of a number; NULL: there is none. */
 QuotaAttached *
@@ -129,57 +107,42 @@ quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *
 static List *
 read_rows(AttrNumber column, Oid equal, Datum value)
 {
-	Relation rel = table_open(quota_attached_relid(), AccessShareLock);
 	List *rows = NIL;
+	QuotaScan scan;
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
 
-	if (RelationGetNumberOfAttributes(rel) < ATTACHED_COLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table quota.attached is of another version of the extension"),
-				 errhint("Run ALTER EXTENSION quota UPDATE.")));
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, equal, value);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		rows = lappend(rows, read_row(tuple, RelationGetDescr(rel)));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	quota_scan_begin(&scan, quota_relations_open(ATTACHED, AccessShareLock), InvalidOid, NULL, 1, &key);
+	while (quota_scan_next(&scan))
+		rows = lappend(rows, read_row(&scan));
+	quota_scan_end(&scan);
 	return rows;
 }
 
 static QuotaAttached *
-read_row(HeapTuple tuple, TupleDesc desc)
+read_row(const QuotaScan *scan)
 {
 	QuotaAttached *row = palloc(sizeof(QuotaAttached));
-	Datum *values = palloc(desc->natts * sizeof(Datum));
-	bool *nulls = palloc(desc->natts * sizeof(bool));
 
-	heap_deform_tuple(tuple, desc, values, nulls);
-	row->id = DatumGetInt32(values[ATTACHED_ID - 1]);
-	row->relation = DatumGetObjectId(values[ATTACHED_RELATION - 1]);
-	row->feature = read_text(values, nulls, ATTACHED_FEATURE);
-	row->account_column = read_text(values, nulls, ATTACHED_ACCOUNT_COLUMN);
-	row->amount_column = read_text(values, nulls, ATTACHED_AMOUNT_COLUMN);
-	row->on_block = read_text(values, nulls, ATTACHED_ON_BLOCK);
-	row->status_column = read_text(values, nulls, ATTACHED_STATUS_COLUMN);
-	row->blocked_status = read_text(values, nulls, ATTACHED_BLOCKED_STATUS);
-	row->message_column = read_text(values, nulls, ATTACHED_MESSAGE_COLUMN);
-	row->time_column = read_text(values, nulls, ATTACHED_TIME_COLUMN);
+	row->id = DatumGetInt32(quota_scan_value(scan, ATTACHED_ID));
+	row->relation = DatumGetObjectId(quota_scan_value(scan, ATTACHED_RELATION));
+	row->feature = quota_scan_string(scan, ATTACHED_FEATURE);
+	row->account_column = quota_scan_string(scan, ATTACHED_ACCOUNT_COLUMN);
+	row->amount_column = quota_scan_string(scan, ATTACHED_AMOUNT_COLUMN);
+	row->on_block = quota_scan_string(scan, ATTACHED_ON_BLOCK);
+	row->status_column = quota_scan_string(scan, ATTACHED_STATUS_COLUMN);
+	row->blocked_status = quota_scan_string(scan, ATTACHED_BLOCKED_STATUS);
+	row->message_column = quota_scan_string(scan, ATTACHED_MESSAGE_COLUMN);
+	row->time_column = quota_scan_string(scan, ATTACHED_TIME_COLUMN);
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 	{
-		row->has[which] = !nulls[ATTACHED_AMOUNT_READS - 1 + which];
-		row->columns[which] = row->has[which] ? read_names(values[ATTACHED_AMOUNT_READS - 1 + which]) : NIL;
-	}
-	row->follows_rows = DatumGetBool(values[ATTACHED_FOLLOWS_ROWS - 1]);
-	return row;
-}
+		AttrNumber column = ATTACHED_AMOUNT_READS + which;
 
-static char *
-read_text(const Datum *values, const bool *nulls, AttrNumber column)
-{
-	return nulls[column - 1] ? NULL : TextDatumGetCString(values[column - 1]);
+		row->has[which] = !quota_scan_isnull(scan, column);
+		row->columns[which] = row->has[which] ? read_names(quota_scan_value(scan, column)) : NIL;
+	}
+	row->follows_rows = quota_scan_bool(scan, ATTACHED_FOLLOWS_ROWS);
+	return row;
 }
 
 static List *

@@ -48,7 +48,6 @@ typedef enum QuotaTrigger
 
 extern const char *const quota_attached_triggers[QUOTA_TRIGGERS];
 
-extern Oid quota_attached_relid(void);
 extern QuotaAttached *quota_attached_get(int32 id);
 extern QuotaAttached *quota_attached_find(Oid relation, const char *feature);
 extern List *quota_attached_on(Oid relation);

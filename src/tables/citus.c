@@ -22,23 +22,24 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "tables/relations.h"
 
 bool quota_citus_checked = false;
 
 static uint64 invalidations = 0;
 
-static void relation_changed(Datum arg, Oid relid);
-static void check_tables(const Oid *tables, int count);
+static void relation_changed(Oid relid);
+static void check_tables(const Oid *tables);
 static void check_node(void);
 static Relation open_catalogue(const char *name, const char *column, Oid type, AttrNumber *number);
 
 void
 quota_citus_init(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	quota_relations_on_change(relation_changed);
 }
 
 /*
@@ -46,25 +47,25 @@ quota_citus_init(void)
  * or this node is not the coordinator.
  */
 void
-quota_citus_check(const Oid *tables, int count)
+quota_citus_check(void)
 {
 	uint64 before = invalidations;
 
-	check_tables(tables, count);
+	check_tables(quota_relations_oids()->tables);
 	check_node();
 	/* if anything changed while looking, look again the next time */
 	quota_citus_checked = before == invalidations;
 }
 
 static void
-relation_changed(Datum arg pg_attribute_unused(), Oid relid pg_attribute_unused())
+relation_changed(Oid relid pg_attribute_unused())
 {
 	invalidations++;
 	quota_citus_checked = false;
 }
 
 static void
-check_tables(const Oid *tables, int count)
+check_tables(const Oid *tables)
 {
 	AttrNumber column;
 	Relation rel = open_catalogue("pg_dist_partition", "logicalrelid", REGCLASSOID, &column);
@@ -80,7 +81,7 @@ check_tables(const Oid *tables, int count)
 		bool isnull;
 		Oid relid = DatumGetObjectId(heap_getattr(tuple, column, RelationGetDescr(rel), &isnull));
 
-		for (int i = 0; i < count; i++)
+		for (int i = 0; i < TABLES; i++)
 			if (!isnull && relid == tables[i])
 				managed = relid;
 	}

@@ -8,6 +8,6 @@
 extern bool quota_citus_checked;
 
 extern void quota_citus_init(void);
-extern void quota_citus_check(const Oid *tables, int count);
+extern void quota_citus_check(void);
 
 #endif

@@ -86,7 +86,7 @@ static struct
 	AttrNumber columns[EVENT_COLUMNS];
 } partition;
 
-static void relation_changed(Datum arg, Oid relid);
+static void relation_changed(Oid relid);
 static Relation open_partition(TimestampTz at);
 static void find_partition(TimestampTz at);
 static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz none);
@@ -96,7 +96,7 @@ static Datum text_or_null(const char *value, bool *isnull);
 void
 quota_ledger_init(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	quota_relations_on_change(relation_changed);
 }
 
 /*
@@ -111,7 +111,7 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 	Datum values[EVENT_COLUMNS];
 	bool nulls[EVENT_COLUMNS] = {false};
 
-	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_store_oids()->events_id, false));
+	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->events_id, false));
 	values[EVENT_AT] = TimestampTzGetDatum(row->at);
 	values[EVENT_ACCOUNT] = row->account;
 	values[EVENT_USER_ID] = text_or_null(row->user_id, &nulls[EVENT_USER_ID]);
@@ -120,13 +120,13 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 	values[EVENT_WHAT] = CStringGetTextDatum(row->what);
 	values[EVENT_KIND] = CStringGetTextDatum(row->kind);
 	values[EVENT_AMOUNT] = Int64GetDatum(row->amount);
-	values[EVENT_DECISION] = ObjectIdGetDatum(quota_store_verdict_oid(row->verdict));
+	values[EVENT_DECISION] = ObjectIdGetDatum(quota_relations_oids()->verdicts[row->verdict]);
 	values[EVENT_REASON] = CStringGetTextDatum(row->reason);
 	values[EVENT_USED] = Int64GetDatum(row->used);
 	values[EVENT_USAGE_LIMIT] = Int64GetDatum(row->usage_limit);
 	nulls[EVENT_USAGE_LIMIT] = row->unlimited;
 	nulls[EVENT_PERIOD] = nulls[EVENT_PERIOD_START] = !row->has_period;
-	values[EVENT_PERIOD] = row->has_period ? ObjectIdGetDatum(quota_store_period_oid(row->period)) : (Datum) 0;
+	values[EVENT_PERIOD] = row->has_period ? ObjectIdGetDatum(quota_relations_period_oid(row->period)) : (Datum) 0;
 	values[EVENT_PERIOD_START] = TimestampTzGetDatum(row->period_start);
 	values[EVENT_KEY] = text_or_null(row->key, &nulls[EVENT_KEY]);
 	values[EVENT_METADATA] = row->metadata;
@@ -139,27 +139,25 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 void
 quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
 {
-	QuotaAppender *appender = quota_store_appender(store, ALERTS);
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};
 
-	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_store_oids()->alerts_id, false));
+	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->alerts_id, false));
 	values[ALERT_AT] = TimestampTzGetDatum(row->at);
 	values[ALERT_ACCOUNT] = row->account;
 	values[ALERT_FEATURE] = CStringGetTextDatum(row->feature);
 	values[ALERT_PLAN] = text_or_null(row->plan, &nulls[ALERT_PLAN]);
-	values[ALERT_PERIOD] = ObjectIdGetDatum(quota_store_period_oid(row->period));
+	values[ALERT_PERIOD] = ObjectIdGetDatum(quota_relations_period_oid(row->period));
 	values[ALERT_PERIOD_START] = TimestampTzGetDatum(row->period_start);
 	values[ALERT_THRESHOLD] = CStringGetTextDatum(row->threshold);
 	values[ALERT_USED] = Int64GetDatum(row->used);
 	values[ALERT_USAGE_LIMIT] = Int64GetDatum(row->usage_limit);
-	quota_appender_insert(appender, NULL, ALERT_COLUMNS, values, nulls);
-	store->written = true;
+	quota_store_insert(store, ALERTS, ALERT_COLUMNS, values, nulls);
 }
 
 /* Called on every change of a relation's definition: quota.events changes with its partitions. */
 static void
-relation_changed(Datum arg pg_attribute_unused(), Oid relid)
+relation_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == partition.events)
 		partition.valid = false;
@@ -174,7 +172,7 @@ partition_appender(QuotaStore *store, TimestampTz at)
 		MemoryContext old = MemoryContextSwitchTo(store->context);
 		Relation rel = open_partition(at);
 
-		quota_store_check_triggers(rel);
+		quota_relations_check_triggers(rel);
 		store->appenders[EVENTS] = quota_appender_open(rel, false);
 		store->written_tables = true;
 		MemoryContextSwitchTo(old);
@@ -206,7 +204,7 @@ open_partition(TimestampTz at)
 static void
 find_partition(TimestampTz at)
 {
-	Relation events = quota_store_table(EVENTS, AccessShareLock);
+	Relation events = quota_relations_open(EVENTS, AccessShareLock);
 	PartitionKey key = RelationGetPartitionKey(events);
 	PartitionDesc desc = RelationGetPartitionDesc(events, true);
 	PartitionBoundInfo bounds = desc->boundinfo;

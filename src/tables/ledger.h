@@ -5,6 +5,8 @@
 #ifndef QUOTA_LEDGER_H
 #define QUOTA_LEDGER_H
 
+#include "rules/decide.h"
+#include "rules/period.h"
 #include "tables/store.h"
 
 /* NULL, or a flag, says that there is none. */

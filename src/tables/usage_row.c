@@ -1,40 +1,150 @@
 /*
- * A row of quota.usage as it stands in its table.
+ * usage_row.c
+ *		A row of quota.usage: its key, and how versions of it are written.
+ *
+ * A counter is one row, or several, its slots. A charge writes a new version of one
+ * of them with heap_update.
+ *
+ * Locks: the row that is written or locked, until the end of the transaction.
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
 #include "tables/usage_row.h"
 
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
-static bool is_text(const char **at, const QuotaKey *key, int column);
+#include "tables/newest.h"
 
-/*
- * Compare a row with the key of a slot in place, by where its columns stand: a scan
- * of many slots costs what this does.
- */
-bool
-quota_usage_row_has_key(HeapTuple tuple, const QuotaKey *key)
+/* The key of a counter; that of one of its slots has a column more, and is good for as long as this one. */
+void
+quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
 {
-	const QuotaUsageRow *row = QUOTA_USAGE_ROW(tuple);
-	const char *at = (const char *) &row->alerted + sizeof(row->alerted);
-
-	return DatumGetTimestampTz(key->columns[3].value) == row->period_start &&
-		   DatumGetObjectId(key->columns[2].value) == row->period &&
-		   DatumGetInt16(key->columns[4].value) == row->slot &&
-		   is_text(&at, key, 0) && is_text(&at, key, 1);
+	quota_lookup_key(key, &store->usage);
+	quota_lookup_key_text(key, counter->account);
+	quota_lookup_key_string(key, counter->feature);
+	quota_lookup_key_value(key, F_ENUM_EQ, ObjectIdGetDatum(quota_relations_oids()->periods[counter->period]));
+	quota_lookup_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
 }
 
-/* Compare the next text of a row with a column of a key, and go on to its end. It is too short to be compressed. */
-static bool
-is_text(const char **at, const QuotaKey *key, int column)
+void
+quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 {
-	const char *text;
-	Size length = key->columns[column].length;
+	memcpy(key, counter, offsetof(QuotaKey, string));
+	quota_lookup_key_value(key, F_INT2EQ, Int16GetDatum(slot));
+}
 
-	if (!VARATT_IS_1B(*at))
-		*at = (const char *) INTALIGN(*at);
-	text = *at;
-	*at += VARSIZE_ANY(text);
-	return VARSIZE_ANY_EXHDR(text) == length && memcmp(VARDATA_ANY(text), key->columns[column].bytes, length) == 0;
+HeapTuple
+quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change)
+{
+	TupleDesc desc = RelationGetDescr(store->usage.rel);
+	Datum values[MaxHeapAttributeNumber];
+	bool nulls[MaxHeapAttributeNumber];
+
+	memset(nulls, true, desc->natts * sizeof(bool));
+	memset(nulls, false, USAGE_COLUMNS * sizeof(bool));
+	values[USAGE_USED - 1] = Int64GetDatum(change->used);
+	values[USAGE_PERIOD_START - 1] = TimestampTzGetDatum(key->period_start);
+	values[USAGE_PERIOD - 1] = ObjectIdGetDatum(quota_relations_oids()->periods[key->period]);
+	values[USAGE_SLOT - 1] = Int16GetDatum(slot);
+	values[USAGE_SLOTS - 1] = Int16GetDatum(1);
+	values[USAGE_HOLDS - 1] = Int32GetDatum(change->holds);
+	values[USAGE_ALERTED - 1] = Int16GetDatum(change->alerted);
+	values[USAGE_ACCOUNT - 1] = key->account;
+	values[USAGE_FEATURE - 1] = CStringGetTextDatum(key->feature);
+	return heap_form_tuple(desc, values, nulls);
+}
+
+/*
+ * Write a new version of a row after a copy of its version. The copy then is the
+ * new one.
+ *
+ * of_slot: others scan the slots of the counter, or did when this transaction began.
+ */
+TM_Result
+quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot)
+{
+	const QuotaUsageRow *before = QUOTA_USAGE_ROW(version);
+	QuotaWritten written = {
+		.hash = hash,
+		.from = version->t_self,
+		.of_slot = of_slot,
+		.own_base = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
+		.used = (row->used > before->used) - (row->used < before->used),
+		.alerted = row->alerted - before->alerted};
+	ItemPointerData tid = version->t_self;
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+	TM_Result result;
+
+	memcpy(QUOTA_USAGE_ROW(version), row, QUOTA_USAGE_ROW_SIZE);
+	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
+						 InvalidSnapshot, true, &failure, &lock_mode);
+	if (result != TM_Ok)
+		return result;
+	if (!HeapTupleIsHeapOnly(version))
+		quota_appender_index_version(quota_store_appender(store, USAGE), version);
+	written.to = version->t_self;
+	quota_newest_wrote(&written);
+	store->written = true;
+	return TM_Ok;
+}
+
+void
+quota_usage_row_wrote_first(uint64 hash, HeapTuple version, bool of_slot)
+{
+	QuotaWritten written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
+
+	ItemPointerSetInvalid(&written.from);
+	quota_newest_wrote(&written);
+}
+
+/* A copy of the version at a place; NULL: there is none. */
+HeapTuple
+quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid)
+{
+	HeapTupleData tuple = {.t_self = *tid};
+	Buffer buffer;
+	HeapTuple copy;
+
+	if (!heap_fetch(store->usage.rel, SnapshotAny, &tuple, &buffer, false))
+		return NULL;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	copy = heap_copytuple(&tuple);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	ReleaseBuffer(buffer);
+	return copy;
+}
+
+/*
+ * Lock the newest version of a row, waiting for whoever holds it. Returns
+ * whether that is the version at tid.
+ */
+bool
+quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
+{
+	Relation rel = store->usage.rel;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ItemPointerData read_at = *tid;
+	TM_FailureData failure;
+	TM_Result result;
+	bool same;
+
+	result = table_tuple_lock(rel, tid, store->as_of, slot,
+							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
+	ExecDropSingleTupleTableSlot(slot);
+	if (result != TM_Ok)
+		return quota_store_changed();
+	return same;
 }

@@ -1,30 +1,21 @@
 /*
- * How a row of quota.usage stands in its table.
+ * A row of quota.usage: its key, and how versions of it are written.
  */
 #ifndef QUOTA_USAGE_ROW_H
 #define QUOTA_USAGE_ROW_H
 
-#include "access/htup_details.h"
+#include "access/tableam.h"
 
-#include "tables/lookup.h"
+#include "tables/store_private.h"
+#include "tables/usage.h"
+#include "tables/usage_layout.h"
 
-/* The columns of fixed width, as they stand at the beginning of every row. */
-typedef struct QuotaUsageRow
-{
-	int64 used;
-	TimestampTz period_start;
-	Oid period;
-	int16 slot;
-	int16 slots;
-	int32 holds;
-	int16 alerted;
-} QuotaUsageRow;
-
-StaticAssertDecl(sizeof(QuotaUsageRow) <= QUOTA_VERSION_DATA, "a version that is looked at has all of it");
-
-#define QUOTA_USAGE_ROW(tuple) ((QuotaUsageRow *) GETSTRUCT(tuple))
-#define QUOTA_USAGE_ROW_SIZE (offsetof(QuotaUsageRow, alerted) + sizeof(int16))
-
-extern bool quota_usage_row_has_key(HeapTuple tuple, const QuotaKey *key);
+extern void quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key);
+extern void quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
+extern HeapTuple quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change);
+extern TM_Result quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot);
+extern void quota_usage_row_wrote_first(uint64 hash, HeapTuple version, bool of_slot);
+extern HeapTuple quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid);
+extern bool quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid);
 
 #endif

@@ -56,34 +56,8 @@
 #include "compat.h"
 #include "owner.h"
 #include "rights/gate.h"
-#include "tables/store.h"
-
-/* The columns of an application's table that are read, in the order of quota_adopt's arguments. */
-enum
-{
-	KEY,
-	NAME,
-	PLAN,
-	TYPE,
-	OWNER,
-	CREATED,
-	COLUMNS
-};
-
-/* quota.adopted */
-enum
-{
-	ADOPTED_ID = 1,
-	ADOPTED_RELATION = 2,
-	ADOPTED_KEY = 3 /* the other columns follow */
-};
-
-typedef struct Adoption
-{
-	int64 id;
-	Oid relation;
-	char *columns[COLUMNS]; /* NULL: none */
-} Adoption;
+#include "sizes.h"
+#include "tables/adopted.h"
 
 /* A column of the application's table; number 0: none. */
 typedef struct Column
@@ -96,7 +70,7 @@ typedef struct Column
 /* Where rows of the application go as rows of quota.adopted_rows. */
 typedef struct Output
 {
-	Column columns[COLUMNS];
+	Column columns[QUOTA_ADOPTED_COLUMNS];
 	bool old; /* rows that go need not name an account */
 	ReturnSetInfo *result;
 	MemoryContext row;
@@ -121,7 +95,7 @@ static const Kind kinds[] = {
 /* The trigger whose rows quota.adopted_rows returns; NULL: none is running. */
 typedef struct Firing
 {
-	const Adoption *adoption;
+	const QuotaAdopted *adoption;
 	TriggerData *trigdata;
 } Firing;
 
@@ -130,11 +104,10 @@ static const Firing *current = NULL;
 static void lock_own_table(Oid table);
 static void check_owner(Oid table);
 static void check_columns(Oid table, FunctionCallInfo fcinfo);
-static const Kind *check_trigger(FunctionCallInfo fcinfo, Adoption *adoption);
+static const Kind *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
 static bool same_event(const Kind *kind, const TriggerData *trigdata);
 static bool read_number(const char *text, int64 *number);
 static bool has_rows(const TriggerData *trigdata);
-static bool read_adoption(int64 id, Adoption *adoption);
 static void read_columns(Relation rel, char *const *names, Column *columns);
 static Column column_named(Relation rel, int which, const char *name);
 static void check_type(Relation rel, int which, const char *name, const Column *column);
@@ -146,7 +119,6 @@ static void put_table(Output *output, Relation rel);
 static void put_row(Output *output, TupleTableSlot *slot);
 static Datum value_of(const Column *column, TupleTableSlot *slot, bool *isnull);
 static bool names_account(Datum key, bool isnull);
-static Oid adopted_table(void);
 static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
 static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
 
@@ -200,13 +172,13 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
-	Adoption adoption;
+	QuotaAdopted adoption;
 	const Kind *kind = check_trigger(fcinfo, &adoption);
 	Firing firing = {&adoption, (TriggerData *) fcinfo->context};
 	NullableDatum args[lengthof(types)] = {
 		{Int64GetDatum(adoption.id), false},
-		{BoolGetDatum(adoption.columns[NAME] != NULL), false},
-		{BoolGetDatum(adoption.columns[TYPE] != NULL), false}};
+		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_NAME] != NULL), false},
+		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_TYPE] != NULL), false}};
 
 	if (!has_rows(firing.trigdata))
 		return PointerGetDatum(NULL);
@@ -238,7 +210,7 @@ Datum
 quota_adopted_rows(PG_FUNCTION_ARGS)
 {
 	Output output = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
-	Adoption adoption;
+	QuotaAdopted adoption;
 	bool firing;
 	Relation rel;
 	int64 id;
@@ -254,7 +226,7 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 				 errmsg("permission denied for function %s", "adopted_rows")));
 	if (firing)
 		adoption = *current->adoption;
-	else if (!read_adoption(id, &adoption))
+	else if (!quota_adopted_get(id, &adoption))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("adoption %lld does not exist", (long long) id)));
@@ -306,20 +278,20 @@ static void
 check_columns(Oid table, FunctionCallInfo fcinfo)
 {
 	Relation rel = relation_open(table, NoLock);
-	char *names[COLUMNS];
-	Column columns[COLUMNS];
+	char *names[QUOTA_ADOPTED_COLUMNS];
+	Column columns[QUOTA_ADOPTED_COLUMNS];
 
-	for (int i = 0; i < COLUMNS; i++)
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 	{
 		names[i] = PG_ARGISNULL(i + 1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i + 1));
 		if (names[i] != NULL && names[i][0] == '\0')
 			names[i] = NULL;
 	}
-	if (names[KEY] == NULL)
-		names[KEY] = pstrdup("");
+	if (names[QUOTA_ADOPTED_KEY] == NULL)
+		names[QUOTA_ADOPTED_KEY] = pstrdup("");
 	read_columns(rel, names, columns);
-	if (columns[KEY].is_enum)
-		refuse_type(rel, KEY, names[KEY], columns[KEY].base_type);
+	if (columns[QUOTA_ADOPTED_KEY].is_enum)
+		refuse_type(rel, QUOTA_ADOPTED_KEY, names[QUOTA_ADOPTED_KEY], columns[QUOTA_ADOPTED_KEY].base_type);
 	relation_close(rel, NoLock);
 }
 
@@ -330,7 +302,7 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
  * quota_adopt made, on the table that it made it on.
  */
 static const Kind *
-check_trigger(FunctionCallInfo fcinfo, Adoption *adoption)
+check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 {
 	const TriggerData *trigdata = (const TriggerData *) fcinfo->context;
 	int64 id;
@@ -340,7 +312,7 @@ check_trigger(FunctionCallInfo fcinfo, Adoption *adoption)
 			if (same_event(&kinds[i], trigdata) &&
 				trigdata->tg_trigger->tgnargs == 1 &&
 				read_number(trigdata->tg_trigger->tgargs[0], &id) &&
-				read_adoption(id, adoption) &&
+				quota_adopted_get(id, adoption) &&
 				adoption->relation == RelationGetRelid(trigdata->tg_relation))
 				return &kinds[i];
 	ereport(ERROR,
@@ -382,49 +354,13 @@ has_rows(const TriggerData *trigdata)
 }
 
 /*
- * Read a row of quota.adopted, as it is now: a trigger that another transaction
- * has made fires also where this one's snapshot is older. False: there is none.
- */
-static bool
-read_adoption(int64 id, Adoption *adoption)
-{
-	Relation rel = table_open(adopted_table(), AccessShareLock);
-	Oid index = quota_compat_primary_key(rel);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	bool found;
-
-	ScanKeyInit(&key, ADOPTED_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
-	{
-		bool isnull;
-
-		adoption->id = id;
-		adoption->relation = DatumGetObjectId(heap_getattr(tuple, ADOPTED_RELATION, RelationGetDescr(rel), &isnull));
-		for (int i = 0; i < COLUMNS; i++)
-		{
-			Datum name = heap_getattr(tuple, ADOPTED_KEY + i, RelationGetDescr(rel), &isnull);
-
-			adoption->columns[i] = isnull ? NULL : TextDatumGetCString(name);
-		}
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return found;
-}
-
-/*
  * Errors: undefined_column where a column is not there, or not any more;
  * datatype_mismatch for one of a type that cannot be read.
  */
 static void
 read_columns(Relation rel, char *const *names, Column *columns)
 {
-	for (int i = 0; i < COLUMNS; i++)
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 		columns[i] = names[i] == NULL ? (Column){0} : column_named(rel, i, names[i]);
 }
 
@@ -465,10 +401,10 @@ check_type(Relation rel, int which, const char *name, const Column *column)
 {
 	static const Oid texts[] = {TEXTOID, VARCHAROID, BPCHAROID, UUIDOID, INT2OID, INT4OID, INT8OID};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID};
-	const Oid *types = which == CREATED ? times : texts;
-	size_t count = which == CREATED ? lengthof(times) : lengthof(texts);
+	const Oid *types = which == QUOTA_ADOPTED_CREATED ? times : texts;
+	size_t count = which == QUOTA_ADOPTED_CREATED ? lengthof(times) : lengthof(texts);
 
-	if (which != CREATED && column->is_enum)
+	if (which != QUOTA_ADOPTED_CREATED && column->is_enum)
 		return;
 	for (size_t i = 0; i < count; i++)
 		if (types[i] == column->base_type)
@@ -479,13 +415,13 @@ check_type(Relation rel, int which, const char *name, const Column *column)
 static void
 refuse_type(Relation rel, int which, const char *name, Oid type)
 {
-	if (which == KEY)
+	if (which == QUOTA_ADOPTED_KEY)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" cannot name an account", name),
 				 errdetail("Its type is %s.", format_type_be(type)),
 				 errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")));
-	if (which == CREATED)
+	if (which == QUOTA_ADOPTED_CREATED)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel)),
@@ -549,22 +485,22 @@ static void
 put_row(Output *output, TupleTableSlot *slot)
 {
 	MemoryContext outer = MemoryContextSwitchTo(output->row);
-	Datum values[COLUMNS];
-	bool nulls[COLUMNS];
+	Datum values[QUOTA_ADOPTED_COLUMNS];
+	bool nulls[QUOTA_ADOPTED_COLUMNS];
 
 	CHECK_FOR_INTERRUPTS();
-	for (int i = 0; i < COLUMNS; i++)
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 		values[i] = value_of(&output->columns[i], slot, &nulls[i]);
 	if (!output->old)
 	{
-		if (nulls[KEY])
+		if (nulls[QUOTA_ADOPTED_KEY])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("account must not be null")));
-		quota_argument_check_account(values[KEY]);
+		quota_argument_check_account(values[QUOTA_ADOPTED_KEY]);
 	}
 	MemoryContextSwitchTo(outer);
-	if (!output->old || names_account(values[KEY], nulls[KEY]))
+	if (!output->old || names_account(values[QUOTA_ADOPTED_KEY], nulls[QUOTA_ADOPTED_KEY]))
 		tuplestore_putvalues(output->result->setResult, output->result->setDesc, values, nulls);
 	MemoryContextReset(output->row);
 }
@@ -614,19 +550,6 @@ names_account(Datum key, bool isnull)
 	return length > 0 && length <= QUOTA_MAX_ACCOUNT;
 }
 
-static Oid
-adopted_table(void)
-{
-	Oid table = get_relname_relid("adopted", get_namespace_oid("quota", false));
-
-	if (!OidIsValid(table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table quota.adopted does not exist"),
-				 errhint("Install the extension with CREATE EXTENSION quota.")));
-	return table;
-}
-
 /*
  * Call a function of schema quota as the extension's owner, in a frame of the
  * gate. It returns no NULL.
@@ -658,7 +581,7 @@ call_as_owner(const char *act, const char *name, int nargs, const Oid *types, co
 static Datum
 call(const char *name, int nargs, const Oid *types, const NullableDatum *args)
 {
-	LOCAL_FCINFO(fcinfo, COLUMNS + 1);
+	LOCAL_FCINFO(fcinfo, QUOTA_ADOPTED_COLUMNS + 1);
 	FmgrInfo function;
 
 	fmgr_info(LookupFuncName(list_make2(makeString("quota"), makeString(pstrdup(name))), nargs, types, false), &function);

@@ -43,6 +43,7 @@
 #include "argument.h"
 #include "compat.h"
 #include "entitlement/plan.h"
+#include "tables/relations.h"
 #include "trigger/expression.h"
 
 /* once in how many new bindings those are freed that are invalid */
@@ -69,9 +70,8 @@ typedef struct Binding
 } Binding;
 
 static HTAB *bindings = NULL;
-static Oid attached_relid = InvalidOid; /* of quota.attached, when bindings were made of it */
 
-static void relation_changed(Datum arg, Oid relid);
+static void relation_changed(Oid relid);
 static void definition_changed(Datum arg, int cacheid, uint32 hash);
 static bool trigger_number(const Trigger *trigger, int32 *id);
 static bool has_our_name(TriggerData *trigdata, const char *feature);
@@ -102,7 +102,7 @@ static void append_key(StringInfo key, Oid type, Datum value, bool isnull);
 void
 quota_attachment_init(void)
 {
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	quota_relations_on_change(relation_changed);
 	/* a function may be inlined, and its volatility may change; a value may be of an enum or a domain */
 	CacheRegisterSyscacheCallback(PROCOID, definition_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, definition_changed, (Datum) 0);
@@ -402,7 +402,7 @@ quota_check_value(PG_FUNCTION_ARGS)
 
 /* What is bound to a table goes when it changes, or the table that it is a partition of, or quota.attached. */
 static void
-relation_changed(Datum arg pg_attribute_unused(), Oid relid)
+relation_changed(Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	Binding *binding;
@@ -411,7 +411,7 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 		return;
 	hash_seq_init(&status, bindings);
 	while ((binding = hash_seq_search(&status)) != NULL)
-		if (relid == InvalidOid || relid == attached_relid || binding->key.table == relid || binding->model.root == relid)
+		if (quota_relations_is(ATTACHED, relid) || binding->key.table == relid || binding->model.root == relid)
 		{
 			binding->verified = binding->loaded = false;
 			binding->changes++;
@@ -543,7 +543,6 @@ keep(Binding *binding, const QuotaAttached *attached)
 	QuotaAttached *kept = copy_attached(attached);
 
 	MemoryContextSwitchTo(old);
-	attached_relid = quota_attached_relid();
 	if (binding->context != NULL)
 		MemoryContextDelete(binding->context);
 	binding->context = context;

@@ -25,8 +25,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "owner.h"
-
 /* A statement, planned once a backend. */
 typedef struct Statement
 {

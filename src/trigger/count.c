@@ -28,7 +28,6 @@
 
 #include "argument.h"
 #include "guc.h"
-#include "trigger/attachment.h"
 #include "trigger/charged_rows.h"
 
 /* The tables of one attachment while they are counted. */

@@ -27,7 +27,6 @@
 #include "charge/consume.h"
 #include "charge/lock_order.h"
 #include "guc.h"
-#include "trigger/attachment.h"
 
 /* What one statement does to one account. */
 typedef struct Account

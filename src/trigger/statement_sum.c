@@ -16,11 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "charge/consume.h"
-#include "charge/lock_order.h"
-#include "guc.h"
-#include "memory/entitlement_cache.h"
-
 /* Times that fall into the same windows of an account. */
 typedef struct Span
 {
@@ -80,6 +75,11 @@ static inline int compare_accounts(const Account *left, const Account *right);
 #define ST_SCOPE static
 #define ST_DEFINE
 #include "lib/sort_template.h"
+
+#include "charge/consume.h"
+#include "charge/lock_order.h"
+#include "guc.h"
+#include "memory/entitlement_cache.h"
 
 static Entry *entry_of(QuotaStatementSum *tally, const QuotaRow *row);
 static Span *span_of(QuotaStatementSum *tally, Entry *entry, TimestampTz at);

@@ -21,11 +21,9 @@
 #include "utils/tuplestore.h"
 
 #include "guc.h"
-#include "trigger/attachment.h"
 #include "trigger/charged_rows.h"
 #include "trigger/renamed.h"
 #include "trigger/row_filter.h"
-#include "trigger/statement_sum.h"
 
 /* The charge of a row that is to be remembered. */
 typedef struct Pin

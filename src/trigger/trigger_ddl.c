@@ -52,7 +52,6 @@
 #include "argument.h"
 #include "compat.h"
 #include "owner.h"
-#include "tables/attached.h"
 #include "trigger/expression.h"
 
 /* A trigger to be made, by QuotaTrigger. */

@@ -1,0 +1,69 @@
+/*
+ * keys.c
+ *		Idempotency keys: rows of quota.keys.
+ *
+ * What they mean is charge/idempotency.c's. Locks: the table as SELECT and INSERT
+ * do. Memory: the caller's context.
+ */
+#include "postgres.h"
+
+#include "tables/keys.h"
+
+#include "access/stratnum.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "tables/scan.h"
+#include "tables/store_private.h"
+
+/*
+ * Look for the row of an account and key, as it is now, whoever has written it:
+ * writer is the transaction that has and has not ended, invalid where it has
+ * committed or is this one.
+ */
+bool
+quota_keys_find(QuotaKeyRow *row, TransactionId *writer)
+{
+	Relation rel = quota_relations_open(KEYS, AccessShareLock);
+	SnapshotData dirty;
+	ScanKeyData keys[2];
+	QuotaScan scan;
+	bool found;
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&keys[0], KEYS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, row->account);
+	ScanKeyInit(&keys[1], KEYS_KEY, BTEqualStrategyNumber, F_TEXTEQ, row->key);
+	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), &dirty, 2, keys);
+	found = quota_scan_next(&scan);
+	if (found)
+	{
+		*writer = dirty.xmin;
+		row->function = quota_scan_string(&scan, KEYS_FUNCTION);
+		row->feature = quota_scan_string(&scan, KEYS_FEATURE);
+		row->n = quota_scan_int64(&scan, KEYS_N);
+		row->reservation = quota_scan_int64(&scan, KEYS_RESERVATION);
+		row->decision = quota_scan_copy(&scan, KEYS_DECISION);
+	}
+	quota_scan_end(&scan);
+	return found;
+}
+
+void
+quota_keys_insert(QuotaStore *store, const QuotaKeyRow *row)
+{
+	Datum values[KEYS_AT];
+	bool nulls[KEYS_AT] = {false};
+
+	values[KEYS_ACCOUNT - 1] = row->account;
+	values[KEYS_KEY - 1] = row->key;
+	values[KEYS_FUNCTION - 1] = CStringGetTextDatum(row->function);
+	values[KEYS_FEATURE - 1] = CStringGetTextDatum(row->feature);
+	values[KEYS_N - 1] = Int64GetDatum(row->n);
+	values[KEYS_RESERVATION - 1] = Int64GetDatum(row->reservation);
+	nulls[KEYS_RESERVATION - 1] = row->reservation == 0;
+	values[KEYS_DECISION - 1] = row->decision;
+	values[KEYS_AT - 1] = TimestampTzGetDatum(row->at);
+	quota_store_insert(store, KEYS, KEYS_AT, values, nulls);
+}

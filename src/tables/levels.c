@@ -1,0 +1,33 @@
+/*
+ * levels.c
+ *		Which role has which level: rows of quota.levels.
+ */
+#include "postgres.h"
+
+#include "tables/levels.h"
+
+#include "tables/relations.h"
+#include "tables/scan.h"
+
+enum
+{
+	LEVELS_ROLE = 1
+};
+
+/* Read all rows as they are now, in any order. */
+QuotaLevelRow *
+quota_levels_rows(int *count)
+{
+	QuotaLevelRow *rows = NULL;
+	QuotaScan scan;
+
+	quota_scan_begin(&scan, quota_relations_open(LEVELS, AccessShareLock), InvalidOid, NULL, 0, NULL);
+	for (*count = 0; quota_scan_next(&scan); (*count)++)
+	{
+		rows = quota_scan_room(rows, *count, sizeof(QuotaLevelRow));
+		rows[*count].role = DatumGetObjectId(quota_scan_value(&scan, LEVELS_ROLE));
+		rows[*count].level = quota_scan_string(&scan, LEVELS_LEVEL);
+	}
+	quota_scan_end(&scan);
+	return rows;
+}

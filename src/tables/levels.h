@@ -1,0 +1,15 @@
+/*
+ * Which role has which level: rows of quota.levels.
+ */
+#ifndef QUOTA_LEVELS_H
+#define QUOTA_LEVELS_H
+
+typedef struct QuotaLevelRow
+{
+	Oid role;
+	char *level;
+} QuotaLevelRow;
+
+extern QuotaLevelRow *quota_levels_rows(int *count);
+
+#endif
