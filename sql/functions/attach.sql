@@ -97,7 +97,8 @@ COMMENT ON FUNCTION quota.follow_partitions() IS
 	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA')
+	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
+		'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER TYPE')
 	EXECUTE FUNCTION quota.follow_partitions();
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
