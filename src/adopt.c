@@ -198,7 +198,7 @@ PG_FUNCTION_INFO_V1(quota_follow_accounts);
 Datum
 quota_follow_accounts(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID};
+	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
 	Adoption adoption;
 	const Kind *kind = check_trigger(fcinfo, &adoption);
@@ -206,7 +206,8 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 	NullableDatum args[lengthof(types)] = {
 		{Int64GetDatum(adoption.id), false},
 		{BoolGetDatum(adoption.columns[NAME] != NULL), false},
-		{BoolGetDatum(adoption.columns[TYPE] != NULL), false}};
+		{BoolGetDatum(adoption.columns[TYPE] != NULL), false},
+		{BoolGetDatum(adoption.columns[OWNER] != NULL), false}};
 
 	if (!has_rows(firing.trigdata))
 		return PointerGetDatum(NULL);

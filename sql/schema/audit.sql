@@ -87,8 +87,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one row of the audit log';
 
+/* plan_cache_mode: nor where the function that changes the rows has its own statements planned each time */
 CREATE FUNCTION quota.audit() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
 AS $$
 DECLARE
 	before jsonb;
