@@ -32,15 +32,15 @@ GRANT INSERT ON attack.files TO quota_attack_app;
 SET ROLE quota_attack_app;
 SELECT is(error_of(format('INSERT INTO attack.files VALUES (''a'', %L)', call))->>'state', '42501', call)
 FROM unnest(ARRAY[
-	'quota_consume(''victim'', ''report'')', 'quota_enforce(''victim'', ''report'')', 'quota_record(''victim'', ''report'', 5)',
-	'quota_refund(''victim'', ''report'')', 'quota_consume(''victim'', ''request'')', 'quota_reserve(''victim'', ''report'', 1)',
-	'count(*) FROM quota_consume_many(''victim'', ''{"report": 1}'')', 'quota_commit(1)', 'quota_release(1)',
-	'quota_consume(42, ''report'')', 'quota_set_plan(''victim'', ''free'')', 'quota_reset(''victim'')',
-	'quota_attach(''attack.other'', ''storage'', ''account'')', 'quota_detach(''attack.files'', ''storage'')',
-	'quota_adopt(''attack.other'', ''account'')', 'quota_apply(''{}'')', 'quota_maintain()', 'quota_grant(''quota_attack_owner'', ''app'')',
-	'quota_stripe_event(''{}'', ''x'')']) call;
+	'public.quota_consume(''victim'', ''report'')', 'public.quota_enforce(''victim'', ''report'')', 'public.quota_record(''victim'', ''report'', 5)',
+	'public.quota_refund(''victim'', ''report'')', 'public.quota_consume(''victim'', ''request'')', 'public.quota_reserve(''victim'', ''report'', 1)',
+	'count(*) FROM public.quota_consume_many(''victim'', ''{"report": 1}'')', 'public.quota_commit(1)', 'public.quota_release(1)',
+	'public.quota_consume(42, ''report'')', 'public.quota_set_plan(''victim'', ''free'')', 'public.quota_reset(''victim'')',
+	'public.quota_attach(''attack.other'', ''storage'', ''account'')', 'public.quota_detach(''attack.files'', ''storage'')',
+	'public.quota_adopt(''attack.other'', ''account'')', 'public.quota_apply(''{}'')', 'public.quota_maintain()', 'public.quota_grant(''quota_attack_owner'', ''app'')',
+	'public.quota_stripe_event(''{}'', ''x'')']) call;
 SELECT is(error_of(format('INSERT INTO attack.files VALUES (''a'', %L)', call)), NULL, call)
-FROM unnest(ARRAY['quota_evaluate(''a'', ''report'')', 'count(*) FROM quota_usage(''a'')', 'quota_has_feature(''a'', ''report'')']) call;
+FROM unnest(ARRAY['public.quota_evaluate(''a'', ''report'')', 'count(*) FROM public.quota_usage(''a'')', 'public.quota_has_feature(''a'', ''report'')']) call;
 RESET ROLE;
 
 SELECT is_empty('SELECT FROM quota.usage WHERE account <> ''a''', 'nobody else was charged');
