@@ -128,7 +128,8 @@ END $$;
 COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.attached and quota.charged_rows have of dropped tables';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
-	WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
+	/* a table can become a view */
+	WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
 	EXECUTE FUNCTION quota.forget_tables();
 COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
 
