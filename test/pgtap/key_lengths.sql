@@ -7,7 +7,7 @@
  * stand (quota_counter_has_key, has_key of src/probe.c) and writes values of
  * quota_decision by itself (src/record.c). A wrong length, alignment or last byte
  * there makes a row not found where it is, which costs a look at the index, or
- * takes another account's row for it, where that has the place of a deleted one.
+ * takes another key's row for it, where that has the place of a deleted one.
  *
  * Not in one transaction: places are remembered when a transaction commits.
  */
@@ -180,26 +180,36 @@ DELETE FROM items;
 TRUNCATE quota.usage;
 DELETE FROM quota.accounts;
 VACUUM quota.accounts;
-UPDATE used SET used = 0;
-SELECT quota_set_plan(account, 'pro') FROM accounts WHERE id % 2 = 0 \g /dev/null
-SELECT (quota_consume(account, 'f', id)).used FROM accounts WHERE id % 2 = 0 \g /dev/null
-SELECT (quota_evaluate(account, 'f')).plan FROM accounts WHERE id % 2 = 0 \g /dev/null
+INSERT INTO quota.accounts (account) SELECT account FROM accounts WHERE id % 2 = 0;
+SELECT quota_consume(account, 'f', id) FROM accounts WHERE id % 2 = 0 \g /dev/null
+SELECT quota_evaluate(account, 'f') FROM accounts WHERE id % 2 = 0 \g /dev/null
 CREATE TABLE places AS SELECT u.account, period, u.ctid AS counter, a.ctid AS row FROM quota.usage u JOIN quota.accounts a USING (account);
 DELETE FROM quota.usage;
 DELETE FROM quota.accounts;
 VACUUM quota.usage, quota.accounts;
-SELECT (quota_consume(account, 'f', id)).used FROM accounts WHERE id % 2 = 1 ORDER BY id \g /dev/null
-INSERT INTO quota.accounts (account) SELECT account FROM accounts WHERE id % 2 = 1 ORDER BY id;
-SELECT cmp_ok(count(*), '>=', 100::bigint, 'counters have the places of others') FROM places p JOIN quota.usage u ON u.ctid = p.counter AND u.period = p.period;
-SELECT cmp_ok(count(*), '>=', 50::bigint, 'twins those of their twins')
+INSERT INTO quota.accounts (account, plan) SELECT account, 'pro' FROM accounts WHERE id % 2 = 1 ORDER BY id;
+SELECT quota_consume(account, 'f', id) FROM accounts WHERE id % 2 = 1 ORDER BY id \g /dev/null
+SELECT cmp_ok(count(*), '>=', 50::bigint, 'counters have the places of their twins')
 FROM places p JOIN quota.usage u ON u.ctid = p.counter AND u.period = p.period JOIN accounts a ON a.account = p.account AND a.twin = u.account;
-SELECT cmp_ok(count(*), '>=', 50::bigint, 'also in quota.accounts')
+SELECT cmp_ok(count(*), '>=', 50::bigint, 'so have accounts')
 FROM (SELECT DISTINCT account, row FROM places) p JOIN quota.accounts q ON q.ctid = p.row JOIN accounts a ON a.account = p.account AND a.twin = q.account;
 SELECT is(count(*), 0::bigint, 'nobody has the plan of a twin')
-FROM accounts a, quota_evaluate(account, 'f') d WHERE d.plan IS DISTINCT FROM 'free';
+FROM accounts a, quota_evaluate(account, 'f') d WHERE d.plan IS DISTINCT FROM CASE id % 2 WHEN 0 THEN 'free' ELSE 'pro' END;
 SELECT is(count(*), 0::bigint, 'nobody charges the counter of a twin')
 FROM accounts a, quota_consume(account, 'f', 1) d WHERE d.used IS DISTINCT FROM CASE id % 2 WHEN 0 THEN 1 ELSE id + 1 END;
-SELECT is_empty($$SELECT * FROM quota.usage u JOIN accounts a USING (account) WHERE u.used <> CASE id % 2 WHEN 0 THEN 1 ELSE id + 1 END$$, 'each has its own');
+SELECT is_empty($$SELECT * FROM quota.usage u JOIN accounts a USING (account) WHERE u.used <> CASE id % 2 WHEN 0 THEN 1 ELSE id + 1 END LIMIT 3$$, 'each has its own');
+
+/* The same of one account's features. */
+SELECT repeat('g', 47) || 'a' AS one, repeat('g', 47) || 'b' AS other \gset
+TRUNCATE quota.usage;
+SELECT quota_consume(account, :'one', id) FROM accounts ORDER BY id \g /dev/null
+CREATE TABLE places_of_one AS SELECT account, period, ctid AS counter FROM quota.usage;
+DELETE FROM quota.usage;
+VACUUM quota.usage;
+SELECT quota_consume(account, :'other', id) FROM accounts ORDER BY id \g /dev/null
+SELECT cmp_ok(count(*), '>=', 100::bigint, 'counters have the places of the twin feature')
+FROM places_of_one p JOIN quota.usage u ON (u.account, u.period, u.ctid) = (p.account, p.period, p.counter);
+SELECT is(count(*), 0::bigint, 'nobody charges the twin feature') FROM accounts a, quota_consume(account, :'one', 1) d WHERE d.used IS DISTINCT FROM 1;
 
 /* A message of more than 126 bytes, after a column that ends anywhere. */
 INSERT INTO quota.features (feature, kind, unit) SELECT 'unit' || n, 'counter', repeat('u', n) FROM generate_series(56, 63) n;
@@ -207,5 +217,9 @@ INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) SELECT 'free'
 SELECT quota_record('m', 'unit' || n, 9223372036854775806) FROM generate_series(56, 63) n \g /dev/null
 SELECT is(d.message, format('Approaching limit: 9223372036854775806/9223372036854775807 %s (100%%)', repeat('u', n) || 's'), 'a message with a unit of ' || n)
 FROM generate_series(56, 63) n, quota_evaluate('m', 'unit' || n) d;
+SELECT is(pg_column_size(d), pg_column_size(ROW(d.*)::quota_decision), 'which stands as PostgreSQL would write it, with a unit of ' || n)
+FROM generate_series(56, 63) n, quota_evaluate('m', 'unit' || n) d;
+SELECT is(count(*), 0::bigint, 'so does each account')
+FROM used u, quota_evaluate(u.account, u.feature) d WHERE pg_column_size(d) <> pg_column_size(ROW(d.*)::quota_decision);
 
 SELECT * FROM finish();
