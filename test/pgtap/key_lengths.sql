@@ -217,9 +217,9 @@ INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) SELECT 'free'
 SELECT quota_record('m', 'unit' || n, 9223372036854775806) FROM generate_series(56, 63) n \g /dev/null
 SELECT is(d.message, format('Approaching limit: 9223372036854775806/9223372036854775807 %s (100%%)', repeat('u', n) || 's'), 'a message with a unit of ' || n)
 FROM generate_series(56, 63) n, quota_evaluate('m', 'unit' || n) d;
-SELECT is(pg_column_size(d), pg_column_size(ROW(d.*)::quota_decision), 'which stands as PostgreSQL would write it, with a unit of ' || n)
+SELECT is(pg_column_size(quota_evaluate('m', 'unit' || n)), pg_column_size(ROW(d.*)::quota_decision), 'which stands as PostgreSQL would write it, with a unit of ' || n)
 FROM generate_series(56, 63) n, quota_evaluate('m', 'unit' || n) d;
 SELECT is(count(*), 0::bigint, 'so does each account')
-FROM used u, quota_evaluate(u.account, u.feature) d WHERE pg_column_size(d) <> pg_column_size(ROW(d.*)::quota_decision);
+FROM used u, quota_evaluate(u.account, u.feature) d WHERE pg_column_size(quota_evaluate(u.account, u.feature)) <> pg_column_size(ROW(d.*)::quota_decision);
 
 SELECT * FROM finish();
