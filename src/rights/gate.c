@@ -214,6 +214,7 @@ quota_gate_require_admin(const char *function)
 {
 	if ((levels_of(GetUserId()) & (ADMIN | OWNER)) == 0)
 		refuse(function);
+	check_operation(function);
 }
 
 /*

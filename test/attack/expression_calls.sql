@@ -19,7 +19,7 @@ GRANT ALL ON SCHEMA attack TO quota_attack_owner;
 GRANT USAGE ON SCHEMA attack TO quota_attack_app;
 
 SET ROLE quota_attack_owner;
-CREATE TABLE attack.other (account text);
+CREATE TABLE attack.other (account text PRIMARY KEY);
 CREATE TABLE attack.files (account text, call text);
 CREATE FUNCTION attack.run(call text) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN

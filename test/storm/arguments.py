@@ -5,10 +5,20 @@ those of schema quota; arguments are extremes of their types, mixed with names o
 what is there, so that some calls do their work.  All of it is rolled back.
 
 No call may end in an internal error (class XX), with the connection lost, or only
-by the timeout; and one backend's memory does not grow, neither with many random
-calls, nor where the same calls are made again and again.
+by the timeout.
 
-QUOTA_CALLS in the environment: end after as many calls, in place of a time.
+One backend's memory does not grow. PostgreSQL keeps what it was once asked for, also
+what it did not find, and never forgets it; random calls ask for ever new things. So the
+same calls are made again and again, pass after pass: a context with a leak grows in
+each, a cache or a plan in some.
+
+Tables are new things each time: PostgreSQL keeps the name of the TOAST table, which has
+an OID in it, and something of the columns and indexes. So the partitions of the ledger, which are
+the only tables that a function makes, are there before the passes; what making them
+leaves is compared with what tables like them leave in a database without the extension.
+
+QUOTA_CALLS in the environment: end after as many calls, in place of a time; six parts
+in ten are passes.
 """
 
 import json
@@ -26,13 +36,15 @@ SECONDS = seconds(20)
 CALLS = int(os.environ.get("QUOTA_CALLS") or 0)
 TIMEOUT_S = 10
 CALLS_A_TRANSACTION = 20
-CALLS_A_MEASURE = 500
-WARM_CALLS = 40_000  # by then plans and caches are there
-CONTEXTS_MAY_GROW_KB = 2048
-RSS_MAY_GROW_KB = 32768
 LEAKS = 5  # calls of a function that leaks by PostgreSQL's own fault
-ROUNDS = 8  # of the same calls, twice
-ROUNDS_MAY_GROW_KB = 256
+PASSES = 6  # of the same calls; the first fills the caches
+CALLS_A_PASS = CALLS // 10 or 400
+PASS_MAY_GROW = 512  # bytes, a context in each pass after the first
+RSS_MAY_GROW_KB = 32768
+MADE = 40  # times that the months of the ledger are made, a round
+ROUNDS = 4  # the first fills the caches
+MONTHS = 3  # made at a time
+MONTHS_MAY_COST = 1.05  # times what as many tables cost: a hash table of the cache may double in one alone
 
 SETUP = """
     CREATE TABLE posts (id serial PRIMARY KEY, owner text, n int, status text, at timestamptz, plan text, sub text);
@@ -57,6 +69,14 @@ SETUP = """
     SELECT quota_set_override('ada', 'scan', 'day', 20), quota_record('ada', 'scan', 19), quota_suspend('dan');
     INSERT INTO posts (owner, n, status) VALUES ('ada', 1, 'new'), ('bob', 2, 'failed');
     INSERT INTO disks (owner, n) VALUES (7, 3);
+"""
+# a table of as many columns and indexes as a month of the ledger
+MONTH = """
+    CREATE TABLE month (id bigint, at timestamptz, account text, "user" text, feature text, plan text, what text, kind text, amount bigint,
+        decision text, reason text, used bigint, most bigint, period text, start timestamptz, key text, metadata jsonb,
+        PRIMARY KEY (account, at, id));
+    CREATE INDEX ON month ("user", at) WHERE "user" IS NOT NULL;
+    CREATE INDEX ON month (kind, at);
 """
 
 NAMES = ["ada", "bob", "team", "cleo", "dan", "7", "free", "pro", "post", "disk", "job", "token", "scan", "level",
@@ -180,21 +200,37 @@ class Catalogue:
 
 
 class Memory:
-    """What a backend uses, in KB."""
+    """What is used of a backend's memory contexts, in bytes, and what is resident."""
 
     def __init__(self, connection):
-        connection.execute("SELECT FROM pg_backend_memory_contexts")
-        self.contexts = dict(connection.execute("""
-            SELECT concat_ws(' of ', name, parent), sum(total_bytes)::bigint FROM pg_backend_memory_contexts
-            GROUP BY 1""").fetchall())
-        self.total_kb = sum(self.contexts.values()) // 1024
+        # what statistics have not been sent yet comes and goes
+        self.contexts = Counter(dict(connection.execute("""
+            SELECT concat_ws(' of ', name, parent), sum(used_bytes)::bigint FROM pg_backend_memory_contexts
+            WHERE name <> 'PgStat Pending'
+            GROUP BY 1""").fetchall()))
+        self.used = sum(self.contexts.values())
         with open(f"/proc/{connection.info.backend_pid}/status") as status:
             self.rss_kb, = (int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
 
     def growth_since(self, other):
         grown = Counter(self.contexts)
         grown.subtract(other.contexts)
-        return grown.most_common(12)
+        return [one for one in grown.most_common(12) if one[1] > 0]
+
+
+def growth(memories):
+    """From each to the next."""
+    return [after.used - before.used for before, after in zip(memories, memories[1:])]
+
+
+def ever_growing(memories):
+    """The contexts that have grown from each to the next, and by how much."""
+    grown = {}
+    for name in memories[-1].contexts:
+        steps = [after.contexts[name] - before.contexts[name] for before, after in zip(memories, memories[1:])]
+        if min(steps) > PASS_MAY_GROW:
+            grown[name] = steps
+    return grown
 
 
 class Storm:
@@ -208,14 +244,12 @@ class Storm:
         self.functions = list(self.catalogue.functions)
         self.called, self.states, self.faults = Counter(), Counter(), Faults()
         self.queue = []
-        self.examples = {}  # a statement of each function
         self.open()
 
     def open(self):
         self.connection = connect()
         self.connection.execute(f"SET statement_timeout = '{TIMEOUT_S}s'; SET client_min_messages = error; SET jit = off;"
                                 "CREATE TEMP TABLE here (owner text, n int)")
-        self.warm = self.last = None
 
     def next(self):
         """Each function is called as often as every other."""
@@ -224,17 +258,24 @@ class Storm:
             self.rng.shuffle(self.queue)
         return self.queue.pop()
 
-    def transact(self):
-        """Some calls, each in a savepoint, which the next ones see; then ROLLBACK."""
-        before = "BEGIN"
+    def draw(self):
+        """The calls of a transaction: functions and statements."""
+        calls = []
         for _ in range(CALLS_A_TRANSACTION):
             function = self.next()
-            statement = function.call(self.rng, self.catalogue)
+            calls.append((function, function.call(self.rng, self.catalogue)))
             self.called[function.name] += 1
+        return calls
+
+    def transact(self, calls):
+        """Each call in a savepoint, which the next ones see; then ROLLBACK."""
+        before = "BEGIN"
+        for function, statement in calls:
+            if function not in self.functions:
+                continue
             try:
                 self.connection.execute(f"{before}; SAVEPOINT s; {statement}")
                 before = "RELEASE s"
-                self.examples[function] = statement
                 self.states["00000"] += 1
             except psycopg.Error as error:
                 self.states[error.sqlstate] += 1
@@ -242,7 +283,6 @@ class Storm:
                     self.lose(function, statement, error)
                     return
                 before = "ROLLBACK TO s; RELEASE s"
-                self.examples.setdefault(function, statement)
                 if error.sqlstate[:2] == "XX" or error.sqlstate == "57014":
                     self.faults.add((function.name, error.sqlstate, str(error).splitlines()[0][:60]), statement[:600])
         self.connection.execute("ROLLBACK")
@@ -265,51 +305,82 @@ class Storm:
 
     def run(self):
         deadline, calls = time.monotonic() + SECONDS, 0
-        while calls < CALLS if CALLS else time.monotonic() < deadline:
-            self.transact()
+        while calls < CALLS - PASSES * CALLS_A_PASS if CALLS else time.monotonic() < deadline:
+            self.transact(self.draw())
             calls += CALLS_A_TRANSACTION
-            if calls % CALLS_A_MEASURE == 0:
-                self.last = Memory(self.connection)
-                if self.warm is None and calls >= WARM_CALLS:
-                    self.warm = self.last
-        return calls
 
     def repeat(self):
-        """The same call of each function, again and again; the memory before and after."""
+        """The same calls, pass after pass; what is used after each."""
         self.open()
-        for _ in range(ROUNDS):
-            self.replay()
-        before = Memory(self.connection)
-        for _ in range(ROUNDS):
-            self.replay()
-        return before, Memory(self.connection)
-
-    def replay(self):
-        for function, statement in self.examples.items():
-            if function.leaks:
-                continue
-            try:
-                self.connection.execute(f"BEGIN; {statement}; ROLLBACK")
-            except psycopg.Error:
-                self.connection.execute("ROLLBACK")
+        self.connection.execute("SELECT quota_maintain()")
+        self.functions = [one for one in self.functions if not one.leaks]
+        self.queue = []
+        transactions = [part for _ in range(CALLS_A_PASS // CALLS_A_TRANSACTION) for part in without_months_made(self.draw())]
+        memories = []
+        for _ in range(PASSES):
+            for calls in transactions:
+                self.transact(calls)
+            memories.append(Memory(self.connection))
+        return memories
 
 
-def compare(before, after, contexts_kb, rss_kb, name):
-    print(f"# contexts {before.total_kb} kB, then {after.total_kb}; resident {before.rss_kb} kB, then {after.rss_kb}")
-    check(after.total_kb - before.total_kb < contexts_kb and after.rss_kb - before.rss_kb < rss_kb,
-          f"{name}: the backend's memory does not grow", *after.growth_since(before))
+def make_months():
+    """What is used after each round of making the ledger's months, and as many tables like them elsewhere."""
+    with connect() as months, connect(dbname="postgres") as tables:
+        tables.execute(MONTH)
+        create = "; ".join(f"CREATE TABLE month_{i} (LIKE month INCLUDING ALL)" for i in range(MONTHS))
+        both = rolled_back(months, "SELECT quota.make_ledger_months()"), rolled_back(tables, create)
+        tables.execute("DROP TABLE month")
+    return both
+
+
+def rolled_back(connection, statement):
+    memories = []
+    for _ in range(ROUNDS):
+        for _ in range(MADE):
+            connection.execute(f"BEGIN; {statement}; ROLLBACK")
+        memories.append(Memory(connection))
+    return memories
+
+
+def without_months_made(calls):
+    """These calls, in transactions that end where months may have been dropped, which others would make again."""
+    parts = [[]]
+    for function, statement in calls:
+        parts[-1].append((function, statement))
+        if function.name == "quota.drop_ledger_months":
+            parts.append([])
+    return parts
+
+
+def judge_months(months, tables):
+    ours, control = sum(growth(months)), sum(growth(tables))
+    print(f"# {(ROUNDS - 1) * MADE * MONTHS} tables keep {control} bytes of PostgreSQL's caches, as months of the ledger {ours}")
+    check(ours <= control * MONTHS_MAY_COST, "to make the months of the ledger leaves in memory what making tables leaves",
+          *months[-1].growth_since(months[0]))
+
+
+def judge_passes(memories):
+    grown = growth(memories)
+    print(f"# {PASSES} passes of {CALLS_A_PASS} calls: used {memories[0].used} bytes, then more by {', '.join(map(str, grown))}; "
+          f"resident {memories[0].rss_kb} kB, then {memories[-1].rss_kb}")
+    leaks = ever_growing(memories)
+    check(not leaks, "the same calls again and again: no memory context grows each time",
+          *(f"{name}: {', '.join(map(str, steps))}" for name, steps in leaks.items()))
+    check(memories[-1].rss_kb - memories[0].rss_kb < RSS_MAY_GROW_KB, "nor does what is resident")
 
 
 def main():
     storm = Storm(seeded())
-    calls = storm.run()
-    print(f"# {calls} calls of {len(storm.catalogue.functions)} functions: "
+    storm.run()
+    months, tables = make_months()
+    memories = storm.repeat()
+    print(f"# {storm.states.total()} calls of {len(storm.catalogue.functions)} functions: "
           + ", ".join(f"{state} {n}" for state, n in storm.states.most_common()))
     check(not storm.faults.first, "no internal error, no lost connection, no endless call", *storm.faults.notes())
     check(len(storm.called) >= len({f.name for f in storm.catalogue.functions}), "every function was called")
-    if storm.warm:
-        compare(storm.warm, storm.last, CONTEXTS_MAY_GROW_KB, RSS_MAY_GROW_KB, f"after {WARM_CALLS} calls")
-    compare(*storm.repeat(), ROUNDS_MAY_GROW_KB, RSS_MAY_GROW_KB, "the same calls again")
+    judge_months(months, tables)
+    judge_passes(memories)
     finish()
 
 
