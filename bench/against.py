@@ -32,6 +32,16 @@ COPIES = {
     'follow': [('app.bulk_counted', 1_000), ('app.bulk_gauge', 1_000)],
 }
 ROWS = 100_000
+TEAMS = 5_000
+# What is done to a table with as many rows, one statement after the other.
+ADOPTED = {
+    'adopt': "SELECT quota_adopt('app.teams', 'id', 'name')",
+    'insert': "DO $$ BEGIN FOR i IN {0} + 1..2 * {0} LOOP INSERT INTO app.teams VALUES ('team-' || i, 'Team'); END LOOP; END $$",
+    'insert at once': "INSERT INTO app.teams SELECT 'team-' || i, 'Team' FROM generate_series(2 * {0} + 1, 3 * {0}) i",
+    'rename': "UPDATE app.teams SET name = name || '.'",
+    'key': "UPDATE app.teams SET id = id || '.' WHERE id LIKE 'team-1%'",
+    'delete': "DELETE FROM app.teams",
+}
 
 
 class Server:
@@ -69,6 +79,16 @@ class Server:
         """Make 100 tables and drop them."""
         return sum(self.timed_ms(f'CREATE TABLE app.made (id int PRIMARY KEY); DROP TABLE app.made')
                    for _ in range(100)) / 100
+
+    def adopt_ms(self):
+        """Of each statement of ADOPTED."""
+        self.db.execute(f"""
+            DROP TABLE IF EXISTS app.teams;
+            DELETE FROM quota.accounts WHERE account LIKE 'team-%';
+            CREATE TABLE app.teams (id text COLLATE "C" PRIMARY KEY, name text);
+            INSERT INTO app.teams SELECT 'team-' || i, 'Team' FROM generate_series(1, {TEAMS}) i""")
+        self.db.execute('VACUUM ANALYZE quota.accounts')
+        return [self.timed_ms(statement.format(TEAMS)) for statement in ADOPTED.values()]
 
     def timed_ms(self, statement):
         start = time.perf_counter()
@@ -117,7 +137,7 @@ def main():
     parser.add_argument('--pairs', type=int, default=7)
     options = parser.parse_args()
     servers = [Server('new'), Server('old')]
-    known = [*CALLS, *COPIES, 'create']
+    known = [*CALLS, *COPIES, 'create', 'adopt']
     print(f'{"":34} {"new":>12} {"old":>12} {"":8} {"ratio":>6}  (least..most)')
     for name in options.names or known:
         if name in CALLS:
@@ -128,6 +148,10 @@ def main():
             for table, accounts in COPIES[name]:
                 show(f'{table}, {accounts:,} accounts',
                      *in_turn(servers, options.pairs, lambda server: server.copy_ms(table, accounts)), 'ms')
+        elif name == 'adopt':
+            pairs = in_turn(servers, options.pairs, Server.adopt_ms)
+            for i, what in enumerate(ADOPTED):
+                show(f'adopted: {what}', *([pair[i] for pair in side] for side in pairs), 'ms')
         elif name == 'create':
             show('CREATE and DROP TABLE', *in_turn(servers, options.pairs, Server.create_ms), 'ms')
         else:

@@ -63,7 +63,7 @@ COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another ac
  * Each step is a statement of its own, since it must see what the step before has
  * waited for. Locks: accounts in the order of keys, new ones first.
  */
-CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name boolean, follow_type boolean, adopting boolean)
+CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean, adopting boolean)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -72,54 +72,64 @@ AS $$
 DECLARE
 	taken text;
 	added bigint;
-	changed bigint;
-	owners bigint;
+	all_new boolean;
+	changed bigint := 0;
+	owners bigint := 0;
 BEGIN
 	INSERT INTO quota.accounts (account, name, account_type, plan, created_at, adopted_by)
 	SELECT r.account, r.name, r.account_type,
-		CASE WHEN a.account IS NULL THEN quota.known_plan(r.plan, r.account) END, COALESCE(r.created_at, now()), take_accounts.adoption
+		CASE WHEN a.account IS NULL AND r.plan IS NOT NULL THEN quota.known_plan(r.plan, r.account) END, COALESCE(r.created_at, now()), take_accounts.adoption
 	FROM quota.adopted_rows(take_accounts.adoption, false) r LEFT JOIN quota.accounts a ON a.account = r.account
 	ORDER BY r.account COLLATE "C"
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO NOTHING;
 	GET DIAGNOSTICS added = ROW_COUNT;
-
-	PERFORM a.account
-	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
-	WHERE a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
-		OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type
-	ORDER BY a.account
-	FOR UPDATE OF a;
-	SELECT r.account INTO taken
-	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
-	WHERE a.adopted_by <> take_accounts.adoption
-	LIMIT 1;
-	IF FOUND THEN
-		PERFORM quota.refuse_key(taken);
+	/* where all are new there is nothing to look for in what was there */
+	all_new := added > 0;
+	IF all_new THEN
+		all_new := added = (SELECT count(*) FROM quota.adopted_rows(take_accounts.adoption, false));
 	END IF;
-	UPDATE quota.accounts a
-	SET name = CASE WHEN follow_name THEN r.name ELSE a.name END,
-		account_type = CASE WHEN follow_type THEN r.account_type ELSE a.account_type END,
-		adopted_by = take_accounts.adoption,
-		adopted_late = CASE
-			WHEN adopting THEN false
-			WHEN a.adopted_by IS NULL THEN EXISTS (SELECT FROM quota.account_users u WHERE u.account = a.account)
-			ELSE a.adopted_late END
-	FROM quota.adopted_rows(take_accounts.adoption, false) r
-	WHERE a.account = r.account
-		AND (a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
-			OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type);
-	GET DIAGNOSTICS changed = ROW_COUNT;
 
-	INSERT INTO quota.account_users AS u (account, user_id, role)
-	SELECT a.account, r.owner, 'OWNER'
-	FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
-	WHERE r.owner IS NOT NULL AND NOT a.adopted_late
-	ORDER BY a.account
-	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role WHERE u.role <> excluded.role;
-	GET DIAGNOSTICS owners = ROW_COUNT;
+	IF NOT all_new THEN
+		PERFORM a.account
+		FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+		WHERE a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
+			OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type
+		ORDER BY a.account
+		FOR UPDATE OF a;
+		SELECT r.account INTO taken
+		FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+		WHERE a.adopted_by <> take_accounts.adoption
+		LIMIT 1;
+		IF FOUND THEN
+			PERFORM quota.refuse_key(taken);
+		END IF;
+		UPDATE quota.accounts a
+		SET name = CASE WHEN follow_name THEN r.name ELSE a.name END,
+			account_type = CASE WHEN follow_type THEN r.account_type ELSE a.account_type END,
+			adopted_by = take_accounts.adoption,
+			adopted_late = CASE
+				WHEN adopting THEN false
+				WHEN a.adopted_by IS NULL THEN EXISTS (SELECT FROM quota.account_users u WHERE u.account = a.account)
+				ELSE a.adopted_late END
+		FROM quota.adopted_rows(take_accounts.adoption, false) r
+		WHERE a.account = r.account
+			AND (a.adopted_by IS DISTINCT FROM take_accounts.adoption OR a.adopted_late AND adopting
+				OR follow_name AND a.name IS DISTINCT FROM r.name OR follow_type AND a.account_type IS DISTINCT FROM r.account_type);
+		GET DIAGNOSTICS changed = ROW_COUNT;
+	END IF;
+
+	IF follow_owner THEN
+		INSERT INTO quota.account_users AS u (account, user_id, role)
+		SELECT a.account, r.owner, 'OWNER'
+		FROM quota.adopted_rows(take_accounts.adoption, false) r JOIN quota.accounts a ON a.account = r.account
+		WHERE r.owner IS NOT NULL AND NOT a.adopted_late
+		ORDER BY a.account
+		ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role WHERE u.role <> excluded.role;
+		GET DIAGNOSTICS owners = ROW_COUNT;
+	END IF;
 	RETURN jsonb_build_object('added', added, 'changed', changed, 'owners', owners);
 END $$;
-COMMENT ON FUNCTION quota.take_accounts(bigint, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION quota.take_accounts(bigint, boolean, boolean, boolean, boolean) IS
 	'makes accounts and their owners what rows of an adopted table say, and tells how many it changed';
 
 CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
@@ -221,15 +231,15 @@ END $$;
 COMMENT ON FUNCTION quota.rename_account(text, text) IS
 	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
 
-CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean)
+CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM quota.take_accounts(adoption, follow_name, follow_type, false);
+	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean) IS 'quota.accounts follows an INSERT into an adopted table';
+COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an INSERT into an adopted table';
 
 /*
  * A suspended account leaves its old key suspended: else a new row with that key
@@ -260,7 +270,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.follow_key(bigint, text, text) IS 'renames an account whose row in an adopted table has got another key';
 
-CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean)
+CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -280,9 +290,9 @@ BEGIN
 		WHERE a.account = changed.new_key AND a.adopted_by = follow_update.adoption AND NOT a.adopted_late
 			AND u.account = a.account AND u.user_id = changed.old_owner AND u.role = 'OWNER';
 	END IF;
-	PERFORM quota.take_accounts(adoption, follow_name, follow_type, false);
+	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
+COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
 
 CREATE OR REPLACE FUNCTION quota.is_suspended(present quota.accounts)
 	RETURNS boolean
@@ -309,7 +319,7 @@ COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
  * round it: the suspension with the account's row, overrides by which it has
  * less, and its counters. Of what the table has adopted late all stays.
  */
-CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name boolean, follow_type boolean)
+CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -342,7 +352,7 @@ BEGIN
 	USING quota.adopted_rows(follow_delete.adoption, true) r
 	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption;
 END $$;
-COMMENT ON FUNCTION quota.follow_delete(bigint, boolean, boolean) IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
+COMMENT ON FUNCTION quota.follow_delete(bigint, boolean, boolean, boolean) IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
 
 /* It checks that the trigger is one of ours before it reads anything, and reads and writes as the extension's owner. */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
@@ -459,7 +469,7 @@ BEGIN
 		SET (key_column, name_column, plan_column, type_column, owner_column, created_column) =
 			(excluded.key_column, excluded.name_column, excluded.plan_column, excluded.type_column, excluded.owner_column, excluded.created_column)
 	RETURNING a.id INTO adoption;
-	taken := quota.take_accounts(adoption, columns[2] IS NOT NULL, columns[4] IS NOT NULL, true);
+	taken := quota.take_accounts(adoption, columns[2] IS NOT NULL, columns[4] IS NOT NULL, columns[5] IS NOT NULL, true);
 	/* those whose rows went unseen, or that another column named before */
 	UPDATE quota.accounts a
 	SET adopted_by = NULL, adopted_late = false

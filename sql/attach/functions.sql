@@ -97,7 +97,8 @@ COMMENT ON FUNCTION quota.follow_partitions() IS
 	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA')
+	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
+		'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER TYPE')
 	EXECUTE FUNCTION quota.follow_partitions();
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
@@ -127,7 +128,8 @@ END $$;
 COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.attached and quota.charged_rows have of dropped tables';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
-	WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
+	/* a table can become a view */
+	WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
 	EXECUTE FUNCTION quota.forget_tables();
 COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
 

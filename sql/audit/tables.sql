@@ -28,9 +28,9 @@ COMMENT ON COLUMN quota.audit_log.effective_at IS
 	'quota.now(): from when on the change held; invoices are made out by what held before';
 COMMENT ON COLUMN quota.audit_log.act IS
 	'the function that made the change; insert, update, delete or truncate: a statement by hand';
-COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or of counters of several accounts';
+COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or counters that quota_maintain deleted';
 COMMENT ON COLUMN quota.audit_log.before IS
-	'the row; of quota.usage an array of rows, or how many there were where they are of several accounts';
+	'the row; of quota.usage an array of rows, or how many rows and units quota_maintain deleted; NULL: inserted';
 COMMENT ON COLUMN quota.audit_log.after IS 'as before; NULL: deleted';
 COMMENT ON COLUMN quota.audit_log.reason IS 'that of an override, or setting quota.reason';
 COMMENT ON COLUMN quota.audit_log.user_id IS 'quota.user_id()';
@@ -87,8 +87,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one row of the audit log';
 
+/* plan_cache_mode: nor where the function that changes the rows has its own statements planned each time */
 CREATE FUNCTION quota.audit() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
 AS $$
 DECLARE
 	before jsonb;
@@ -105,36 +106,38 @@ END $$;
 COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
 
 /*
- * One row a statement, since deleting old counters can touch all of them. Of an
- * UPDATE the rows tell whose counters they are as they were before.
+ * One entry a statement and account. Of an UPDATE the rows tell whose counters they
+ * are as they were before. What quota_maintain deletes, which can be most counters,
+ * is one entry with sums.
  */
 CREATE FUNCTION quota.audit_usage() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	before jsonb;
-	after jsonb;
-	only_account text;
 BEGIN
 	IF quota.is_restored(TG_RELID) THEN
 		RETURN NULL;
 	ELSIF TG_OP = 'INSERT' THEN
-		only_account := (SELECT min(account) FROM came HAVING min(account) = max(account));
-		after := (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) FROM came HAVING count(*) > 0);
+		PERFORM quota.write_audit(TG_OP, 'usage', c.account, NULL, c.counters)
+		FROM (
+			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
+			FROM came r GROUP BY account ORDER BY account) c;
+	ELSIF TG_OP = 'UPDATE' THEN
+		PERFORM quota.write_audit(TG_OP, 'usage', COALESCE(g.account, c.account), g.counters, c.counters)
+		FROM (
+			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
+			FROM gone r GROUP BY account) g
+			FULL JOIN (
+			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
+			FROM came r GROUP BY account) c USING (account)
+		ORDER BY account;
+	ELSIF quota.current_act() = 'quota_maintain' THEN
+		PERFORM quota.write_audit(TG_OP, 'usage', NULL, g.sums, NULL)
+		FROM (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) AS sums FROM gone HAVING count(*) > 0) g;
 	ELSE
-		only_account := (SELECT min(account) FROM gone HAVING min(account) = max(account));
-		before := (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) FROM gone HAVING count(*) > 0);
-	END IF;
-	IF only_account IS NOT NULL THEN
-		IF TG_OP IN ('UPDATE', 'DELETE') THEN
-			before := (SELECT jsonb_agg(to_jsonb(g) ORDER BY feature, period, period_start) FROM gone g);
-		END IF;
-		IF TG_OP IN ('INSERT', 'UPDATE') THEN
-			after := (SELECT jsonb_agg(to_jsonb(c) ORDER BY feature, period, period_start) FROM came c);
-		END IF;
-	END IF;
-	IF COALESCE(before, after) IS NOT NULL THEN
-		PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME::text, only_account, before, after);
+		PERFORM quota.write_audit(TG_OP, 'usage', g.account, g.counters, NULL)
+		FROM (
+			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
+			FROM gone r GROUP BY account ORDER BY account) g;
 	END IF;
 	RETURN NULL;
 END $$;

@@ -175,9 +175,8 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 	bool charged;
 
 	qsort(charges, count, sizeof(QuotaCharge), compare_charges);
-	for (;;)
+	for (;; quota_store_retry(store))
 	{
-		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, account, &loaded);
 		charged = judge(store, &loaded, charges, count, mode) &&
 				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
@@ -187,7 +186,6 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 			return_expired(store, charges, count, loaded.now);
 		else if (write_charges(store, charges, count))
 			break;
-		quota_store_refresh(store);
 	}
 	for (int i = 0; i < count; i++)
 	{
@@ -213,9 +211,8 @@ quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, T
 {
 	QuotaAccount loaded;
 
-	for (;;)
+	for (;; quota_store_retry(store))
 	{
-		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, account, &loaded);
 		quota_consume_look(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
@@ -229,7 +226,6 @@ quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, T
 		}
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
 			break;
-		quota_store_refresh(store);
 	}
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
@@ -309,16 +305,14 @@ quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
 {
 	QuotaCounter counter = {.key = *key};
 
-	for (;;)
+	for (;; quota_store_retry(store))
 	{
-		CHECK_FOR_INTERRUPTS();
 		quota_counter_read(store, &counter);
 		quota_plan_begin();
 		if (counter.version == NULL)
 			quota_plan_feature(key->feature);
 		if (quota_counter_lock(store, &counter))
 			break;
-		quota_store_refresh(store);
 	}
 }
 

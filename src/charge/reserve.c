@@ -244,11 +244,10 @@ settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
 {
 	QuotaCounter counter = {.key = hold->key};
 
-	for (;;)
+	for (;; quota_store_retry(store))
 	{
 		QuotaCounterChange change = {.most = PG_INT64_MAX};
 
-		CHECK_FOR_INTERRUPTS();
 		quota_counter_read(store, &counter);
 		/* the counter may have been changed by hand */
 		change.used = Max(actual - hold->amount, -counter.used);
@@ -256,7 +255,6 @@ settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
 		change.alerted = counter.alerted;
 		if (quota_counter_add(store, &counter, &change))
 			break;
-		quota_store_refresh(store);
 	}
 	if (!quota_reservations_delete_hold(store, hold))
 		raise_expired(hold->reservation);

@@ -53,13 +53,11 @@ quota_return_expired(PG_FUNCTION_ARGS)
 	QuotaStore *store = quota_store_begin_write();
 
 	quota_consume_wrote();
-	for (;;)
+	for (;; quota_store_retry(store))
 	{
-		CHECK_FOR_INTERRUPTS();
 		quota_counter_read(store, &counter);
 		if (quota_hold_return_expired(store, &counter, quota_guc_now()))
 			break;
-		quota_store_refresh(store);
 	}
 	quota_store_end(store);
 	PG_RETURN_VOID();

@@ -160,6 +160,7 @@ typedef struct Call
 {
 	const Rule *rule; /* NULL: the function that calls has checked */
 	char *function;
+	bool changes; /* the twin is VOLATILE */
 	FmgrInfo twin;
 } Call;
 
@@ -187,6 +188,7 @@ static void require_own(const Rule *rule, Datum account);
 static bool is_own(Scope scope, Datum account);
 static bool frame_is_users(void);
 static void refuse(const char *function) pg_attribute_noreturn();
+static void check_operation(const char *function);
 static Call *prepare(FunctionCallInfo fcinfo, const char *twin, const char *act);
 static Oid find_twin(HeapTuple tuple, const char *name);
 static Datum run(Call *call, FunctionCallInfo fcinfo, bool all_accounts);
@@ -224,6 +226,8 @@ quota_gate_require(QuotaGateFunction function)
 {
 	if (unlikely((levels_of(GetUserId()) & (rules[function].all | OWNER)) == 0))
 		refuse(rules[function].function);
+	if (function <= QUOTA_GATE_RELEASE)
+		check_operation(rules[function].function);
 }
 
 /*
@@ -239,6 +243,8 @@ quota_gate_require_account(QuotaGateFunction function, Datum account)
 	const Rule *rule = &rules[function];
 	int levels = levels_of(GetUserId());
 
+	if (rule->scope == CHARGES)
+		check_operation(rule->function);
 	if (unlikely((levels & (rule->all | OWNER)) == 0))
 		return require_own_account(rule, levels, account);
 	return frame != NULL && frame_is_users();
@@ -590,6 +596,7 @@ prepare(FunctionCallInfo fcinfo, const char *twin, const char *act)
 	ReleaseSysCache(tuple);
 	fmgr_info_cxt(oid, &call->twin, function->fn_mcxt);
 	call->function = MemoryContextStrdup(function->fn_mcxt, act);
+	call->changes = func_volatile(oid) == PROVOLATILE_VOLATILE;
 	function->fn_extra = call;
 	return call;
 }
@@ -608,6 +615,22 @@ find_twin(HeapTuple tuple, const char *name)
 	return twin;
 }
 
+/*
+ * Refuse what changes something where the owner of a table has his code run by
+ * others: in an expression of an attached table or an index, say.
+ *
+ * Errors: insufficient_privilege in a security-restricted operation.
+ */
+static void
+check_operation(const char *function)
+{
+	if (unlikely(InSecurityRestrictedOperation()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot execute function %s within security-restricted operation", function),
+				 errdetail("It was called by an expression of a table, or by a materialized view.")));
+}
+
 /* Call a twin. A set comes at once: one that is returned row by row would leave the frame in between. */
 static Datum
 run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
@@ -616,6 +639,8 @@ run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
 	int allowed_modes;
 	Datum result;
 
+	if (call->changes)
+		check_operation(call->function);
 	if (!call->twin.fn_retset)
 		return run_in_frame(call, fcinfo, all_accounts);
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))

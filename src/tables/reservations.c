@@ -56,11 +56,11 @@ bool
 quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
 	Relation rel = quota_relations_open_to_write(RESERVATIONS);
-	bool found;
 	bool taken = false;
 
-	do
+	for (;; quota_store_retry(store))
 	{
+		bool found;
 		QuotaScan scan;
 		ScanKeyData key;
 		ItemPointerData tid;
@@ -80,9 +80,10 @@ quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
 			tid = scan.tuple->t_self;
 		}
 		quota_scan_end(&scan);
-		if (found && !(taken = delete_row(store, rel, &tid)))
-			quota_store_refresh(store);
-	} while (found && !taken);
+		taken = found && delete_row(store, rel, &tid);
+		if (taken || !found)
+			break;
+	}
 	table_close(rel, NoLock);
 	return taken;
 }

@@ -92,6 +92,19 @@ quota_store_refresh(QuotaStore *store)
 	quota_store_look_anew(store);
 }
 
+/*
+ * Refresh for another attempt, where others have changed what was read:
+ *		for (;; quota_store_retry(store))
+ *			if (read, judged and written)
+ *				break;
+ */
+void
+quota_store_retry(QuotaStore *store)
+{
+	CHECK_FOR_INTERRUPTS();
+	quota_store_refresh(store);
+}
+
 /* Look at what has committed since. */
 void
 quota_store_look_anew(QuotaStore *store)

@@ -170,7 +170,7 @@ PG_FUNCTION_INFO_V1(quota_follow_accounts);
 Datum
 quota_follow_accounts(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID};
+	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
 	QuotaAdopted adoption;
 	const Kind *kind = check_trigger(fcinfo, &adoption);
@@ -178,7 +178,8 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 	NullableDatum args[lengthof(types)] = {
 		{Int64GetDatum(adoption.id), false},
 		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_NAME] != NULL), false},
-		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_TYPE] != NULL), false}};
+		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_TYPE] != NULL), false},
+		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_OWNER] != NULL), false}};
 
 	if (!has_rows(firing.trigdata))
 		return PointerGetDatum(NULL);

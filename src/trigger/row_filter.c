@@ -42,27 +42,16 @@ typedef struct Account
 	bool pool_known;               /* whether that has been looked for */
 } Account;
 
-/* It, by a name. */
-typedef struct Entry
+/* Hash table entry: account by name. */
+typedef struct AccountEntry
 {
 	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
 	Account *account;
-} Entry;
+} AccountEntry;
 
-#define SH_PREFIX entries
-#define SH_ELEMENT_TYPE Entry
-#define SH_KEY_TYPE QuotaAccountBytes
-#define SH_KEY bytes
-#define SH_HASH_KEY(table, key) quota_account_bytes_hash(key)
-#define SH_EQUAL(table, a, b) quota_account_bytes_equal(a, b)
-#define SH_STORE_HASH
-#define SH_GET_HASH(table, entry) (entry)->hash
-#define SH_SCOPE static inline
-#define SH_DEFINE
-#define SH_DECLARE
-#include "lib/simplehash.h"
+#include "trigger/account_map.h"
 
 /* A statement whose rows are judged one by one. */
 typedef struct Frame
@@ -72,9 +61,9 @@ typedef struct Frame
 	SubTransactionId subid;
 	Oid table; /* that the statement names */
 	const char *feature;
-	entries_hash *accounts; /* by name, as text */
-	entries_hash *columns;  /* the same, by what the rows' column has */
-	int64 let_in;           /* rows, also such as are not counted */
+	accounts_hash *accounts; /* by name, as text */
+	accounts_hash *columns;  /* the same, by what the rows' column has */
+	int64 let_in;            /* rows, also such as are not counted */
 	int64 skipped;
 	bool as_judged; /* a row that goes in does so as it was judged */
 } Frame;
@@ -143,8 +132,8 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->subid = GetCurrentSubTransactionId();
 	frame->table = RelationGetRelid(trigdata->tg_relation);
 	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
-	frame->accounts = entries_create(context, 16, NULL);
-	frame->columns = entries_create(context, 16, NULL);
+	frame->accounts = accounts_create(context, 16, NULL);
+	frame->columns = accounts_create(context, 16, NULL);
 	frame->as_judged = true;
 	frame->outer = frames;
 	frames = frame;
@@ -204,13 +193,13 @@ bool
 quota_row_filter_tally(Relation rel, const char *feature, int64 rows, QuotaStatementSum *tally)
 {
 	Frame *frame = find_frame(rel, feature);
-	entries_iterator iterator;
-	Entry *entry;
+	accounts_iterator iterator;
+	AccountEntry *entry;
 
 	if (frame == NULL || !frame->as_judged || frame->let_in != rows)
 		return false;
-	entries_start_iterate(frame->columns, &iterator);
-	while ((entry = entries_iterate(frame->columns, &iterator)) != NULL)
+	accounts_start_iterate(frame->columns, &iterator);
+	while ((entry = accounts_iterate(frame->columns, &iterator)) != NULL)
 		quota_statement_sum_add(tally, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
 	return true;
 }
@@ -461,14 +450,14 @@ static Account *
 account_of_row(const JudgeState *state, const QuotaRow *row)
 {
 	Frame *frame = state->frame;
-	Entry *entry = entries_lookup(frame->columns, row->account);
+	AccountEntry *entry = accounts_lookup(frame->columns, row->account);
 	Account *account;
 	bool found;
 
 	if (entry != NULL)
 		return entry->account;
 	account = account_named(frame, quota_account_bytes(quota_attachment_account(&state->attachment, row->account)));
-	entry = entries_insert(frame->columns, copy_bytes(frame, row->account), &found);
+	entry = accounts_insert(frame->columns, copy_bytes(frame, row->account), &found);
 	entry->account = account;
 	return account;
 }
@@ -478,7 +467,7 @@ static Account *
 account_named(Frame *frame, QuotaAccountBytes bytes)
 {
 	bool found;
-	Entry *entry = entries_insert(frame->accounts, bytes, &found);
+	AccountEntry *entry = accounts_insert(frame->accounts, bytes, &found);
 
 	if (!found)
 	{
@@ -545,7 +534,7 @@ pending_units(const Frame *frame, QuotaAccountBytes owner)
 
 	for (const Frame *other = frames; other != NULL; other = other->outer)
 	{
-		Entry *entry = strcmp(other->feature, frame->feature) == 0 ? entries_lookup(other->accounts, owner) : NULL;
+		AccountEntry *entry = strcmp(other->feature, frame->feature) == 0 ? accounts_lookup(other->accounts, owner) : NULL;
 
 		if (entry != NULL)
 			sum = quota_decide_sum(sum, entry->account->n);
@@ -593,9 +582,8 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 	bool locked = false;
 
 	quota_consume_ask(charge, frame->feature, n);
-	do
+	for (;; quota_store_retry(store))
 	{
-		CHECK_FOR_INTERRUPTS();
 		quota_account_load(store, name, &loaded);
 		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
 		quota_consume_look(store, &loaded, charge, loaded.now);
@@ -611,9 +599,9 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 		locked = true;
 		for (int i = 0; i < charge->entitlement.count; i++)
 			locked &= quota_counter_lock(store, &charge->counters[i]);
-		if (!locked)
-			quota_store_refresh(store);
-	} while (!locked);
+		if (locked)
+			break;
+	}
 	quota_store_end(store);
 	if (decision.verdict == QUOTA_BLOCK)
 		return decision;

@@ -5,7 +5,7 @@
  * would make each update walk all the versions that the transaction has made.
  *
  * Locks: as charges, account after account. Memory: the context in which the
- * tally was begun; an entry an account, and within it one for each set of windows
+ * sum was begun; an entry an account, and within it one for each set of windows
  * that rows are refunded to. Nothing grows with the number of rows.
  */
 #include "postgres.h"
@@ -25,7 +25,7 @@ typedef struct Span
 	int64 refund;   /* units of rows that were charged then */
 } Span;
 
-typedef struct Entry
+typedef struct AccountEntry
 {
 	QuotaAccountBytes bytes;
 	uint32 hash;
@@ -35,26 +35,15 @@ typedef struct Entry
 	Span *spans;
 	int nspans;
 	int last; /* the one that was looked for last */
-} Entry;
+} AccountEntry;
 
-#define SH_PREFIX entries
-#define SH_ELEMENT_TYPE Entry
-#define SH_KEY_TYPE QuotaAccountBytes
-#define SH_KEY bytes
-#define SH_HASH_KEY(table, key) quota_account_bytes_hash(key)
-#define SH_EQUAL(table, a, b) quota_account_bytes_equal(a, b)
-#define SH_STORE_HASH
-#define SH_GET_HASH(table, entry) (entry)->hash
-#define SH_SCOPE static inline
-#define SH_DEFINE
-#define SH_DECLARE
-#include "lib/simplehash.h"
+#include "trigger/account_map.h"
 
 struct QuotaStatementSum
 {
 	QuotaAttachment *attachment;
-	entries_hash *entries;
-	Entry *last;
+	accounts_hash *entries;
+	AccountEntry *last;
 };
 
 /* What a statement does to one account by one attachment, and the names as text. */
@@ -63,8 +52,8 @@ typedef struct Account
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
 	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
-	QuotaStatementSum *tally;
-	Entry *entry;
+	QuotaStatementSum *sum;
+	AccountEntry *entry;
 } Account;
 
 static inline int compare_accounts(const Account *left, const Account *right);
@@ -81,10 +70,10 @@ static inline int compare_accounts(const Account *left, const Account *right);
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 
-static Entry *entry_of(QuotaStatementSum *tally, const QuotaRow *row);
-static Span *span_of(QuotaStatementSum *tally, Entry *entry, TimestampTz at);
-static Span load_span(QuotaStatementSum *tally, Entry *entry, TimestampTz at);
-static Account *collect(QuotaStore *store, QuotaStatementSum **tallies, int count, uint64 *found);
+static AccountEntry *entry_of(QuotaStatementSum *sum, const QuotaRow *row);
+static Span *span_of(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at);
+static Span load_span(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at);
+static Account *collect(QuotaStore *store, QuotaStatementSum **sums, int count, uint64 *found);
 static uint64 group_end(const Account *accounts, uint64 from, uint64 count);
 static uint64 account_end(const Account *accounts, uint64 from, uint64 end);
 static bool is_charge(const Account *account);
@@ -100,66 +89,66 @@ static int compare_spans(const void *a, const void *b);
 QuotaStatementSum *
 quota_statement_sum_begin(QuotaAttachment *attachment)
 {
-	QuotaStatementSum *tally = palloc0(sizeof(QuotaStatementSum));
+	QuotaStatementSum *sum = palloc0(sizeof(QuotaStatementSum));
 
-	tally->attachment = attachment;
-	tally->entries = entries_create(CurrentMemoryContext, 16, NULL);
-	return tally;
+	sum->attachment = attachment;
+	sum->entries = accounts_create(CurrentMemoryContext, 16, NULL);
+	return sum;
 }
 
 /* A row that is to be charged; with sign -1 one that gives back what it takes. */
 void
-quota_statement_sum_add(QuotaStatementSum *tally, const QuotaRow *row, int sign)
+quota_statement_sum_add(QuotaStatementSum *sum, const QuotaRow *row, int sign)
 {
-	Entry *entry;
+	AccountEntry *entry;
 
 	if (row->n == 0)
 		return;
-	entry = entry_of(tally, row);
+	entry = entry_of(sum, row);
 	entry->n = quota_decide_sum(entry->n, sign * row->n);
 }
 
 /* Of what has been added for a row, n units that the account had before, under another name: they are not judged. */
 void
-quota_statement_sum_move(QuotaStatementSum *tally, const QuotaRow *row, int64 n)
+quota_statement_sum_move(QuotaStatementSum *sum, const QuotaRow *row, int64 n)
 {
-	Entry *entry = entry_of(tally, row);
+	AccountEntry *entry = entry_of(sum, row);
 
 	entry->moved = quota_decide_sum(entry->moved, n);
 }
 
 /* A row that was charged at some time, and is to be refunded to the windows of then. */
 void
-quota_statement_sum_refund(QuotaStatementSum *tally, const QuotaRow *row, TimestampTz at)
+quota_statement_sum_refund(QuotaStatementSum *sum, const QuotaRow *row, TimestampTz at)
 {
-	Span *span = span_of(tally, entry_of(tally, row), at);
+	Span *span = span_of(sum, entry_of(sum, row), at);
 
 	span->refund = quota_decide_sum(span->refund, row->n);
 }
 
 /* Whether two times are in the same windows of a row's account. */
 bool
-quota_statement_sum_same_windows(QuotaStatementSum *tally, const QuotaRow *row, TimestampTz a, TimestampTz b)
+quota_statement_sum_same_windows(QuotaStatementSum *sum, const QuotaRow *row, TimestampTz a, TimestampTz b)
 {
 	Span *span;
 
 	/* no look at the account for rows that are made now */
 	if (a == b)
 		return true;
-	span = span_of(tally, entry_of(tally, row), a);
+	span = span_of(sum, entry_of(sum, row), a);
 	return span->from <= b && b < span->to;
 }
 
 /*
- * Give back and charge what a statement has added to its tallies, one for each
+ * Give back and charge what a statement has added to its sums, one for each
  * attachment of the table, or raise.
  *
  * Errors: PT429, PT402, PT403 for what the limits refuse, and those of
  * quota_consume_charge.
- * Locks: the counters of all tallies in the one order that doc/locking.md gives.
+ * Locks: the counters of all sums in the one order that doc/locking.md gives.
  */
 void
-quota_statement_sum_settle(QuotaStatementSum **tallies, int count)
+quota_statement_sum_settle(QuotaStatementSum **sums, int count)
 {
 	QuotaStore *store;
 	MemoryContext context;
@@ -169,11 +158,11 @@ quota_statement_sum_settle(QuotaStatementSum **tallies, int count)
 	uint64 group = 0; /* the end of the one that has been looked at */
 
 	for (int i = 0; i < count; i++)
-		found += tallies[i]->entries->members;
+		found += sums[i]->entries->members;
 	if (found == 0)
 		return;
 	store = quota_store_begin_write();
-	accounts = collect(store, tallies, count, &found);
+	accounts = collect(store, sums, count, &found);
 	sort_accounts(accounts, found);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
@@ -206,31 +195,31 @@ quota_statement_sum_settle(QuotaStatementSum **tallies, int count)
 	MemoryContextDelete(context);
 }
 
-/* List the accounts that the tallies do anything to. */
+/* List the accounts that the sums do anything to. */
 static Account *
-collect(QuotaStore *store, QuotaStatementSum **tallies, int count, uint64 *found)
+collect(QuotaStore *store, QuotaStatementSum **sums, int count, uint64 *found)
 {
 	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, *found * sizeof(Account));
 
 	*found = 0;
 	for (int i = 0; i < count; i++)
 	{
-		QuotaStatementSum *tally = tallies[i];
-		entries_iterator iterator;
-		Entry *entry;
+		QuotaStatementSum *sum = sums[i];
+		accounts_iterator iterator;
+		AccountEntry *entry;
 
-		entries_start_iterate(tally->entries, &iterator);
-		while ((entry = entries_iterate(tally->entries, &iterator)) != NULL)
+		accounts_start_iterate(sum->entries, &iterator);
+		while ((entry = accounts_iterate(sum->entries, &iterator)) != NULL)
 			if (entry->n != 0 || entry->nspans > 0)
 			{
-				Datum name = quota_attachment_account(tally->attachment, entry->bytes);
+				Datum name = quota_attachment_account(sum->attachment, entry->bytes);
 				Datum pool = quota_account_pool(store, name);
 
 				accounts[(*found)++] = (Account){
 					.name = name,
 					.bytes = quota_account_bytes(name),
 					.pool = pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0},
-					.tally = tally,
+					.sum = sum,
 					.entry = entry};
 			}
 	}
@@ -281,12 +270,12 @@ needs_locks(const Account *accounts, uint64 from, uint64 end)
 		return accounts[from].entry->nspans + (accounts[from].entry->n != 0) > 1;
 	for (uint64 i = from; i < end; i++)
 	{
-		const Entry *entry = accounts[i].entry;
+		const AccountEntry *entry = accounts[i].entry;
 
 		/* several windows of the past, or the past and now */
 		if (entry->nspans + (entry->n != 0) > 1)
 			return true;
-		one_feature &= accounts[i].tally == accounts[from].tally;
+		one_feature &= accounts[i].sum == accounts[from].sum;
 		all_charge &= is_charge(&accounts[i]);
 		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
 	}
@@ -311,8 +300,8 @@ lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
 static List *
 add_keys(QuotaStore *store, const Account *account, List *keys)
 {
-	const char *feature = account->tally->attachment->feature;
-	const Entry *entry = account->entry;
+	const char *feature = account->sum->attachment->feature;
+	const AccountEntry *entry = account->entry;
 	QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
 
 	quota_account_load(store, account->name, loaded);
@@ -325,32 +314,32 @@ add_keys(QuotaStore *store, const Account *account, List *keys)
 }
 
 /* The entry of a row's account, made where there is none. Good until the next is made. */
-static Entry *
-entry_of(QuotaStatementSum *tally, const QuotaRow *row)
+static AccountEntry *
+entry_of(QuotaStatementSum *sum, const QuotaRow *row)
 {
 	QuotaAccountBytes bytes = row->account;
-	Entry *entry;
+	AccountEntry *entry;
 	bool found;
 
 	/* rows of one account often stand together */
-	if (tally->last != NULL && quota_account_bytes_equal(tally->last->bytes, bytes))
-		return tally->last;
-	entry = entries_insert(tally->entries, bytes, &found);
+	if (sum->last != NULL && quota_account_bytes_equal(sum->last->bytes, bytes))
+		return sum->last;
+	entry = accounts_insert(sum->entries, bytes, &found);
 	if (!found)
 	{
-		entry->bytes.data = memcpy(MemoryContextAlloc(tally->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
+		entry->bytes.data = memcpy(MemoryContextAlloc(sum->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
 		entry->n = 0;
 		entry->moved = 0;
 		entry->spans = NULL;
 		entry->nspans = 0;
 		entry->last = 0;
 	}
-	return tally->last = entry;
+	return sum->last = entry;
 }
 
 /* The span of an account that holds a time. */
 static Span *
-span_of(QuotaStatementSum *tally, Entry *entry, TimestampTz at)
+span_of(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at)
 {
 	/* the last one first, then all */
 	for (int i = entry->last, left = entry->nspans; left > 0; left--, i = (i + 1) % entry->nspans)
@@ -361,24 +350,24 @@ span_of(QuotaStatementSum *tally, Entry *entry, TimestampTz at)
 		}
 	/* as many as the next power of two have been allocated */
 	if (entry->spans == NULL)
-		entry->spans = MemoryContextAlloc(tally->entries->ctx, sizeof(Span));
+		entry->spans = MemoryContextAlloc(sum->entries->ctx, sizeof(Span));
 	else if ((entry->nspans & (entry->nspans - 1)) == 0)
 		entry->spans = repalloc(entry->spans, 2 * entry->nspans * sizeof(Span));
-	entry->spans[entry->nspans] = load_span(tally, entry, at);
+	entry->spans[entry->nspans] = load_span(sum, entry, at);
 	entry->last = entry->nspans++;
 	return &entry->spans[entry->last];
 }
 
 static Span
-load_span(QuotaStatementSum *tally, Entry *entry, TimestampTz at)
+load_span(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at)
 {
 	Span span = {.at = at, .from = DT_NOBEGIN, .to = DT_NOEND};
 	QuotaStore *store = quota_store_begin_read();
 	QuotaEntitlement entitlement;
 	QuotaAccount account;
 
-	quota_account_load(store, quota_attachment_account(tally->attachment, entry->bytes), &account);
-	quota_account_entitle(&account, tally->attachment->feature, at, &entitlement);
+	quota_account_load(store, quota_attachment_account(sum->attachment, entry->bytes), &account);
+	quota_account_entitle(&account, sum->attachment->feature, at, &entitlement);
 	quota_store_end(store);
 	for (int i = 0; i < entitlement.count; i++)
 	{
@@ -410,7 +399,7 @@ settle_account(QuotaStore *store, const Account *accounts, int features)
 	charges = palloc(features * sizeof(QuotaCharge));
 	for (int i = 0; i < features; i++)
 	{
-		quota_consume_ask(&charges[i], accounts[i].tally->attachment->feature, accounts[i].entry->n);
+		quota_consume_ask(&charges[i], accounts[i].sum->attachment->feature, accounts[i].entry->n);
 		charges[i].occasion.what = "trigger";
 	}
 	if (!quota_consume_charge(store, accounts[0].name, charges, features, QUOTA_CHARGE_JUDGED))
@@ -426,8 +415,8 @@ settle_account(QuotaStore *store, const Account *accounts, int features)
 static void
 settle(QuotaStore *store, const Account *account)
 {
-	const char *feature = account->tally->attachment->feature;
-	Entry *entry = account->entry;
+	const char *feature = account->sum->attachment->feature;
+	AccountEntry *entry = account->entry;
 	QuotaCharge charge;
 	int64 moved;
 
@@ -490,7 +479,7 @@ compare_accounts(const Account *left, const Account *right)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
 	if (order == 0)
 		order = compare_bytes(left->bytes, right->bytes);
-	return order != 0 ? order : strcmp(left->tally->attachment->feature, right->tally->attachment->feature);
+	return order != 0 ? order : strcmp(left->sum->attachment->feature, right->sum->attachment->feature);
 }
 
 /* as text COLLATE "C" */

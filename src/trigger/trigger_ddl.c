@@ -107,6 +107,8 @@ static void detach_from(Oid relid, const QuotaAttached *attached);
 static void refuse_foreign_code(Oid relid, const QuotaAttached *attached);
 static void follow_owner(Oid relid);
 static void follow_renamed_column(RenameStmt *statement);
+static List *tables_with_column_of(Oid relid);
+static List *tables_of_type(Oid type);
 static void rename_column(const QuotaAttached *attached, char *old_name, char *new_name);
 
 /* Whether a table has triggers of a feature. */
@@ -322,7 +324,8 @@ follow_command(Node *parsetree)
 			follow_alter_table((AlterTableStmt *) parsetree);
 			break;
 		case T_RenameStmt:
-			if (((RenameStmt *) parsetree)->renameType == OBJECT_COLUMN)
+			/* ALTER VIEW and others rename columns of tables too, and ALTER TYPE does by the row type */
+			if (((RenameStmt *) parsetree)->renameType == OBJECT_COLUMN || ((RenameStmt *) parsetree)->renameType == OBJECT_ATTRIBUTE)
 				follow_renamed_column((RenameStmt *) parsetree);
 			break;
 		default:
@@ -744,10 +747,7 @@ follow_owner(Oid relid)
 		}
 }
 
-/*
- * Columns are named in quota.attached, and get their new names there. Tables that
- * inherit the column are renamed with it.
- */
+/* Columns are named in quota.attached, and get their new names there. */
 static void
 follow_renamed_column(RenameStmt *statement)
 {
@@ -761,10 +761,43 @@ follow_renamed_column(RenameStmt *statement)
 
 		if (!OidIsValid(relid))
 			continue;
-		foreach (table, find_all_inheritors(relid, NoLock, NULL))
+		foreach (table, tables_with_column_of(relid))
 			foreach (cell, quota_attached_on(lfirst_oid(table)))
 				rename_column(lfirst(cell), statement->subname, statement->newname);
 	}
+}
+
+/* A table and those that inherit its columns; of a composite type, its typed tables. */
+static List *
+tables_with_column_of(Oid relid)
+{
+	List *tables = NIL;
+	ListCell *cell;
+
+	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
+		return find_all_inheritors(relid, NoLock, NULL);
+	foreach (cell, tables_of_type(get_rel_type_id(relid)))
+		tables = list_concat_unique_oid(tables, find_all_inheritors(lfirst_oid(cell), NoLock, NULL));
+	return tables;
+}
+
+/* The typed tables of a type. No index finds them, and PostgreSQL itself has just done without. */
+static List *
+tables_of_type(Oid type)
+{
+	Relation rel = table_open(RelationRelationId, AccessShareLock);
+	List *tables = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, Anum_pg_class_reloftype, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(type));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		tables = lappend_oid(tables, ((Form_pg_class) GETSTRUCT(tuple))->oid);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tables;
 }
 
 static void

@@ -26,5 +26,14 @@ FROM unnest(ARRAY['SELECT * FROM quota.account_users', 'SELECT * FROM quota.audi
 	'UPDATE quota.usage SET used = 0', 'DELETE FROM quota.accounts', 'SELECT quota_stripe_portal(''a'', ''https://x.example'')']) attack;
 SELECT is((SELECT string_agg(m, '') FROM as_role('quota_test_monitor', 'SELECT metadata FROM quota_events(''a'')') m), '', 'no metadata of the ledger');
 
+/* Without USAGE on the schema its functions go on, and it can lock no table. */
+REVOKE USAGE ON SCHEMA quota FROM quota_test_monitor, quota_test_reader;
+SELECT is((SELECT string_agg(l, ' ') FROM as_role('quota_test_monitor', query) l), (SELECT string_agg(l, ' ') FROM as_role(current_user::text, query) l), 'without USAGE: ' || query)
+FROM unnest(ARRAY['SELECT * FROM quota_metrics()', 'SELECT * FROM quota_totals()', 'SELECT * FROM quota_near_limit()', 'SELECT used FROM quota_evaluate(''a'', ''report'')']) query;
+SELECT is(try_as(role, attack), '42501', format('%s without USAGE: %s', role, attack))
+FROM unnest(ARRAY['quota_test_monitor', 'quota_test_reader']) role, unnest(ARRAY['CREATE RULE r AS ON UPDATE TO quota.usage DO INSTEAD NOTHING', 'PREPARE p AS DELETE FROM quota.usage',
+	'CREATE TRIGGER t AFTER INSERT ON quota.usage EXECUTE FUNCTION suppress_redundant_updates_trigger()', 'LOCK TABLE quota.usage']) attack;
+SELECT is_empty($$SELECT mode FROM pg_locks WHERE relation = 'quota.usage'::regclass AND mode LIKE '%Exclusive%' AND mode <> 'RowExclusiveLock'$$, 'no lock that charges wait for');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -71,6 +71,41 @@ DELETE FROM t;
 DROP TABLE t;
 DELETE FROM quota.usage;
 
+/* PostgreSQL renames a column by many spellings, whatever they say that the table is. */
+CREATE TYPE of_table AS (id int, account text, n int);
+CREATE TABLE plain (id int PRIMARY KEY, account text, n int);
+CREATE TABLE split (id int, account text, n int) PARTITION BY RANGE (id);
+CREATE TABLE split_1 PARTITION OF split FOR VALUES FROM (0) TO (10);
+CREATE TABLE typed OF of_table (PRIMARY KEY (id));
+CREATE TABLE split_typed OF of_table PARTITION BY RANGE (id);
+CREATE TABLE split_typed_1 PARTITION OF split_typed FOR VALUES FROM (0) TO (10);
+SELECT quota_attach(name::regclass, 'mb', 'account', 'n * 2', counted_when => 'n > 0') FROM unnest('{plain,split,typed,split_typed}'::text[]) name \g /dev/null
+/* what a row of 3 is charged, and a deleted one gives back, after a column was renamed; and how the columns are called */
+CREATE FUNCTION renamed(name text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE statement;
+	EXECUTE format('INSERT INTO %I VALUES (1, ''a'', 3)', name);
+	result := used('mb');
+	EXECUTE format('UPDATE %I SET m = m + 1', name);
+	result := result || ' ' || used('mb');
+	EXECUTE format('DELETE FROM %I', name);
+	result := format('%s (%s) ', result, used('mb')) || (SELECT concat_ws(', ', account_column, amount, counted_when) FROM quota.attachments WHERE relation = name::regclass);
+	RAISE division_by_zero USING MESSAGE = result;
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLERRM;
+END $$;
+SELECT is(renamed(split_part(s, ' ', 3), 'ALTER ' || replace(s, '.', ' ')), 'a=6 a=8 () account, (m * 2), (m > 0)', s)
+FROM unnest(ARRAY[
+	'TABLE . plain RENAME n TO m', 'TABLE . plain RENAME COLUMN n TO m', 'TABLE IF.EXISTS plain RENAME n TO m', 'TABLE ONLY plain RENAME n TO m', 'TABLE . plain RENAME n TO "m"',
+	'VIEW . plain RENAME n TO m', 'VIEW IF.EXISTS plain RENAME COLUMN n TO m', 'MATERIALIZED.VIEW . plain RENAME n TO m', 'MATERIALIZED.VIEW IF.EXISTS plain RENAME COLUMN n TO m',
+	'FOREIGN.TABLE . plain RENAME n TO m', 'FOREIGN.TABLE IF.EXISTS plain RENAME COLUMN n TO m', 'TYPE . plain RENAME ATTRIBUTE n TO m', 'TYPE . plain RENAME ATTRIBUTE n TO m CASCADE',
+	'TABLE . split RENAME n TO m', 'VIEW . split RENAME n TO m', 'MATERIALIZED.VIEW . split RENAME n TO m', 'FOREIGN.TABLE . split RENAME n TO m']) s;
+SELECT is(renamed(name, 'ALTER TYPE of_table RENAME ATTRIBUTE n TO m CASCADE'), 'a=6 a=8 () account, (m * 2), (m > 0)', name || ': its type') FROM unnest('{typed,split_typed}'::text[]) name;
+DROP TABLE plain, split, typed, split_typed;
+DELETE FROM quota.usage;
+
 /* Partitions. */
 CREATE TABLE p (id int, account text, n int, ok boolean) PARTITION BY RANGE (id);
 CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100);

@@ -99,18 +99,20 @@ SELECT is(error_of('SELECT quota_clear_override(''acme'', ''report'')')->>'state
 SELECT is(quota.current_act(), NULL, 'its name goes as well');
 SELECT throws_ok($$SET quota.act = 'quota_stripe_event'$$, '42602', NULL, 'no setting can tell another name');
 
-/* Counters by hand: one row a statement. */
+/* Counters by hand: an entry an account and statement. */
 SELECT quota_consume('x', 'report', 2), quota_consume('y', 'report', 3) \g /dev/null
 SELECT is(act('UPDATE quota.usage SET used = 1 WHERE account = ''x'''), 'update usage x', 'a counter set by hand');
 SELECT results_eq('SELECT before->0->>''used'', after->0->>''used'' FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('2'::text, '1'::text)$$, 'from what, to what');
-SELECT is(act('DELETE FROM quota.usage WHERE account IN (''x'', ''y'')'), 'delete usage', 'counters of several accounts');
-SELECT results_eq('SELECT before, after FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES ('{"rows": 2, "used": 4}'::jsonb, NULL::jsonb)$$, 'are summed up');
+SELECT is(act('DELETE FROM quota.usage WHERE account IN (''x'', ''y'')'), 'delete usage x, delete usage y', 'counters of several accounts');
+SELECT results_eq('SELECT account, before->0->>''used'', after FROM quota.audit_log ORDER BY id DESC LIMIT 2', $$VALUES ('y' COLLATE "C", '3'::text, NULL::jsonb), ('x', '1', NULL)$$, 'with what each had');
 SELECT is(act('DELETE FROM quota.usage WHERE account = ''x'''), NULL, 'no counter at all');
 SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 4)'), 'insert usage x', 'a counter made by hand');
 SELECT results_eq('SELECT before, after->0->>''used'' FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES (NULL::jsonb, '4'::text)$$, 'as what');
 SELECT is(act('INSERT INTO quota.usage (account, feature, period, period_start, used) VALUES (''y'', ''report'', ''lifetime'', ''-infinity'', 4), (''z'', ''report'', ''lifetime'', ''-infinity'', 5)'),
-	'insert usage', 'counters of several accounts made by hand');
-SELECT results_eq('SELECT before, after FROM quota.audit_log ORDER BY id DESC LIMIT 1', $$VALUES (NULL::jsonb, '{"rows": 2, "used": 9}'::jsonb)$$, 'are summed up as well');
+	'insert usage y, insert usage z', 'counters of several accounts made by hand');
+SELECT is(act('UPDATE quota.usage SET used = CASE account WHEN ''y'' THEN 0 ELSE used END WHERE account IN (''y'', ''z'')'), 'update usage y, update usage z', 'one account changed under cover of another');
+SELECT results_eq('SELECT account, before->0->>''used'', after->0->>''used'' FROM quota.audit_log ORDER BY id DESC LIMIT 2', $$VALUES ('z' COLLATE "C", '5'::text, '5'::text), ('y', '4', '0')$$, 'is told');
+SELECT is(act('UPDATE quota.usage SET account = ''w'' WHERE account = ''z'''), 'update usage w, update usage z', 'a counter moved to another account');
 SELECT is(act('INSERT INTO quota.usage SELECT * FROM quota.usage WHERE false'), NULL, 'no counter at all');
 SELECT is(act('INSERT INTO quota.usage AS u (account, feature, period, period_start, used) VALUES (''x'', ''report'', ''lifetime'', ''-infinity'', 9)
 	ON CONFLICT (account, feature, period, period_start, slot) DO UPDATE SET used = excluded.used'), 'update usage x', 'an INSERT that updates');

@@ -149,5 +149,17 @@ SELECT throws_ok($$SELECT quota_grant('postgres', NULL)$$, '22004', NULL, 'allow
 SELECT throws_ok($$SELECT quota_grant('postgres', '')$$, '22023', 'level "" does not exist', 'allow: an empty level');
 SELECT throws_ok($$SELECT quota_grant('', 'app')$$, '42704', NULL, 'allow: an empty role');
 
+/* Every function of the extension that takes a relation, internal ones too, of one that is not there. */
+CREATE VIEW of_relations AS
+	SELECT format('SELECT %s(%s)', p.oid::regproc, string_agg(format('(%s)::%s', CASE t
+		WHEN 'regclass' THEN relation || '::oid' WHEN 'regclass[]' THEN format('ARRAY[%s]::oid[]', relation) WHEN 'oid' THEN relation
+		WHEN 'text' THEN '''n''' WHEN 'integer' THEN '1' WHEN 'bigint' THEN '1' WHEN 'boolean' THEN 'true' ELSE 'NULL' END, t), ', ' ORDER BY i)) AS call
+	FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid, unnest(p.proargtypes::oid[]) WITH ORDINALITY a (type, i), format_type(type, NULL) t, unnest('{0,4294967295}'::text[]) relation
+	WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
+		AND p.proargtypes::oid[] && ARRAY['regclass', 'regclass[]', 'oid']::regtype[]::oid[]
+	GROUP BY p.oid, relation;
+SELECT cmp_ok((SELECT count(*) FROM of_relations), '>=', 30::bigint, 'functions that take a relation');
+SELECT unalike(error_of(call || '; SELECT 1 / 0')->>'state', 'XX%', 'no such relation: ' || call) FROM of_relations ORDER BY call;
+
 SELECT * FROM finish();
 ROLLBACK;
