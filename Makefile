@@ -8,11 +8,12 @@ PG_CPPFLAGS = -I$(srcdir)/src
 DATA_built = quota--$(EXTVERSION).sql
 EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
 
-# In the order in which the script runs them. gates.sql and overloads.sql make
-# functions from those before them; ungranted.sql is last because it takes from
-# everybody what stands before it.
-SCHEMA = $(addprefix sql/schema/,types.sql levels.sql catalog.sql accounts.sql usage.sql reservations.sql attach.sql billing.sql stripe.sql audit.sql ledger.sql policies.sql guard.sql)
-FUNCTIONS = $(addprefix sql/functions/,consume.sql reserve.sql evaluate.sql catalog.sql preset.sql attach.sql current.sql reconcile.sql manage.sql adopt.sql rate.sql report.sql billing.sql stripe.sql maintain.sql rights.sql gates.sql overloads.sql ungranted.sql)
+# Folders of sql in the order in which the script runs them: first tables.sql of
+# each, then all else. install makes functions from those before it, and takes
+# from everybody what stands before it.
+DOMAINS = api rights catalogue entitlement accounts adoption usage reservations rates attach reports billing stripe audit ledger maintenance row_security guard install
+TABLES = $(foreach domain,$(DOMAINS),$(wildcard sql/$(domain)/tables.sql))
+FUNCTIONS = $(foreach domain,$(DOMAINS),$(filter-out %/tables.sql,$(sort $(wildcard sql/$(domain)/*.sql))))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -22,11 +23,11 @@ $(OBJS): $(wildcard src/*.h src/*/*.h)
 
 # The install script creates and never replaces: an object planted beforehand
 # is an error. The names of schema objects are quoted where they are looked up.
-quota--$(EXTVERSION).sql: $(SCHEMA) $(FUNCTIONS) quota.control
+quota--$(EXTVERSION).sql: $(TABLES) $(FUNCTIONS) quota.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
 	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
 	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
-	   cat $(SCHEMA) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
+	   cat $(TABLES) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
 
 .PHONY: format checkver layers tidy
 format:

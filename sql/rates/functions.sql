@@ -7,18 +7,6 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account text)
 COMMENT ON FUNCTION @extschema@.quota_rates(text) IS
 	'the rates of an account as they stand, a row a feature and window';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_uuid uuid)
-	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
-	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates_uuid';
-COMMENT ON FUNCTION @extschema@.quota_rates(uuid) IS
-	'the rates of an account as they stand, a row a feature and window';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account_id bigint)
-	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
-	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates_bigint';
-COMMENT ON FUNCTION @extschema@.quota_rates(bigint) IS
-	'the rates of an account as they stand, a row a feature and window';
-
 CREATE OR REPLACE FUNCTION @extschema@.quota_rate_stats(OUT buckets bigint, OUT capacity bigint, OUT evictions bigint, OUT memory bigint)
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rate_stats';
 COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS

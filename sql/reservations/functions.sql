@@ -7,18 +7,6 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account text, feature text,
 COMMENT ON FUNCTION @extschema@.quota_reserve(text, text, bigint, interval, text) IS
 	'hold n units of a feature where the limits allow it, until quota_commit, quota_release, or the end of ttl';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account_uuid uuid, feature text, n bigint, ttl interval DEFAULT '5 minutes', key text DEFAULT NULL)
-	RETURNS @extschema@.quota_reservation
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_reserve_uuid';
-COMMENT ON FUNCTION @extschema@.quota_reserve(uuid, text, bigint, interval, text) IS
-	'hold n units of a feature where the limits allow it, until quota_commit, quota_release, or the end of ttl';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account_id bigint, feature text, n bigint, ttl interval DEFAULT '5 minutes', key text DEFAULT NULL)
-	RETURNS @extschema@.quota_reservation
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_reserve_bigint';
-COMMENT ON FUNCTION @extschema@.quota_reserve(bigint, text, bigint, interval, text) IS
-	'hold n units of a feature where the limits allow it, until quota_commit, quota_release, or the end of ttl';
-
 CREATE OR REPLACE FUNCTION @extschema@.quota_commit(id bigint, actual bigint DEFAULT NULL)
 	RETURNS @extschema@.quota_decision
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_commit';

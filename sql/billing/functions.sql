@@ -64,28 +64,48 @@ END $$;
 COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
 	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
 
+CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz, OUT changed boolean, OUT was jsonb)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	/* each with its own plan: only one can use the index */
+	IF of_account IS NULL THEN
+		SELECT l.before INTO was
+		FROM quota.changes_since(row_at.at) l
+		WHERE l.account IS NULL AND l.table_name = row_at.table_name AND (l.before @> key OR l.after @> key)
+		ORDER BY l.at, l.id
+		LIMIT 1;
+	ELSE
+		SELECT l.before INTO was
+		FROM quota.changes_since(row_at.at) l
+		WHERE l.account = of_account AND l.table_name = row_at.table_name AND (l.before @> key OR l.after @> key)
+		ORDER BY l.at, l.id
+		LIMIT 1;
+	END IF;
+	changed := FOUND;
+	IF NOT was @> key THEN
+		was := NULL;
+	END IF;
+END $$;
+COMMENT ON FUNCTION quota.row_at(text, text, jsonb, timestamptz) IS
+	'whether the row that contains a key has changed since a time, and what it was before; account NULL: a row of the catalogue';
+
 CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
 	RETURNS quota.limit_overrides
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	key CONSTANT jsonb := jsonb_build_object('account', of_account, 'feature', feature, 'period', period);
+	change record := quota.row_at('limit_overrides', of_account, jsonb_build_object('account', of_account, 'feature', feature, 'period', period), at);
 	was quota.limit_overrides;
-	change record;
 BEGIN
-	SELECT l.before INTO change
-	FROM quota.changes_since(override_at.at) l
-	WHERE l.account = of_account AND l.table_name = 'limit_overrides' AND (l.before @> key OR l.after @> key)
-	ORDER BY l.at, l.id
-	LIMIT 1;
-	IF NOT FOUND THEN
-		SELECT o.* INTO was
-		FROM quota.limit_overrides o
-		WHERE o.account = of_account AND o.feature = override_at.feature AND o.period = override_at.period;
-	ELSIF change.before @> key THEN
-		was := jsonb_populate_record(NULL::quota.limit_overrides, change.before);
+	IF change.changed THEN
+		RETURN jsonb_populate_record(NULL::quota.limit_overrides, change.was);
 	END IF;
+	SELECT o.* INTO was
+	FROM quota.limit_overrides o
+	WHERE o.account = of_account AND o.feature = override_at.feature AND o.period = override_at.period;
 	RETURN was;
 END $$;
 COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, timestamptz) IS
@@ -97,22 +117,15 @@ CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extsc
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	key CONSTANT jsonb := jsonb_build_object('plan', plan, 'feature', feature, 'period', period);
+	change record := quota.row_at('plan_limits', NULL, jsonb_build_object('plan', plan, 'feature', feature, 'period', period), at);
 	was quota.plan_limits;
-	change record;
 BEGIN
-	SELECT l.before INTO change
-	FROM quota.changes_since(limit_at.at) l
-	WHERE l.account IS NULL AND l.table_name = 'plan_limits' AND (l.before @> key OR l.after @> key)
-	ORDER BY l.at, l.id
-	LIMIT 1;
-	IF NOT FOUND THEN
-		SELECT p.* INTO was
-		FROM quota.plan_limits p
-		WHERE p.plan = limit_at.plan AND p.feature = limit_at.feature AND p.period = limit_at.period;
-	ELSIF change.before @> key THEN
-		was := jsonb_populate_record(NULL::quota.plan_limits, change.before);
+	IF change.changed THEN
+		RETURN jsonb_populate_record(NULL::quota.plan_limits, change.was);
 	END IF;
+	SELECT p.* INTO was
+	FROM quota.plan_limits p
+	WHERE p.plan = limit_at.plan AND p.feature = limit_at.feature AND p.period = limit_at.period;
 	RETURN was;
 END $$;
 COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timestamptz) IS
@@ -120,43 +133,18 @@ COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timesta
 
 CREATE OR REPLACE FUNCTION quota.currency_at(plan text, at timestamptz)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	key CONSTANT jsonb := jsonb_build_object('plan', plan);
-	change record;
-BEGIN
-	SELECT l.before INTO change
-	FROM quota.changes_since(currency_at.at) l
-	WHERE l.account IS NULL AND l.table_name = 'plans' AND (l.before @> key OR l.after @> key)
-	ORDER BY l.at, l.id
-	LIMIT 1;
-	IF NOT FOUND THEN
-		RETURN (SELECT p.currency FROM quota.plans p WHERE p.plan = currency_at.plan);
-	END IF;
-	RETURN CASE WHEN change.before @> key THEN change.before->>'currency' END;
-END $$;
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	RETURN (
+		SELECT CASE WHEN r.changed THEN r.was->>'currency' ELSE (SELECT p.currency FROM quota.plans p WHERE p.plan = currency_at.plan) END
+		FROM quota.row_at('plans', NULL, jsonb_build_object('plan', plan), at) r);
 COMMENT ON FUNCTION quota.currency_at(text, timestamptz) IS 'the currency of a plan as it was until a time';
 
 CREATE OR REPLACE FUNCTION quota.default_plan_at(at timestamptz)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	change record;
-BEGIN
-	SELECT l.before INTO change
-	FROM quota.changes_since(default_plan_at.at) l
-	WHERE l.account IS NULL AND l.table_name = 'plans' AND (l.before @> '{"is_default": true}' OR l.after @> '{"is_default": true}')
-	ORDER BY l.at, l.id
-	LIMIT 1;
-	IF NOT FOUND THEN
-		RETURN quota.default_plan();
-	END IF;
-	RETURN CASE WHEN change.before @> '{"is_default": true}' THEN change.before->>'plan' END;
-END $$;
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	RETURN (
+		SELECT CASE WHEN r.changed THEN r.was->>'plan' ELSE quota.default_plan() END
+		FROM quota.row_at('plans', NULL, '{"is_default": true}', at) r);
 COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as it was until a time; NULL: there was none';
 
 /*

@@ -1,7 +1,8 @@
 /*
  * Public functions whose first argument is an account, for accounts named by
- * uuid and bigint: made from the one for text, and nothing but a call of it,
- * with the rights of whoever calls.
+ * uuid and bigint: made from the one for text. In C each has an entry of its own
+ * (QUOTA_ACCOUNT_FUNCTION in src/argument.h); all others are nothing but a call of
+ * the one for text, with the rights of whoever calls.
  */
 DO $$
 DECLARE
@@ -14,6 +15,7 @@ BEGIN
 			pg_get_function_identity_arguments(p.oid) AS identity,
 			pg_get_function_result(p.oid) AS result,
 			p.proretset AS returns_set,
+			CASE WHEN p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.prosrc <> 'quota_gate' THEN p.prosrc END AS symbol,
 			CASE p.provolatile WHEN 'v' THEN 'VOLATILE PARALLEL UNSAFE' ELSE 'STABLE PARALLEL RESTRICTED' END AS options,
 			obj_description(p.oid, 'pg_proc') AS comment
 		FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
@@ -22,22 +24,21 @@ BEGIN
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'quota')
 			AND p.pronamespace = '@extschema@'::regnamespace
 			AND p.proargnames[1] IN ('account', 'sponsor') AND p.proargtypes[0] = 'text'::regtype
-			AND NOT EXISTS (
-				SELECT FROM pg_proc o JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = o.oid AND m.deptype = 'e'
-				WHERE o.pronamespace = p.pronamespace AND o.proname = p.proname
-					AND o.pronargs = p.pronargs AND o.proargtypes[0] = 'uuid'::regtype AND m.refobjid = d.refobjid)
 		ORDER BY p.oid
 	LOOP
 		FOR key IN
-			SELECT '\m(account|sponsor|pool) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix
+			SELECT '\m(account|sponsor|pool) text\M' AS pattern, format('\1%s %s', suffix, type) AS replacement, suffix, type
 			FROM (VALUES ('_uuid', 'uuid'), ('_id', 'bigint')) v (suffix, type)
 		LOOP
 			/* RETURN can be inlined */
-			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql %s '
-				|| CASE WHEN f.returns_set THEN 'BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END' ELSE 'RETURN %1$s(%5$s)' END,
+			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS %s %s LANGUAGE '
+				|| CASE WHEN f.symbol IS NOT NULL THEN 'c AS ''MODULE_PATHNAME'', %6$L'
+					WHEN f.returns_set THEN 'sql BEGIN ATOMIC SELECT * FROM %1$s(%5$s); END'
+					ELSE 'sql RETURN %1$s(%5$s)' END,
 				f.name, regexp_replace(f.declared, key.pattern, key.replacement, 'g'), f.result, f.options,
 				(SELECT string_agg(CASE WHEN a IN ('account', 'sponsor', 'pool') THEN a || key.suffix || '::text' ELSE quote_ident(a) END, ', ')
-				FROM unnest(f.arguments) a));
+				FROM unnest(f.arguments) a),
+				f.symbol || '_' || key.type);
 			EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L',
 				f.name, regexp_replace(f.identity, key.pattern, key.replacement, 'g'), f.comment);
 		END LOOP;

@@ -121,44 +121,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.delete_old_reservations(interval) IS 'deletes reservations that expired longer ago; how many';
 
-CREATE OR REPLACE FUNCTION quota.delete_old_keys(retention interval)
+CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, retention interval)
 	RETURNS bigint
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	WITH deleted AS (
-		DELETE FROM quota.keys k WHERE k.at <= quota.now() - retention
-		RETURNING 1
-	)
-	SELECT count(*) FROM deleted;
-END;
-COMMENT ON FUNCTION quota.delete_old_keys(interval) IS 'forgets keys that were first used longer ago; how many';
-
-CREATE OR REPLACE FUNCTION quota.delete_old_alerts(retention interval)
-	RETURNS bigint
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	WITH deleted AS (
-		DELETE FROM quota.alerts a WHERE a.at <= quota.now() - retention
-		RETURNING 1
-	)
-	SELECT count(*) FROM deleted;
-END;
-COMMENT ON FUNCTION quota.delete_old_alerts(interval) IS 'deletes alerts that are older; how many';
-
-CREATE OR REPLACE FUNCTION quota.delete_old_stripe_events(retention interval)
-	RETURNS bigint
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	WITH deleted AS (
-		DELETE FROM quota.stripe_events e WHERE e.at <= quota.now() - retention
-		RETURNING 1
-	)
-	SELECT count(*) FROM deleted;
-END;
-COMMENT ON FUNCTION quota.delete_old_stripe_events(interval) IS 'forgets webhooks that came longer ago; how many';
+AS $$
+DECLARE
+	deleted bigint;
+BEGIN
+	EXECUTE format('DELETE FROM quota.%I WHERE at <= quota.now() - $1', table_name) USING retention;
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	RETURN deleted;
+END $$;
+COMMENT ON FUNCTION quota.delete_older(text, interval) IS 'deletes the rows of a table that were written longer ago; how many';
 
 /*
  * The months of the ledger, each a partition of its own, which is not a member
@@ -267,9 +242,9 @@ BEGIN ATOMIC
 		'usage_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_usage(retention) END,
 		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_overrides(retention) END,
 		'reservations_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_reservations(key_retention) END,
-		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_keys(key_retention) END,
-		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_alerts(retention) END,
-		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_stripe_events(retention) END,
+		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_older('keys', key_retention) END,
+		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('alerts', retention) END,
+		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('stripe_events', retention) END,
 		/* last: their locks stay until the end of the transaction */
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);
