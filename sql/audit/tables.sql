@@ -28,9 +28,9 @@ COMMENT ON COLUMN quota.audit_log.effective_at IS
 	'quota.now(): from when on the change held; invoices are made out by what held before';
 COMMENT ON COLUMN quota.audit_log.act IS
 	'the function that made the change; insert, update, delete or truncate: a statement by hand';
-COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or counters that quota_maintain deleted';
+COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or of counters of several accounts by a function';
 COMMENT ON COLUMN quota.audit_log.before IS
-	'the row; of quota.usage an array of rows, or how many rows and units quota_maintain deleted; NULL: inserted';
+	'the row; of quota.usage an array of rows, or how many rows and units where a function changed several accounts; NULL: inserted';
 COMMENT ON COLUMN quota.audit_log.after IS 'as before; NULL: deleted';
 COMMENT ON COLUMN quota.audit_log.reason IS 'that of an override, or setting quota.reason';
 COMMENT ON COLUMN quota.audit_log.user_id IS 'quota.user_id()';
@@ -106,23 +106,44 @@ END $$;
 COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
 
 /*
- * One entry a statement and account. Of an UPDATE the rows tell whose counters they
- * are as they were before. What quota_maintain deletes, which can be most counters,
- * is one entry with sums.
+ * By hand an entry an account, so that no change hides among others. A function of
+ * ours that changes counters of several accounts, as quota_attach and
+ * quota_maintain can of most, makes one entry with sums. Of an UPDATE the rows tell
+ * whose counters they are as they were before.
  */
 CREATE FUNCTION quota.audit_usage() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	change record;
+	several boolean := false;
+	before_sums jsonb;
+	after_sums jsonb;
 BEGIN
 	IF quota.is_restored(TG_RELID) THEN
 		RETURN NULL;
+	END IF;
+	IF quota.current_act() IS NOT NULL THEN
+		IF TG_OP <> 'INSERT' THEN
+			SELECT min(account) <> max(account) AS several, jsonb_build_object('rows', count(*), 'used', sum(used)) AS sums INTO change FROM gone;
+			several := COALESCE(change.several, false);
+			before_sums := change.sums;
+		END IF;
+		IF TG_OP <> 'DELETE' THEN
+			SELECT min(account) <> max(account) AS several, jsonb_build_object('rows', count(*), 'used', sum(used)) AS sums INTO change FROM came;
+			several := several OR COALESCE(change.several, false);
+			after_sums := change.sums;
+		END IF;
+	END IF;
+	IF several THEN
+		PERFORM quota.write_audit(TG_OP, 'usage', NULL, before_sums, after_sums);
 	ELSIF TG_OP = 'INSERT' THEN
 		PERFORM quota.write_audit(TG_OP, 'usage', c.account, NULL, c.counters)
 		FROM (
 			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
 			FROM came r GROUP BY account ORDER BY account) c;
 	ELSIF TG_OP = 'UPDATE' THEN
-		PERFORM quota.write_audit(TG_OP, 'usage', COALESCE(g.account, c.account), g.counters, c.counters)
+		PERFORM quota.write_audit(TG_OP, 'usage', account, g.counters, c.counters)
 		FROM (
 			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
 			FROM gone r GROUP BY account) g
@@ -130,9 +151,6 @@ BEGIN
 			SELECT account, jsonb_agg(to_jsonb(r) ORDER BY feature, period, period_start, slot) AS counters
 			FROM came r GROUP BY account) c USING (account)
 		ORDER BY account;
-	ELSIF quota.current_act() = 'quota_maintain' THEN
-		PERFORM quota.write_audit(TG_OP, 'usage', NULL, g.sums, NULL)
-		FROM (SELECT jsonb_build_object('rows', count(*), 'used', sum(used)) AS sums FROM gone HAVING count(*) > 0) g;
 	ELSE
 		PERFORM quota.write_audit(TG_OP, 'usage', g.account, g.counters, NULL)
 		FROM (
