@@ -290,6 +290,7 @@ BEGIN
 		PERFORM quota.check_argument('customer', octet_length(told.customer) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
 		PERFORM quota.check_argument('status', told.status IN
 			('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'paused', 'canceled'), 'be one that Stripe has');
+		PERFORM quota.check_argument('created', told.created_at > '-infinity', 'be a time');
 	END IF;
 	RETURN told;
 END $$;

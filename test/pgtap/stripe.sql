@@ -81,7 +81,8 @@ FROM (VALUES
 	('{"object": "event", "id": "evt_1", "type": "x", "created": 1e300, "data": {"object": {}}}', '22003', NULL),
 	('{"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1, "data": {"object": {"id": "sub"}}}', '22004', 'customer must not be null'),
 	('{"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1, "data": {"object": {"id": "sub", "customer": ""}}}', '22023', 'customer must have 1 to 255 bytes'),
-	('{"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1, "data": {"object": {"id": "sub", "customer": "cus", "status": "great"}}}', '22023', 'status must be one that Stripe has')
+	('{"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1, "data": {"object": {"id": "sub", "customer": "cus", "status": "great"}}}', '22023', 'status must be one that Stripe has'),
+	('{"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1, "data": {"object": {"id": "sub", "customer": "cus", "status": "active"}}}', '22004', 'created must not be null')
 ) v (payload, state, message);
 SELECT is((SELECT count(*) FROM quota.stripe_events), 0::bigint, 'none of these has left anything');
 
