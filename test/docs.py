@@ -2,13 +2,16 @@
 
 All ```sql blocks run in order in one psql session.  A block that is followed
 by a ```text block must print that; one that is not must not print an error.
-A file that starts with <!-- examples: none --> is left out.
+A file that starts with <!-- examples: none --> is left out. One that starts with
+<!-- examples: after FILE --> goes on from the examples of that file, whose path
+is relative to its own.
 """
 
 import difflib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 MARK = "--- example"
 BLOCK = re.compile(
@@ -16,6 +19,17 @@ BLOCK = re.compile(
     r"(?:\s*^ *```text\n(?P<output>.*?)^ *```\n)?",
     re.MULTILINE | re.DOTALL,
 )
+FENCE = re.compile(r"^ *```", re.MULTILINE)
+AFTER = re.compile(r"<!-- examples: after (\S+) -->")
+
+
+def blocks_before(path, document):
+    """The examples that those of the document go on from."""
+    after = AFTER.match(document)
+    if not after:
+        return []
+    first = Path(path).parent / after[1]
+    return list(BLOCK.finditer(first.read_text(encoding="utf-8")))
 
 
 def lines(text, indent=0):
@@ -60,9 +74,15 @@ def main(path):
         print("1..0 # SKIP no examples")
         return 0
 
+    if len(FENCE.findall(document)) % 2:
+        print(f"1..1\nnot ok 1 - {path}: the last block of code has no end")
+        return 1
+
     print(f"1..{len(blocks)}")
     failed = False
-    for number, (block, output) in enumerate(zip(blocks, run(blocks)), 1):
+    before = blocks_before(path, document)
+    outputs = run(before + blocks)[len(before):]
+    for number, (block, output) in enumerate(zip(blocks, outputs), 1):
         wrong = problem(block, output)
         failed = failed or bool(wrong)
         line = document.count("\n", 0, block.start()) + 1
