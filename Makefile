@@ -29,7 +29,7 @@ quota--$(EXTVERSION).sql: $(TABLES) $(FUNCTIONS) quota.control
 	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
 	   cat $(TABLES) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
 
-.PHONY: format checkver layers tidy
+.PHONY: format checkver layers doc-index tidy
 format:
 	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 
@@ -40,6 +40,10 @@ tidy:
 # No call goes up or in a circle. WRITE=1 puts the list of files into doc/design.md.
 layers: $(OBJS)
 	@python3 test/source/layers.py $(if $(WRITE),--write)
+
+# Write the list of functions into doc/reference/README.md; ./check source proves it.
+doc-index: $(DATA_built)
+	@python3 test/source/reference.py --write
 
 # The version is written by hand in quota.control; the others must agree.
 checkver:
