@@ -2,7 +2,7 @@
  * Managing accounts. Each function makes one change of a row, in one statement
  * that also makes the account's row where there is none, so that two of them at
  * once follow one another. What they set is all that an account's life needs:
- * ends take effect by themselves (src/account.c).
+ * ends take effect by themselves (src/entitlement/account.c).
  */
 CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
 	RETURNS void

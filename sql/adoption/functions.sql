@@ -5,7 +5,7 @@
  * account has its row.
  *
  * quota.adopted says which table is followed by which columns. The triggers have
- * one argument, the number of its row. src/adopt.c checks who calls, and that the
+ * one argument, the number of its row. src/trigger/adopt.c checks who calls, and that the
  * trigger is one of ours, and calls the functions here as the extension's owner.
  * They read the application's rows by quota.adopted_rows alone.
  *
@@ -399,7 +399,7 @@ COMMENT ON FUNCTION quota.check_adoption_triggers(regclass, int) IS 'refuses to 
  * Statement triggers where rows come and go, so that a thousand accounts are one
  * statement. An UPDATE fires for the rows in which a column changed that is
  * followed: applications update their accounts for many other reasons.
- * src/adopt.c has the same list.
+ * src/trigger/adopt.c has the same list.
  */
 CREATE OR REPLACE FUNCTION quota.create_adoption("table" regclass, adoption bigint, followed text[])
 	RETURNS void

@@ -1,6 +1,6 @@
 /*
- * Types of the API. Their order is that of the C enums in src/period.h and
- * src/decide.h.
+ * Types of the API. Their order is that of the C enums in src/rules/period.h and
+ * src/rules/decide.h.
  */
 CREATE TYPE @extschema@.quota_period AS ENUM
 	('second', 'minute', 'hour', 'day', 'week', 'month', 'year', 'lifetime', 'cycle');

@@ -1,7 +1,7 @@
 /*
  * What is in effect now, for reports: the clock, its windows, the plan of an
  * account, and the use of all current windows beside their limits. The rules
- * are those of src/account.c, by which charges go.
+ * are those of src/entitlement/account.c, by which charges go.
  */
 CREATE OR REPLACE FUNCTION quota.now()
 	RETURNS timestamptz
@@ -99,9 +99,9 @@ COMMENT ON COLUMN quota.account_plans.on_trial IS 'status is trialing, and the t
 /*
  * Only a contended counter has more rows than the one of slot 0: a sum for each,
  * rather than groups of all rows, which would take as long as all else together.
- * As in src/counter.c, slot 0 says how many there are, with a minus while they are
- * gathered; a row left behind by whoever deleted slot 0 is none of them. What
- * reservations hold is used until they expire (src/hold.c).
+ * As in src/tables/usage_slots.c, slot 0 says how many there are, with a minus while they are
+ * merged; a row left behind by whoever deleted slot 0 is none of them. What
+ * reservations hold is used until they expire (src/charge/hold.c).
  */
 CREATE OR REPLACE VIEW quota.counters WITH (security_invoker = true) AS
 	SELECT u.account, u.feature, u.period, u.period_start,

@@ -1,7 +1,7 @@
 /*
  * The public functions that pass through the gate: one for each function
  * quota.quota_*, its twin, with the same name, arguments, result and comment.
- * quota_gate (src/gate.c) checks the caller, then calls the twin. A twin has the
+ * quota_gate (src/rights/gate.c) checks the caller, then calls the twin. A twin has the
  * rights of the owner and is executable by nobody else.
  *
  * Not made where there is one already that checks more before it calls its twin.

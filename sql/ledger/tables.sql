@@ -1,6 +1,6 @@
 /*
  * The ledger: a row for each charge, refund and denial of features with `ledger`.
- * Only the C code writes it, straight into a partition (src/ledger.c), and
+ * Only the C code writes it, straight into a partition (src/tables/ledger.c), and
  * nobody has the right to change a row. It is partitioned by month, so that old
  * months go by DROP; quota_maintain makes the partitions, and what it has made
  * none for goes into the default one.

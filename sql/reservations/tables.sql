@@ -1,6 +1,6 @@
 /*
  * What is remembered of calls: the answers to calls with a key, and what
- * reservations hold. C reads and writes these rows (src/rows.c); one that
+ * reservations hold. C reads and writes these rows (src/tables/keys.c, src/tables/reservations.c); one that
  * neither reserves nor gives a key touches none of them.
  */
 CREATE TABLE quota.keys (

@@ -1,5 +1,5 @@
 /*
- * Which role has which level. C reads it (src/gate.c): a role that has the
+ * Which role has which level. C reads it (src/rights/gate.c): a role that has the
  * privileges of one that is here has its levels.
  */
 CREATE TABLE quota.levels (
