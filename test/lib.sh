@@ -127,7 +127,7 @@ install_packages()
 	fi
 	if [ "$status" != 0 ]; then
 		echo "$output" >&2
-		exit 1
+		exit 3
 	fi
 }
 
