@@ -19,7 +19,6 @@
 #include "tables/accounts.h"
 #include "tables/changes.h"
 
-static void load(QuotaStore *store, Datum account, QuotaAccount *loaded);
 static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
 static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
 static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing);
@@ -41,22 +40,10 @@ static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod pe
 void
 quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
-	uint64 version;
+	char *pool;
 
-	do
-	{
-		quota_plan_begin();
-		version = quota_changes_catalogue();
-		load(store, account, loaded);
-		/* to get the lock of the accounts is to hear of what has changed while it was waited for */
-	} while (version != quota_changes_catalogue());
-}
-
-static void
-load(QuotaStore *store, Datum account, QuotaAccount *loaded)
-{
-	char *pool = load_one(store, account, loaded);
-
+	quota_plan_begin();
+	pool = load_one(store, account, loaded);
 	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));
