@@ -42,8 +42,12 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	char *pool;
 
-	quota_plan_begin();
-	pool = load_one(store, account, loaded);
+	/* who has waited for a lock on the way may have a feature from before and its limits from after */
+	do
+	{
+		quota_plan_begin();
+		pool = load_one(store, account, loaded);
+	} while (quota_plan_is_old());
 	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));

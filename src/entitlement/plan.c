@@ -67,6 +67,13 @@ quota_plan_begin(void)
 	cached_version = version;
 }
 
+/* True if the catalogue has changed since quota_plan_begin. */
+bool
+quota_plan_is_old(void)
+{
+	return cached_version != quota_changes_catalogue();
+}
+
 /*
  * A feature.
  *
