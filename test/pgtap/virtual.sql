@@ -3,9 +3,9 @@
  * value of them, so they are refused wherever one reads a column.
  */
 SELECT current_setting('server_version_num')::int >= 180000 AS has_virtual \gset
+\if :has_virtual
 BEGIN;
 SELECT no_plan();
-\if :has_virtual
 \ir _helpers.sql
 SET LOCAL quota.now = '2026-03-10 12:00+00';
 SET LOCAL client_min_messages = warning;
@@ -71,8 +71,8 @@ FROM (VALUES
 	('v_creator', '''title'', ''tier'', NULL, ''v_creator'''),
 	('v_born', '''title'', ''tier'', NULL, NULL, ''v_born''')
 ) refused (refused, arguments);
-\else
-SELECT skip('virtual generated columns are of PostgreSQL 18', 1);
-\endif
 SELECT * FROM finish();
 ROLLBACK;
+\else
+\echo 1..0 # SKIP virtual generated columns are of PostgreSQL 18
+\endif
