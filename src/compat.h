@@ -5,10 +5,18 @@
 #ifndef QUOTA_COMPAT_H
 #define QUOTA_COMPAT_H
 
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* A function that does not return is marked in front from 18 on. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 /* What check hooks return is freed by the server: from 16 on with guc_free. */
@@ -31,6 +39,56 @@
 
 #if PG_VERSION_NUM < 160000
 #define rd_locator rd_node
+#endif
+
+/*
+ * Which indexes a new version is inserted in is told by heap_update from 16 on;
+ * those that summarize pages, as BRIN does, then also get one that is heap-only.
+ */
+#if PG_VERSION_NUM >= 160000
+#define quota_compat_heap_update(rel, tid, tuple, cid, failure, mode, indexes) \
+	heap_update(rel, tid, tuple, cid, InvalidSnapshot, true, failure, mode, indexes)
+#else
+typedef enum TU_UpdateIndexes
+{
+	TU_None,
+	TU_All,
+	TU_Summarizing
+} TU_UpdateIndexes;
+
+static inline TM_Result
+quota_compat_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple, CommandId cid,
+						 TM_FailureData *failure, LockTupleMode *mode, TU_UpdateIndexes *indexes)
+{
+	TM_Result result = heap_update(rel, tid, tuple, cid, InvalidSnapshot, true, failure, mode);
+
+	*indexes = HeapTupleIsHeapOnly(tuple) ? TU_None : TU_All;
+	return result;
+}
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define quota_compat_insert_index_tuples(result, slot, estate, update, speculative, lost, keys, only_summarizing) \
+	ExecInsertIndexTuples(result, slot, estate, update, speculative, lost, keys, only_summarizing)
+#else
+#define quota_compat_insert_index_tuples(result, slot, estate, update, speculative, lost, keys, only_summarizing) \
+	ExecInsertIndexTuples(result, slot, estate, update, speculative, lost, keys)
+#endif
+
+/* 18 leaves out the row itself where it is given. */
+#if PG_VERSION_NUM >= 180000
+#define quota_compat_check_constraints(result, slot, estate, conflict, keys) \
+	ExecCheckIndexConstraints(result, slot, estate, conflict, &(ItemPointerData){.ip_posid = InvalidOffsetNumber}, keys)
+#else
+#define quota_compat_check_constraints(result, slot, estate, conflict, keys) \
+	ExecCheckIndexConstraints(result, slot, estate, conflict, keys)
+#endif
+
+/* 18 counts the searches of a scan for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define quota_compat_index_beginscan(rel, index, snapshot, columns) index_beginscan(rel, index, snapshot, NULL, columns, 0)
+#else
+#define quota_compat_index_beginscan(rel, index, snapshot, columns) index_beginscan(rel, index, snapshot, columns, 0)
 #endif
 
 #if PG_VERSION_NUM >= 180000
@@ -68,6 +126,9 @@
 #endif
 
 /* From 18 on there are generated columns that are not stored. */
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
 #if PG_VERSION_NUM >= 180000
 #include "rewrite/rewriteHandler.h"
 #define quota_compat_expand_generated(node, rel) expand_generated_columns_in_expr(node, rel, 1)

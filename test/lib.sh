@@ -8,11 +8,13 @@
 # Everything happens in a new directory under /tmp that goes away at the end,
 # with the server in it.  Nothing is installed but Debian packages that are
 # missing.  PG_CONFIG=/path/to/pg_config picks another PostgreSQL, whose
-# packages are then yours to install.  One that can find an extension only
+# packages are then yours to install; QUOTA_MAJOR=17 picks Debian's, where the
+# Debian has it.  One that can find an extension only
 # below its own prefix is copied into the directory first.
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
-pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+postgresql=${QUOTA_MAJOR:-15}
+pg_config=${PG_CONFIG:-/usr/lib/postgresql/$postgresql/bin/pg_config}
 
 # Run the script that calls this in a copy of the tree, and clean up after it.
 # Returns only there, with the copy as working directory and $work the
@@ -93,7 +95,7 @@ install_packages()
 	if [ -n "${PG_CONFIG:-}" ] || ! command -v dpkg-query >/dev/null; then
 		return
 	fi
-	for package in $(sed 's/#.*//' "$root/packages.txt") ${extra_packages:-}; do
+	for package in $(sed "s/#.*//; s/^\(postgresql-.*\)\b15\b/\1$postgresql/" "$root/packages.txt") ${extra_packages:-}; do
 		dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null |
 			grep -qx installed || missing+=("$package")
 	done
@@ -125,7 +127,7 @@ install_packages()
 	fi
 	if [ "$status" != 0 ]; then
 		echo "$output" >&2
-		exit 1
+		exit 3
 	fi
 }
 

@@ -57,12 +57,18 @@ AS $$
 DECLARE
 	type oid;
 	base oid;
+	generated "char";
 BEGIN
-	SELECT atttypid INTO type FROM pg_attribute
+	SELECT atttypid, attgenerated INTO type, generated FROM pg_attribute
 	WHERE attrelid = "table" AND attname = "column" AND attnum > 0 AND NOT attisdropped;
 	IF NOT FOUND THEN
 		RAISE undefined_column USING
 			MESSAGE = format('column "%s" of table %s does not exist', quota.shown("column"), "table");
+	ELSIF generated = 'v' THEN
+		RAISE feature_not_supported USING
+			MESSAGE = format('column "%s" is a virtual generated column', "column"),
+			DETAIL = 'A trigger sees no value of it.',
+			HINT = 'Make the column STORED.';
 	END IF;
 	LOOP
 		SELECT typbasetype INTO base FROM pg_type WHERE oid = type AND typtype = 'd';
@@ -71,7 +77,7 @@ BEGIN
 	END LOOP;
 	RETURN type;
 END $$;
-COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type';
+COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type; refuses one that triggers cannot read';
 
 /*
  * An attachment whose table is gone, or whose trigger was dropped by hand, is none.
@@ -402,8 +408,8 @@ BEGIN
 		found := ARRAY(
 			SELECT a.attname
 			FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-			WHERE a.attrelid = "table" AND a.attgenerated = ''
-				AND CASE WHEN a.attnum > 0 AND NOT a.attisdropped THEN quota.column_type("table", a.attname) = 'timestamptz'::regtype END
+			WHERE a.attrelid = "table"
+				AND CASE WHEN a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' THEN quota.column_type("table", a.attname) = 'timestamptz'::regtype END
 				AND pg_get_expr(d.adbin, d.adrelid)
 					~ '^((now|quota[.]now|transaction_timestamp|statement_timestamp|clock_timestamp)[(][)]|CURRENT_TIMESTAMP([(][0-9][)])?)$');
 		RETURN CASE WHEN cardinality(found) = 1 AND kind = 'counter' THEN found[1] END;

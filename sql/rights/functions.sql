@@ -42,6 +42,8 @@ BEGIN
 		WHERE d.classid = 'pg_type'::regclass AND d.deptype = 'e'
 			AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
 			AND t.typnamespace = extension.extnamespace
+			/* from 17 on types of arrays are members as well */
+			AND t.typcategory <> 'A'
 		ORDER BY t.oid;
 	RETURN QUERY
 		SELECT format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "compat.h"
 
 /* in the fourth field of an advisory lock, where the application's own have 1 or 2, and keys 0x7175 */
 #define LOCK_OF_ACTS 0x7176

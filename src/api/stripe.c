@@ -44,7 +44,7 @@ static SignatureHeader parse_header(char *header);
 static void check_time(const char *signed_at);
 static void digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_text, char *hex);
 static bool same_digest(const char *digest, const char *expected);
-static void malformed(const char *detail) pg_attribute_noreturn();
+pg_noreturn static void malformed(const char *detail);
 
 /*
  * quota.check_stripe_signature(payload, signature, secrets): refuses a payload

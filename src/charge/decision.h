@@ -6,6 +6,7 @@
 
 #include "utils/tuplestore.h"
 
+#include "compat.h"
 #include "entitlement/account.h"
 #include "memory/rates.h"
 #include "tables/ledger.h"
@@ -35,6 +36,6 @@ extern char *quota_decision_message(const QuotaDecision *decision);
 extern void quota_decision_log(const QuotaDecision *decision);
 extern const char *quota_decision_error(const QuotaDecision *decision);
 extern QuotaEventRow quota_decision_event(const QuotaDecision *decision);
-extern void quota_decision_raise(const QuotaDecision *decision) pg_attribute_noreturn();
+pg_noreturn extern void quota_decision_raise(const QuotaDecision *decision);
 
 #endif

@@ -15,12 +15,14 @@
 
 #include "charge/idempotency.h"
 
+#include "access/transam.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "tables/keys.h"
 

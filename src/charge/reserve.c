@@ -25,6 +25,7 @@
 #include "charge/consume.h"
 #include "charge/event.h"
 #include "charge/idempotency.h"
+#include "compat.h"
 #include "guc.h"
 #include "rights/gate.h"
 #include "tables/reservations.h"
@@ -36,7 +37,7 @@ static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answe
 static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
 static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
-static void raise_expired(int64 id) pg_attribute_noreturn();
+pg_noreturn static void raise_expired(int64 id);
 static int compare_periods(const void *a, const void *b);
 
 /* quota_reserve(account, feature, n, ttl, key) */

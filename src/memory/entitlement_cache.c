@@ -39,6 +39,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "compat.h"
 #include "memory/shared.h"
 
 #define WAYS 9

@@ -35,6 +35,7 @@
 #include "port/pg_bitutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "memory/shared.h"
 #include "rules/siphash.h"

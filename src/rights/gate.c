@@ -44,6 +44,7 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "guc.h"
 #include "tables/accounts.h"
 #include "tables/levels.h"
@@ -187,7 +188,7 @@ static bool require_own_account(const Rule *rule, int levels, Datum account);
 static void require_own(const Rule *rule, Datum account);
 static bool is_own(Scope scope, Datum account);
 static bool frame_is_users(void);
-static void refuse(const char *function) pg_attribute_noreturn();
+pg_noreturn static void refuse(const char *function);
 static void check_operation(const char *function);
 static Call *prepare(FunctionCallInfo fcinfo, const char *twin, const char *act);
 static Oid find_twin(HeapTuple tuple, const char *name);

@@ -15,6 +15,8 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+
 const char *const quota_period_names[QUOTA_PERIODS] = {
 	"second", "minute", "hour", "day", "week", "month", "year", "lifetime", "cycle"};
 
@@ -23,7 +25,7 @@ static TimestampTz unit_start(QuotaPeriod period, int unit, const struct pg_tm *
 static int unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin);
 static void to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset);
 static int days_in_month(int year, int month0);
-static void out_of_range(void) pg_attribute_noreturn();
+pg_noreturn static void out_of_range(void);
 
 /*
  * The window of a period that holds an instant.

@@ -90,7 +90,7 @@ quota_appender_insert_tuple(QuotaAppender *appender, HeapTuple tuple)
 {
 	ExecStoreHeapTuple(tuple, appender->slot, false);
 	table_tuple_insert(appender->rel, appender->slot, GetCurrentCommandId(true), 0, NULL);
-	ExecInsertIndexTuples(appender->result, appender->slot, appender->estate, false, false, NULL, NIL);
+	quota_compat_insert_index_tuples(appender->result, appender->slot, appender->estate, false, false, NULL, NIL, false);
 	tuple->t_self = appender->slot->tts_tid;
 	HeapTupleHeaderSetXmin(tuple->t_data, GetCurrentTransactionId());
 	ExecClearTuple(appender->slot);
@@ -112,12 +112,12 @@ quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple)
 
 	ExecStoreHeapTuple(tuple, slot, false);
 	slot->tts_tableOid = RelationGetRelid(appender->rel);
-	if (ExecCheckIndexConstraints(appender->result, slot, appender->estate, &conflict, appender->keys))
+	if (quota_compat_check_constraints(appender->result, slot, appender->estate, &conflict, appender->keys))
 	{
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(appender->rel, slot, GetCurrentCommandId(true), 0, NULL, token);
 		lost = false;
-		ExecInsertIndexTuples(appender->result, slot, appender->estate, false, true, &lost, appender->keys);
+		quota_compat_insert_index_tuples(appender->result, slot, appender->estate, false, true, &lost, appender->keys, false);
 		table_tuple_complete_speculative(appender->rel, slot, token, !lost);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		tuple->t_self = slot->tts_tid;
@@ -132,9 +132,12 @@ quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple)
  * Insert the index entries of a new version of a row, whose primary key is that
  * of the version before. The caller has the row's lock, so the key needs no check;
  * the check would walk all versions of the row.
+ *
+ * only_summarizing: the version is heap-only, and only indexes that summarize
+ * pages need an entry.
  */
 void
-quota_appender_index_version(QuotaAppender *appender, HeapTuple version)
+quota_appender_index_version(QuotaAppender *appender, HeapTuple version, bool only_summarizing)
 {
 	ResultRelInfo *result = appender->result;
 	Datum values[INDEX_MAX_KEYS];
@@ -144,12 +147,15 @@ quota_appender_index_version(QuotaAppender *appender, HeapTuple version)
 	appender->slot->tts_tableOid = RelationGetRelid(appender->rel);
 	if (appender->key != NULL)
 	{
-		FormIndexDatum(appender->key_info, appender->slot, appender->estate, values, nulls);
-		index_insert(appender->key, values, nulls, &version->t_self, appender->rel, UNIQUE_CHECK_NO, true, appender->key_info);
+		if (!only_summarizing)
+		{
+			FormIndexDatum(appender->key_info, appender->slot, appender->estate, values, nulls);
+			index_insert(appender->key, values, nulls, &version->t_self, appender->rel, UNIQUE_CHECK_NO, true, appender->key_info);
+		}
 		result->ri_NumIndices--;
 	}
 	if (result->ri_NumIndices > 0)
-		ExecInsertIndexTuples(result, appender->slot, appender->estate, true, false, NULL, NIL);
+		quota_compat_insert_index_tuples(result, appender->slot, appender->estate, true, false, NULL, NIL, only_summarizing);
 	if (appender->key != NULL)
 		result->ri_NumIndices++;
 	ExecClearTuple(appender->slot);

@@ -25,6 +25,6 @@ extern void quota_appender_close(QuotaAppender *appender);
 extern void quota_appender_insert(QuotaAppender *appender, const AttrNumber *columns, int count, const Datum *values, const bool *nulls);
 extern void quota_appender_insert_tuple(QuotaAppender *appender, HeapTuple tuple);
 extern bool quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple);
-extern void quota_appender_index_version(QuotaAppender *appender, HeapTuple version);
+extern void quota_appender_index_version(QuotaAppender *appender, HeapTuple version, bool only_summarizing);
 
 #endif

@@ -355,7 +355,7 @@ open_index(QuotaLookup *probe, int columns, Snapshot snapshot)
 	if (!OidIsValid(index))
 		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));
 	probe->index = index_open(index, AccessShareLock);
-	probe->scan = index_beginscan(probe->rel, probe->index, snapshot, columns, 0);
+	probe->scan = quota_compat_index_beginscan(probe->rel, probe->index, snapshot, columns);
 	probe->slot = table_slot_create(probe->rel, NULL);
 }
 

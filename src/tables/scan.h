@@ -5,6 +5,7 @@
 #define QUOTA_SCAN_H
 
 #include "access/genam.h"
+#include "datatype/timestamp.h"
 #include "utils/relcache.h"
 
 /* A scan, and the columns of its row. */

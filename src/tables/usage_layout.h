@@ -5,6 +5,7 @@
 #define QUOTA_USAGE_LAYOUT_H
 
 #include "access/htup_details.h"
+#include "datatype/timestamp.h"
 
 #include "tables/lookup.h"
 

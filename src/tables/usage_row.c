@@ -22,6 +22,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "tables/newest.h"
 
 /* The key of a counter; that of one of its slots has a column more, and is good for as long as this one. */
@@ -83,15 +84,16 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 	ItemPointerData tid = version->t_self;
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
+	TU_UpdateIndexes indexes;
 	TM_Result result;
 
 	memcpy(QUOTA_USAGE_ROW(version), row, QUOTA_USAGE_ROW_SIZE);
-	result = heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
-						 InvalidSnapshot, true, &failure, &lock_mode);
+	result = quota_compat_heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
+									  &failure, &lock_mode, &indexes);
 	if (result != TM_Ok)
 		return result;
-	if (!HeapTupleIsHeapOnly(version))
-		quota_appender_index_version(quota_store_appender(store, USAGE), version);
+	if (indexes != TU_None)
+		quota_appender_index_version(quota_store_appender(store, USAGE), version, indexes == TU_Summarizing);
 	written.to = version->t_self;
 	quota_newest_wrote(&written);
 	store->written = true;

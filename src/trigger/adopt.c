@@ -111,7 +111,7 @@ static bool has_rows(const TriggerData *trigdata);
 static void read_columns(Relation rel, char *const *names, Column *columns);
 static Column column_named(Relation rel, int which, const char *name);
 static void check_type(Relation rel, int which, const char *name, const Column *column);
-static void refuse_type(Relation rel, int which, const char *name, Oid type) pg_attribute_noreturn();
+pg_noreturn static void refuse_type(Relation rel, int which, const char *name, Oid type);
 static char *table_name(Relation rel);
 static void put_firing(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
@@ -380,14 +380,12 @@ column_named(Relation rel, int which, const char *name)
 			Column column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
 
 			check_type(rel, which, name, &column);
-#ifdef ATTRIBUTE_GENERATED_VIRTUAL
 			/* a trigger sees no value of it */
 			if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
 						 errdetail("It is a virtual generated column.")));
-#endif
 			return column;
 		}
 	}

@@ -93,7 +93,7 @@ static QuotaColumn column_of(Form_pg_attribute attribute);
 static bool is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot);
 static bool amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, int64 *n);
 static int64 integer_of(Oid type, Datum value);
-static void refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column) pg_attribute_noreturn();
+pg_noreturn static void refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column);
 static bool read_account(const QuotaAttachment *attachment, QuotaRow *row);
 static bool read_valid_account(const QuotaAttachment *attachment, QuotaRow *row);
 static bool same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b);
@@ -770,7 +770,15 @@ column_named(Relation rel, const char *name)
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
 		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
+		{
+			if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("column \"%s\" of table \"%s\" is a virtual generated column", name, RelationGetRelationName(rel)),
+						 errdetail("A trigger sees no value of it."),
+						 errhint("Make the column STORED.")));
 			return column_of(attribute);
+		}
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),

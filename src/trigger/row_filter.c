@@ -26,6 +26,7 @@
 
 #include "charge/consume.h"
 #include "charge/lock_order.h"
+#include "compat.h"
 #include "guc.h"
 
 /* What one statement does to one account. */
@@ -91,7 +92,7 @@ static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTr
 static JudgeState *begin_judging(TriggerData *trigdata, MemoryContext context);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
-static void cannot_charge(Relation rel) pg_attribute_noreturn();
+pg_noreturn static void cannot_charge(Relation rel);
 static void drop_frame(Frame *frame);
 static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
 static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);

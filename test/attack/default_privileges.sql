@@ -39,6 +39,8 @@ CREATE FUNCTION strangers() RETURNS TABLE (object text, grantee oid, privilege t
 			FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S')
 			UNION ALL
 			SELECT oid::regtype::text, COALESCE(typacl, acldefault('T', typowner)), typowner, 'pg_type'::regclass, oid, false FROM pg_type
+			/* types of arrays and of the rows of tables have the rights of what they are made of; from 17 on they are members as well */
+			WHERE typcategory <> 'A' AND NOT EXISTS (SELECT FROM pg_class WHERE pg_class.oid = typrelid AND relkind <> 'c')
 			UNION ALL
 			SELECT nspname, COALESCE(nspacl, acldefault('n', nspowner)), nspowner, 'pg_namespace'::regclass, oid, false FROM pg_namespace) o (object, acl, owner, class, oid, ours),
 		aclexplode(o.acl) a

@@ -113,11 +113,24 @@ def with_slots(admin):
     equal(admin.execute("SELECT max(slots) FROM quota.usage").fetchone(), (1,), "and then none")
 
 
+def only_summarizing(admin):
+    """A BRIN index, and no other on a column that changes: from 16 on charges stay heap-only, and it is told of them."""
+    admin.execute("SELECT quota_consume('Zoe', 'token')")
+    admin.execute("CREATE INDEX added_usage_brin ON quota.usage USING brin (used) WITH (pages_per_range = 1)")
+    admin.execute("BEGIN; SELECT quota_consume('Zoe', 'token', 400); SELECT quota_consume('Zoe', 'token', 500); COMMIT")
+    admin.execute("SELECT quota_consume('Zoe', 'token', 99)")
+    same(admin, "BRIN, of what was charged last", "SELECT account, used FROM quota.usage WHERE used = 1000")
+    same(admin, "BRIN, of all", "SELECT account, used FROM quota.usage WHERE used >= 1")
+    equal(admin.execute("SELECT used FROM quota.usage WHERE account = 'Zoe'").fetchall(), [(1000,)], "the counter")
+    admin.execute("DROP INDEX quota.added_usage_brin")
+
+
 def main():
     admin = connect()
     admin.execute("CREATE EXTENSION amcheck")
     admin.execute("SELECT quota_apply(%s)", (json.dumps(CATALOGUE),))
     admin.execute(LOOP)
+    only_summarizing(admin)
     admin.execute(INDEXES)
     charge(admin)
     check_all(admin, "charges")

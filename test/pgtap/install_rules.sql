@@ -21,13 +21,19 @@ CREATE TEMP VIEW tables AS
 	SELECT c.*, c.oid::regclass::text AS name
 	FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S');
+/* From 17 on types of arrays, and of the rows of tables, are members as well: their rights are those of what they are made of. */
+CREATE TEMP VIEW types AS
+	SELECT t.*
+	FROM members m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND m.objid = t.oid
+		LEFT JOIN pg_class c ON c.oid = t.typrelid
+	WHERE t.typcategory <> 'A' AND COALESCE(c.relkind = 'c', true);
 
 /* The views above find what they are meant to find. */
 SELECT cmp_ok((SELECT count(*) FROM functions), '>=', 43::bigint, 'functions are members');
 SELECT bag_has($$SELECT name FROM tables$$,
 	$$VALUES ('quota.plans'), ('quota.features'), ('quota.plan_limits'), ('quota.plan_features'), ('quota.accounts'),
 		('quota.account_users'), ('quota.limit_overrides'), ('quota.usage'), ('quota.keys'), ('quota.reservations'), ('quota.holds'), ('quota.invoices'), ('quota.invoice_lines')$$, 'tables are members');
-SELECT bag_has($$SELECT objid::regtype::text FROM members WHERE classid = 'pg_type'::regclass$$,
+SELECT bag_has($$SELECT oid::regtype::text FROM types$$,
 	$$VALUES ('quota_period'), ('quota_verdict'), ('quota_decision'), ('quota_reservation')$$, 'types are members');
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'quota'), false, 'not relocatable');
 
@@ -57,8 +63,7 @@ SELECT is_empty($$
 	WHERE polrelid IN (SELECT oid FROM tables) AND COALESCE(obj_description(oid, 'pg_policy'), '') = ''
 	$$, 'every policy has a comment');
 SELECT is_empty($$
-	SELECT objid::regtype FROM members
-	WHERE classid = 'pg_type'::regclass AND COALESCE(obj_description(objid, 'pg_type'), '') = ''
+	SELECT oid::regtype FROM types WHERE COALESCE(obj_description(oid, 'pg_type'), '') = ''
 	$$, 'every type has a comment');
 SELECT isnt(obj_description('quota'::regnamespace, 'pg_namespace'), NULL, 'schema quota has a comment');
 
@@ -67,9 +72,8 @@ SELECT is_empty($$
 	SELECT signature FROM functions, aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0
 	$$, 'no function is for PUBLIC');
 SELECT is_empty($$
-	SELECT t.oid::regtype
-	FROM members m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid,
-		aclexplode(COALESCE(typacl, acldefault('T', typowner)))
+	SELECT oid::regtype
+	FROM types, aclexplode(COALESCE(typacl, acldefault('T', typowner)))
 	WHERE grantee = 0
 	$$, 'no type is for PUBLIC');
 SELECT is_empty($$

@@ -34,12 +34,13 @@ SELECT quota_apply('{"features": {"report": {"kind": "counter"}}, "plans": {"fre
 SELECT used, usage_limit FROM quota_consume('a', 'report');
 
 -- a parallel plan leaves looking to the leader, which has the settings
-SET force_parallel_mode = on;
+SELECT name AS parallel FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') \gset
+SET :parallel = on;
 SELECT used, usage_limit FROM quota_evaluate('a', 'report');
 SELECT used, usage_limit FROM quota_evaluate('a');
 SELECT quota_has_feature('a', 'report'), quota_feature('a', 'report');
 SELECT used, usage_limit FROM quota_consume('a', 'report');
-RESET force_parallel_mode;
+RESET :parallel;
 
 -- a savepoint, an exception block, a cursor, a prepared statement
 BEGIN;

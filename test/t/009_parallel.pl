@@ -15,6 +15,9 @@ $node->append_conf('postgresql.conf', slurp_file($ENV{QUOTA_CONF}))
   if $ENV{QUOTA_CONF};
 $node->append_conf('postgresql.conf', "timezone = 'UTC'\nmax_parallel_workers_per_gather = 2\nmax_parallel_workers = 8");
 $node->start;
+# which 16 has given another name
+my $parallel = $node->safe_psql('postgres',
+	q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 
 $node->safe_psql(
 	'postgres', q{
@@ -54,9 +57,9 @@ foreach my $call (sort keys %asked)
 {
 	foreach my $forced ('off', 'on')
 	{
-		is(fresh("SELECT $call, count(*) FROM many GROUP BY 1", before => "SET force_parallel_mode = $forced"),
+		is(fresh("SELECT $call, count(*) FROM many GROUP BY 1", before => "SET $parallel = $forced"),
 			"$asked{$call}|40000", "forced $forced: 40,000 times $call");
-		is(fresh("SELECT count(*) FROM many WHERE $call IS NOT NULL AND i > 0", before => "SET force_parallel_mode = $forced"),
+		is(fresh("SELECT count(*) FROM many WHERE $call IS NOT NULL AND i > 0", before => "SET $parallel = $forced"),
 			40000, "forced $forced: as a condition");
 	}
 }
@@ -68,7 +71,7 @@ like($late, qr/^Asia\/Tokyo\|40000$|ERROR:  library "quota" cannot be loaded dur
 	'a call inside another function: right or refused');
 unlike($late, qr/WARNING/, 'and no setting is dropped');
 # Public functions are in C, and bring it in time. Each call runs queries of its own, which here start workers too.
-is(fresh(q{SELECT quota_usage(owner)->>'month_key', count(*) FROM many WHERE i <= 100 GROUP BY 1}, before => "SET force_parallel_mode = $_"),
+is(fresh(q{SELECT quota_usage(owner)->>'month_key', count(*) FROM many WHERE i <= 100 GROUP BY 1}, before => "SET $parallel = $_"),
 	'2026-03|100', "forced $_: a public function with a body in PL/pgSQL")
   foreach ('off', 'on');
 is(fresh(q{SELECT wrapped(w) FROM unnest('{now,timezone,window}'::text[]) w}, before => q{LOAD 'quota'}),
@@ -77,7 +80,7 @@ is(fresh(q{SELECT wrapped(w) FROM unnest('{now,timezone,window}'::text[]) w}, be
 # A time without an offset is in the TimeZone of when it is set, also for workers, whatever TimeZone is then.
 my $set = q{SET timezone = 'America/New_York'; SET quota.now = '2026-03-10 12:00'; SET timezone = 'UTC'; SET DateStyle = 'SQL, DMY'};
 is(fresh('SHOW quota.now', before => "LOAD 'quota'; $set"), '2026-03-10 16:00:00+00', 'SHOW tells the instant');
-is(fresh(q{SET DateStyle = 'ISO'; SELECT quota.now(), count(*) FROM many GROUP BY 1}, before => "LOAD 'quota'; $set; SET force_parallel_mode = on"),
+is(fresh(q{SET DateStyle = 'ISO'; SELECT quota.now(), count(*) FROM many GROUP BY 1}, before => "LOAD 'quota'; $set; SET $parallel = on"),
 	'2026-03-10 16:00:00+00|40000', 'and workers know it');
 is(fresh('SHOW quota.now', before => qq{LOAD 'quota'; SET quota.now = '$_->[0]'}), $_->[1], "a time as it is kept: $_->[0]")
   foreach ([ '2026-03-10 12:00:00.000001+05:30', '2026-03-10 06:30:00.000001+00' ], [ '0044-03-15 12:00 BC', '0044-03-15 12:00:00+00 BC' ],
