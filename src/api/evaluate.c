@@ -37,10 +37,10 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	QuotaAccount loaded;
 	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
 
-	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
 	quota_account_load(store, account, &loaded);
-	quota_consume_look(store, &loaded, &charge, loaded.now);
+	quota_consume_read(store, &loaded, &charge, loaded.now);
 	quota_store_end(store);
 	if (unlikely(as_user))
 		quota_consume_close_overage(&charge);
@@ -145,8 +145,8 @@ put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put
 		last = feature;
 		if (repeated || kind == QUOTA_FLAG || (put == put_rate && kind != QUOTA_RATE))
 			continue;
-		quota_consume_ask(&charge, feature, 1);
-		quota_consume_look(store, &loaded, &charge, loaded.now);
+		quota_consume_prepare(&charge, feature, 1);
+		quota_consume_read(store, &loaded, &charge, loaded.now);
 		if (as_user)
 			quota_consume_close_overage(&charge);
 		for (int window = 0; window < charge.entitlement.count; window++)

@@ -66,13 +66,13 @@ quota_composite_oid(QuotaComposite *record, Oid value)
 
 /* also a timestamptz */
 void
-quota_record_int8(QuotaComposite *record, int64 value)
+quota_composite_int8(QuotaComposite *record, int64 value)
 {
 	*(int64 *) place(record, ALIGNOF_DOUBLE, sizeof(value)) = value;
 }
 
 void
-quota_record_float8(QuotaComposite *record, float8 value)
+quota_composite_float8(QuotaComposite *record, float8 value)
 {
 	*(float8 *) place(record, ALIGNOF_DOUBLE, sizeof(value)) = value;
 }

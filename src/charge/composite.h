@@ -29,8 +29,8 @@ extern void quota_composite_begin(QuotaComposite *record, QuotaCompositeType *ty
 extern void quota_composite_null(QuotaComposite *record);
 extern void quota_composite_bool(QuotaComposite *record, bool value);
 extern void quota_composite_oid(QuotaComposite *record, Oid value);
-extern void quota_record_int8(QuotaComposite *record, int64 value);
-extern void quota_record_float8(QuotaComposite *record, float8 value);
+extern void quota_composite_int8(QuotaComposite *record, int64 value);
+extern void quota_composite_float8(QuotaComposite *record, float8 value);
 extern void quota_composite_interval(QuotaComposite *record, const Interval *value);
 extern void quota_composite_text(QuotaComposite *record, const char *bytes, Size length);
 extern Datum quota_composite_end(QuotaComposite *record);

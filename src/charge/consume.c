@@ -46,7 +46,7 @@
 static uint64 writes = 0;
 
 static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
-static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises);
 static void check_user_max(const QuotaCharge *charge);
 static QuotaStore *begin(const QuotaCharge *charges, int count);
 static int64 used_in(const QuotaCharge *charge, int window);
@@ -70,7 +70,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
 	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_CONSUME, account);
 
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, mode, false);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "consume", .returns_denial = true}, mode, false);
 }
 
 /* quota_enforce(account, feature, n, key, metadata): a denial is an error */
@@ -78,14 +78,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
 	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
 
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, mode, true);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "enforce"}, mode, true);
 }
 
 /* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
 	quota_gate_require(QUOTA_GATE_RECORD);
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
 }
 
 /* quota_consume_many(account, amounts): all or none, a row a feature */
@@ -104,7 +104,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	store = begin(charges, count);
-	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
+	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_LIMITED);
 	quota_store_end(store);
 	for (int i = 0; i < count; i++)
 		quota_decision_put(&charges[i].decision, rsinfo->setResult);
@@ -122,24 +122,24 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
 	quota_gate_require(QUOTA_GATE_REFUND);
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
-	charge->occasion.what = "refund";
+	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->origin.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
 	store = begin(charge, 1);
-	quota_consume_give_back(store, account, charge, at);
+	quota_consume_refund(store, account, charge, at);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 
 /*
- * Prepare to charge n units, at least 1, of a feature. The occasion is the
+ * Prepare to charge n units, at least 1, of a feature. The origin is the
  * caller's to tell, for the ledger.
  */
 void
-quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
+quota_consume_prepare(QuotaCharge *charge, const char *feature, int64 n)
 {
 	/* a name that is longer than any feature names none: the look at the catalogue says so */
 	if (strlen(feature) > QUOTA_MAX_FEATURE)
@@ -149,7 +149,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 	strcpy(charge->feature, feature);
 	charge->n = n;
 	charge->holds = 0;
-	charge->occasion = (QuotaOccasion){0};
+	charge->origin = (QuotaChargeOrigin){0};
 	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
@@ -158,7 +158,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
  * Charge an account, all or nothing.
  *
  * store: begun, or refreshed since it last served. account: text of 1 to 255
- * bytes. charges: as quota_consume_ask prepared them, no feature twice;
+ * bytes. charges: as quota_consume_prepare prepared them, no feature twice;
  * they are put into the order in which they are locked, and each gets its
  * decision, whose figures count this call where it was charged.
  * Returns whether it was charged.
@@ -194,7 +194,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		if (charged)
 			decision->used = charges[i].used[decision->window - charges[i].entitlement.windows];
 		quota_decision_log(decision);
-		quota_event_charge(store, &charges[i], charged);
+		quota_event_report_charge(store, &charges[i], charged);
 	}
 	return charged;
 }
@@ -204,17 +204,17 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
  * used and not held. It is never refused.
  *
  * store, account, errors and locks as of quota_consume_charge; charge: as
- * quota_consume_ask prepared it, gets a decision with the figures as they are then.
+ * quota_consume_prepare prepared it, gets a decision with the figures as they are then.
  */
 void
-quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
+quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
 {
 	QuotaAccount loaded;
 
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
-		quota_consume_look(store, &loaded, charge, at);
+		quota_consume_read(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
 		{
 			/* what is held is for who reserved it to give back */
@@ -230,7 +230,7 @@ quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, T
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
 	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
-		quota_event_refunded(store, charge);
+		quota_event_report_refund(store, charge);
 }
 
 /*
@@ -238,7 +238,7 @@ quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, T
  * that hold `at`.
  */
 void
-quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
+quota_consume_read(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
 {
 	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
 
@@ -270,7 +270,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 		{
 			counter->key = (QuotaCounterKey){owner, charge->feature, window->period, window->window.start};
 			quota_counter_read(store, counter);
-			quota_hold_look(store, counter, account->now);
+			quota_hold_read_expired(store, counter, account->now);
 		}
 		charge->used[i] = used_in(charge, i);
 	}
@@ -278,7 +278,7 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 
 /*
  * Let limits that charge refuse what is past them, unless the feature leaves
- * overage to level user. For a charge that quota_consume_look has filled in.
+ * overage to level user. For a charge that quota_consume_read has filled in.
  */
 void
 quota_consume_close_overage(QuotaCharge *charge)
@@ -301,7 +301,7 @@ quota_consume_close_overage(QuotaCharge *charge)
  * Errors: undefined_object where it would make the counter of no feature.
  */
 void
-quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
+quota_consume_lock_counter(QuotaStore *store, const QuotaCounterKey *key)
 {
 	QuotaCounter counter = {.key = *key};
 
@@ -321,13 +321,13 @@ quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
  * whoever keeps what it read compares it.
  */
 uint64
-quota_consume_writes(void)
+quota_consume_generation(void)
 {
 	return writes;
 }
 
 void
-quota_consume_wrote(void)
+quota_consume_next_generation(void)
 {
 	writes++;
 }
@@ -345,35 +345,35 @@ used_in(const QuotaCharge *charge, int window)
 static QuotaChargeMode
 mode_of_caller(QuotaGateFunction function, Datum account)
 {
-	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_JUDGED;
+	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
 }
 
 /* The common body of consume, enforce and record. */
 static Datum
-charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge charge;
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
-	QuotaAnswer answer = {0};
+	QuotaKeyedCall request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
+	QuotaRememberedAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_entitlement_cache_expect(account);
-	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 		check_user_max(&charge);
 	if (request.key != 0)
 	{
-		request.function = psprintf("quota_%s", occasion.what);
+		request.function = psprintf("quota_%s", origin.what);
 		request.feature = charge.feature;
 		request.n = charge.n;
 		request.as_user = mode == QUOTA_CHARGE_AS_USER;
-		occasion.key = TextDatumGetCString(request.key);
+		origin.key = TextDatumGetCString(request.key);
 	}
-	occasion.metadata = quota_argument_metadata(fcinfo, 4);
-	charge.occasion = occasion;
+	origin.metadata = quota_argument_metadata(fcinfo, 4);
+	charge.origin = origin;
 	/* an answer is written, also where what it is about is not */
 	store = request.key != 0 ? quota_store_begin_write() : begin(&charge, 1);
-	if (!quota_idempotency_recall(store, &request, &answer))
+	if (!quota_idempotency_find(store, &request, &answer))
 	{
 		quota_consume_charge(store, account, &charge, 1, mode);
 		if (raises && charge.decision.verdict == QUOTA_BLOCK)
@@ -425,7 +425,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		QuotaDecision *decision = &charge->decision;
 		bool limited;
 
-		quota_consume_look(store, account, charge, account->now);
+		quota_consume_read(store, account, charge, account->now);
 		if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 			quota_consume_close_overage(charge);
 		*decision = quota_decision_make(account, &charge->entitlement, charge->used, charge->rates, charge->n);
@@ -463,7 +463,7 @@ has_expired(const QuotaCharge *charges, int count)
 static void
 return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
 {
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	if (!lock_windows(store, charges, count, true) || !lock_windows(store, charges, count, false))
 		return;
 	for (int i = 0; i < count; i++)
@@ -511,7 +511,7 @@ lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 static bool
 write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 {
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	for (int i = 0; i < count; i++)
 		memset(charges[i].changed, false, sizeof(charges[i].changed));
 	/* all of a pool's before all of its member's */
@@ -572,7 +572,7 @@ change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX};
 
 	if (!is_rate(charge))
-		change.alerted = quota_event_alerted(charge, window, units);
+		change.alerted = quota_event_threshold(charge, window, units);
 	if (limited && !limit->unlimited)
 		change.most = limit->block_at;
 	return change;
@@ -613,13 +613,13 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	JsonbIteratorNext(&iterator, &value, true);
 	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
-		/* enough of it for quota_consume_ask to see that it is longer than any feature */
+		/* enough of it for quota_consume_prepare to see that it is longer than any feature */
 		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
 																	QUOTA_MAX_SHOWN));
 
 		JsonbIteratorNext(&iterator, &value, true);
-		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
-		charges[(*count)++].occasion = (QuotaOccasion){.what = "consume", .keeps_denial = true};
+		quota_consume_prepare(&charges[*count], feature, amount_of_json(feature, &value));
+		charges[(*count)++].origin = (QuotaChargeOrigin){.what = "consume", .returns_denial = true};
 	}
 	return charges;
 }

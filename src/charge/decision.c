@@ -177,17 +177,17 @@ quota_decision_datum(const QuotaDecision *decision)
 		quota_composite_null(&record);
 	quota_composite_oid(&record, quota_relations_oids()->verdicts[decision->verdict]);
 	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
-	quota_record_int8(&record, used);
+	quota_composite_int8(&record, used);
 	if (limit.unlimited)
 		for (int i = 0; i < 3; i++)
 			quota_composite_null(&record);
 	else
 	{
-		quota_record_int8(&record, limit.per_window);
-		quota_record_int8(&record, quota_decide_remaining(&limit, used));
-		quota_record_float8(&record, quota_decide_ratio(&limit, used));
+		quota_composite_int8(&record, limit.per_window);
+		quota_composite_int8(&record, quota_decide_remaining(&limit, used));
+		quota_composite_float8(&record, quota_decide_ratio(&limit, used));
 	}
-	quota_record_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
+	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
 	put_times(&record, decision);
 	put_string(&record, reason_names[decision->reason]);
 	quota_composite_text(&record, message, write_message(message, decision) - message);
@@ -414,8 +414,8 @@ put_times(QuotaComposite *record, const QuotaDecision *decision)
 {
 	if (has_end(decision))
 	{
-		quota_record_int8(record, decision->window->window.start);
-		quota_record_int8(record, decision->window->window.end);
+		quota_composite_int8(record, decision->window->window.start);
+		quota_composite_int8(record, decision->window->window.end);
 	}
 	else
 	{

@@ -48,7 +48,7 @@ static void notify(const QuotaAlertRow *alert);
  * tells anew.
  */
 int16
-quota_event_alerted(const QuotaCharge *charge, int window, int64 units)
+quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
 	int16 alerted = charge->counters[window].alerted;
@@ -75,9 +75,9 @@ quota_event_alerted(const QuotaCharge *charge, int window, int64 units)
  * user that it is to name.
  */
 void
-quota_event_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
+quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
 {
-	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->occasion.keeps_denial;
+	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial;
 
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
@@ -88,7 +88,7 @@ quota_event_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
 
 /* Tell of a reservation that is settled: of what is used more than was reserved, or less. */
 void
-quota_event_settled(QuotaStore *store, const QuotaCharge *charge, int64 amount)
+quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
 	if (has_ledger(charge))
 		write_event(store, charge, amount);
@@ -96,7 +96,7 @@ quota_event_settled(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 
 /* Tell of a refund: of what the window that got most of it got back. */
 void
-quota_event_refunded(QuotaStore *store, const QuotaCharge *charge)
+quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
 {
 	int64 amount = 0;
 
@@ -119,11 +119,11 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 	QuotaEventRow event = quota_decision_event(&charge->decision);
 
 	event.user_id = quota_guc_user();
-	event.what = charge->occasion.what;
+	event.what = charge->origin.what;
 	event.kind = kind_of(charge);
 	event.amount = amount;
-	event.key = charge->occasion.key;
-	event.metadata = charge->occasion.metadata;
+	event.key = charge->origin.key;
+	event.metadata = charge->origin.metadata;
 	quota_ledger_event(store, &event);
 }
 
@@ -137,13 +137,13 @@ kind_of(const QuotaCharge *charge)
 
 	if (charge->decision.verdict == QUOTA_BLOCK)
 		return quota_decision_error(&charge->decision);
-	if (charge->occasion.metadata == (Datum) 0)
-		return charge->occasion.what;
-	metadata = DatumGetJsonbP(charge->occasion.metadata);
+	if (charge->origin.metadata == (Datum) 0)
+		return charge->origin.what;
+	metadata = DatumGetJsonbP(charge->origin.metadata);
 	if (!JB_ROOT_IS_OBJECT(metadata) ||
 		getKeyJsonValueFromContainer(&metadata->root, "kind", strlen("kind"), &kind) == NULL ||
 		kind.type != jbvString)
-		return charge->occasion.what;
+		return charge->origin.what;
 	if (kind.val.string.len < 1 || kind.val.string.len > QUOTA_MAX_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

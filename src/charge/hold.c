@@ -25,7 +25,7 @@ static int64 sum_until(QuotaStore *store, const QuotaCounter *counter, Timestamp
 
 /* Of a counter that was read, what has expired. */
 void
-quota_hold_look(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
+quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
 {
 	counter->expired = sum_until(store, counter, now);
 }

@@ -6,7 +6,7 @@
 
 #include "tables/counter.h"
 
-extern void quota_hold_look(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
+extern void quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
 extern int64 quota_hold_sum(QuotaStore *store, const QuotaCounter *counter);
 extern bool quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
 

@@ -27,10 +27,10 @@
 /* in the fourth field of an advisory lock, where the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
 
-static bool has_key(const QuotaRequest *request);
-static LOCKTAG lock_of(const QuotaRequest *request);
+static bool has_key(const QuotaKeyedCall *request);
+static LOCKTAG lock_of(const QuotaKeyedCall *request);
 static uint64 hash_of(Datum value, uint64 seed);
-static void check_same(const QuotaRequest *request, const QuotaKeyRow *row);
+static void check_same(const QuotaKeyedCall *request, const QuotaKeyRow *row);
 
 /*
  * The answer that a call with the same account and key has got; false: there is
@@ -40,7 +40,7 @@ static void check_same(const QuotaRequest *request, const QuotaKeyRow *row);
  * Locks: waits for whoever is answering the same.
  */
 bool
-quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAnswer *answer)
+quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRememberedAnswer *answer)
 {
 	QuotaKeyRow row = {.account = request->account, .key = request->key};
 	LOCKTAG lock;
@@ -70,9 +70,9 @@ quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAn
 	return true;
 }
 
-/* Remember the answer of a call that quota_idempotency_recall did not know; without a key nothing. */
+/* Remember the answer of a call that quota_idempotency_find did not know; without a key nothing. */
 void
-quota_idempotency_remember(QuotaStore *store, const QuotaRequest *request, const QuotaAnswer *answer)
+quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *request, const QuotaRememberedAnswer *answer)
 {
 	QuotaKeyRow row = {
 		.account = request->account,
@@ -94,13 +94,13 @@ quota_idempotency_remember(QuotaStore *store, const QuotaRequest *request, const
 
 /* While nothing is enforced nothing is charged: there is nothing to repeat. */
 static bool
-has_key(const QuotaRequest *request)
+has_key(const QuotaKeyedCall *request)
 {
 	return request->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 }
 
 static LOCKTAG
-lock_of(const QuotaRequest *request)
+lock_of(const QuotaKeyedCall *request)
 {
 	uint64 hash = hash_of(request->key, hash_of(request->account, 0));
 	LOCKTAG lock;
@@ -118,7 +118,7 @@ hash_of(Datum value, uint64 seed)
 }
 
 static void
-check_same(const QuotaRequest *request, const QuotaKeyRow *row)
+check_same(const QuotaKeyedCall *request, const QuotaKeyRow *row)
 {
 	if (strcmp(request->function, row->function) != 0 || strcmp(request->feature, row->feature) != 0 || request->n != row->n)
 		ereport(ERROR,

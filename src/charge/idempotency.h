@@ -6,7 +6,7 @@
 
 #include "tables/store.h"
 
-typedef struct QuotaRequest
+typedef struct QuotaKeyedCall
 {
 	Datum account;
 	Datum key;            /* text; 0: none */
@@ -14,15 +14,15 @@ typedef struct QuotaRequest
 	const char *feature;
 	int64 n;
 	bool as_user; /* at level user, which is told nothing of another call */
-} QuotaRequest;
+} QuotaKeyedCall;
 
-typedef struct QuotaAnswer
+typedef struct QuotaRememberedAnswer
 {
 	Datum decision;    /* quota_decision */
 	int64 reservation; /* 0: none */
-} QuotaAnswer;
+} QuotaRememberedAnswer;
 
-extern bool quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAnswer *answer);
-extern void quota_idempotency_remember(QuotaStore *store, const QuotaRequest *request, const QuotaAnswer *answer);
+extern bool quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRememberedAnswer *answer);
+extern void quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *request, const QuotaRememberedAnswer *answer);
 
 #endif

@@ -71,7 +71,7 @@ quota_lock_order_lock(QuotaStore *store, List *keys)
 	foreach (cell, keys)
 	{
 		if (last == NULL || compare_keys(last, cell) != 0)
-			quota_consume_lock(store, &((const OrderedKey *) lfirst(cell))->key);
+			quota_consume_lock_counter(store, &((const OrderedKey *) lfirst(cell))->key);
 		last = cell;
 	}
 	quota_store_refresh(store);

@@ -32,7 +32,7 @@
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
 static int64 hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
-static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer);
+static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
 static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
 static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
@@ -43,25 +43,25 @@ static int compare_periods(const void *a, const void *b);
 QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
-	QuotaAnswer answer = {0};
+	QuotaKeyedCall request = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
 
 	quota_gate_require(QUOTA_GATE_RESERVE);
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
-	charge->occasion = (QuotaOccasion){.what = "reserve", .keeps_denial = true};
+	charge->origin = (QuotaChargeOrigin){.what = "reserve", .returns_denial = true};
 	if (request.key != 0)
-		charge->occasion.key = TextDatumGetCString(request.key);
+		charge->origin.key = TextDatumGetCString(request.key);
 	expires_at = expiry_of_argument(fcinfo, 3);
 	request.feature = charge->feature;
 	request.n = charge->n;
 	store = quota_store_begin_write();
 	check_kind(charge->feature);
-	if (!quota_idempotency_recall(store, &request, &answer))
+	if (!quota_idempotency_find(store, &request, &answer))
 	{
-		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_JUDGED);
+		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
 
 		/* where nothing is enforced it is on no counter, and can be settled all the same */
 		if (charge->decision.verdict != QUOTA_BLOCK)
@@ -166,7 +166,7 @@ hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz exp
 
 /* The SQL type quota_reservation: the id, and the columns of the decision. */
 static Datum
-reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer)
+reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer)
 {
 	HeapTupleHeader decision = DatumGetHeapTupleHeader(answer->decision);
 	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(decision), .t_data = decision};
@@ -211,7 +211,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	if (count != reservation.counters)
 		raise_expired(id);
 	qsort(holds, count, sizeof(QuotaHoldRow), compare_periods);
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	/* those of a pool before those of its member */
 	for (int pooled = true; pooled >= false; pooled--)
 		for (int i = 0; i < count; i++)
@@ -220,13 +220,13 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_store_refresh(store);
 
 	/* the figures as they are now, of the windows in which it was reserved; what is done is allowed */
-	quota_consume_ask(charge, reservation.feature, reservation.amount);
-	charge->occasion.what = what;
+	quota_consume_prepare(charge, reservation.feature, reservation.amount);
+	charge->origin.what = what;
 	quota_account_load(store, reservation.account, &loaded);
-	quota_consume_look(store, &loaded, charge, reservation.reserved_at);
+	quota_consume_read(store, &loaded, charge, reservation.reserved_at);
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
-	quota_event_settled(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	quota_event_report_settlement(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }

@@ -28,7 +28,7 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
 
-	quota_consume_lock(store, &counter.key);
+	quota_consume_lock_counter(store, &counter.key);
 	quota_store_end(store);
 	PG_RETURN_VOID();
 }
@@ -52,7 +52,7 @@ quota_return_expired(PG_FUNCTION_ARGS)
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
 
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	for (;; quota_store_retry(store))
 	{
 		quota_counter_read(store, &counter);

@@ -98,7 +98,7 @@ lock_own_table(FunctionCallInfo fcinfo)
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		return;
 	/* a lock that becomes a greater one later is a deadlock with whoever has read the table */
-	if (quota_trigger_ddl_any(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
+	if (quota_trigger_ddl_exists(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
 		lock = AccessExclusiveLock;
 	LockRelationOid(relid, lock);
 	check_owner(relid);

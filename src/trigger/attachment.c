@@ -260,7 +260,7 @@ quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, Quot
  * statement fail: where mark_when is false, or does not know.
  */
 bool
-quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot)
+quota_attachment_fails_when_full(const QuotaAttachment *attachment, TupleTableSlot *slot)
 {
 	QuotaOwner saved;
 	bool isnull;
@@ -458,11 +458,11 @@ has_our_name(TriggerData *trigdata, const char *feature)
 	Size length;
 
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_JUDGE;
+		kind = QUOTA_TRIGGER_FILTER;
 	else if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 		kind = QUOTA_TRIGGER_TRUNCATE;
 	else if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_BEGIN;
+		kind = QUOTA_TRIGGER_BEGIN_FILTER;
 	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		kind = QUOTA_TRIGGER_CHARGE;
 	else

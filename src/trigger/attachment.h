@@ -84,7 +84,7 @@ extern void quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner
 extern void quota_attachment_end(const QuotaAttachment *attachment, const QuotaOwner *saved);
 extern void quota_attachment_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
 extern void quota_attachment_old_row(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
-extern bool quota_attachment_raises(const QuotaAttachment *attachment, TupleTableSlot *slot);
+extern bool quota_attachment_fails_when_full(const QuotaAttachment *attachment, TupleTableSlot *slot);
 extern bool quota_attachment_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at);
 extern bool quota_attachment_same_row(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b);
 extern char *quota_attachment_key(const QuotaAttachment *attachment, TupleTableSlot *slot);

@@ -40,7 +40,7 @@ typedef struct ChargedRow
 	TimestampTz at;
 } ChargedRow;
 
-struct QuotaCharged
+struct QuotaChargedRows
 {
 	int count;
 	ChargedRow *rows; /* by key */
@@ -51,7 +51,7 @@ static uint64 execute(Statement *statement, const QuotaAttachment *attachment, c
 
 /* Whether any row of the attached table has an entry. */
 bool
-quota_charged_rows_any(const QuotaAttachment *attachment)
+quota_charged_rows_exist(const QuotaAttachment *attachment)
 {
 	static Statement statement = {
 		"SELECT FROM quota.charged_rows"
@@ -64,7 +64,7 @@ quota_charged_rows_any(const QuotaAttachment *attachment)
 
 /* Take away the entry of a row; false: it has none. */
 bool
-quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
 {
 	static Statement statement = {
 		"DELETE FROM quota.charged_rows"
@@ -78,7 +78,7 @@ quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, Time
 
 /* Remember when a row was charged. */
 void
-quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, TimestampTz at)
+quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, TimestampTz at)
 {
 	static Statement statement = {
 		"INSERT INTO quota.charged_rows (relation, feature, row_key, charged_at) VALUES ($1, $2, $3, $4)"
@@ -94,7 +94,7 @@ quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, Times
  *
  * In the caller's memory.
  */
-QuotaCharged *
+QuotaChargedRows *
 quota_charged_rows_load(const QuotaAttachment *attachment)
 {
 	static const char *const text =
@@ -102,7 +102,7 @@ quota_charged_rows_load(const QuotaAttachment *attachment)
 		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2";
 	Oid types[2] = {REGCLASSOID, TEXTOID};
 	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
-	QuotaCharged *charged = palloc0(sizeof(QuotaCharged));
+	QuotaChargedRows *charged = palloc0(sizeof(QuotaChargedRows));
 	MemoryContext context = CurrentMemoryContext;
 	QuotaOwner saved;
 
@@ -128,14 +128,14 @@ quota_charged_rows_load(const QuotaAttachment *attachment)
 }
 
 int
-quota_charged_rows_count(const QuotaCharged *charged)
+quota_charged_rows_count(const QuotaChargedRows *charged)
 {
 	return charged->count;
 }
 
 /* When a row was charged; false: it has no entry. */
 bool
-quota_charged_rows_find(const QuotaCharged *charged, const char *key, TimestampTz *at)
+quota_charged_rows_find(const QuotaChargedRows *charged, const char *key, TimestampTz *at)
 {
 	ChargedRow row = {.key = unconstify(char *, key)};
 	const ChargedRow *found = bsearch(&row, charged->rows, charged->count, sizeof(ChargedRow), compare_rows);

@@ -35,7 +35,7 @@ typedef struct Count
 {
 	const QuotaAttached *attached;
 	ReturnSetInfo *result;
-	QuotaCharged *charged; /* when rows were charged whose time does not tell; NULL: none */
+	QuotaChargedRows *charged; /* when rows were charged whose time does not tell; NULL: none */
 	/* for errors: */
 	Relation rel;
 	TupleTableSlot *slot;

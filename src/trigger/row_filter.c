@@ -37,7 +37,7 @@ typedef struct Account
 	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
 	int64 *used;                   /* in each window, before the statement */
 	TimestampTz now;               /* and when */
-	uint64 read_at;                /* quota_consume_writes of then */
+	uint64 read_at;                /* quota_consume_generation of then */
 	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
 	bool pool_known;               /* whether that has been looked for */
 } Account;
@@ -185,12 +185,12 @@ quota_judge_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * Add to a tally what the rows of a statement come to, of which so many are in
+ * Add to a totals what the rows of a statement come to, of which so many are in
  * the table; false, with nothing added, where they have to be looked at for that,
  * since others have left rows out or may have changed them.
  */
 bool
-quota_row_filter_tally(Relation rel, const char *feature, int64 rows, QuotaStatementSum *tally)
+quota_row_filter_add_totals(Relation rel, const char *feature, int64 rows, QuotaStatementTotals *totals)
 {
 	Frame *frame = find_frame(rel, feature);
 	accounts_iterator iterator;
@@ -200,7 +200,7 @@ quota_row_filter_tally(Relation rel, const char *feature, int64 rows, QuotaState
 		return false;
 	accounts_start_iterate(frame->columns, &iterator);
 	while ((entry = accounts_iterate(frame->columns, &iterator)) != NULL)
-		quota_statement_sum_add(tally, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
+		quota_statement_totals_add(totals, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
 	return true;
 }
 
@@ -242,7 +242,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid,
 		return;
 	while (frames != NULL && frames->subid >= subid)
 		drop_frame(frames);
-	quota_consume_wrote();
+	quota_consume_next_generation();
 }
 
 static JudgeState *
@@ -404,11 +404,11 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 	Account *account = account_of_row(state, row);
 
 	/* a statement inside of this one may have charged, or given back */
-	if (account->read_at != quota_consume_writes() || row->n > account->most || account->n > account->most - row->n)
+	if (account->read_at != quota_consume_generation() || row->n > account->most || account->n > account->most - row->n)
 	{
 		Datum name = quota_attachment_account(&state->attachment, row->account);
 
-		if (quota_attachment_raises(&state->attachment, row->slot))
+		if (quota_attachment_fails_when_full(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
 		else
 		{
@@ -488,7 +488,7 @@ decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *othe
 	QuotaCharge charge;
 	QuotaDecision decision;
 
-	if (account->entitlement != NULL && account->read_at == quota_consume_writes())
+	if (account->entitlement != NULL && account->read_at == quota_consume_generation())
 	{
 		QuotaAccount who = {.account = name, .now = account->now};
 
@@ -530,16 +530,16 @@ decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 static int64
 pending_units(const Frame *frame, QuotaAccountBytes owner)
 {
-	int64 sum = 0;
+	int64 totals = 0;
 
 	for (const Frame *other = frames; other != NULL; other = other->outer)
 	{
 		AccountEntry *entry = strcmp(other->feature, frame->feature) == 0 ? accounts_lookup(other->accounts, owner) : NULL;
 
 		if (entry != NULL)
-			sum = quota_decide_sum(sum, entry->account->n);
+			totals = quota_decide_sum(totals, entry->account->n);
 	}
-	return sum;
+	return totals;
 }
 
 /*
@@ -581,12 +581,12 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 	QuotaAccount loaded;
 	bool locked = false;
 
-	quota_consume_ask(charge, frame->feature, n);
+	quota_consume_prepare(charge, frame->feature, n);
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, name, &loaded);
 		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
-		quota_consume_look(store, &loaded, charge, loaded.now);
+		quota_consume_read(store, &loaded, charge, loaded.now);
 		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, n);
 		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
@@ -616,7 +616,7 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 	account->now = loaded.now;
 	account->pool = copy_bytes(frame, pool);
 	account->pool_known = true;
-	account->read_at = quota_consume_writes();
+	account->read_at = quota_consume_generation();
 	return decision;
 }
 

@@ -7,7 +7,7 @@
  * of its own; the one that fires last does the work of all, so that a statement
  * locks its counters in one order (src/charge/lock_order.c).
  *
- * A gauge follows the sum of the rows. A counter is charged for rows that come,
+ * A gauge follows the totals of the rows. A counter is charged for rows that come,
  * and keeps what was charged for rows that go; with counted_when, a row that
  * stops to be counted is refunded to the windows in which it was charged.
  */
@@ -44,26 +44,26 @@ typedef struct Work
 {
 	TriggerData trigdata; /* as its own trigger has it */
 	QuotaAttachment attachment;
-	QuotaStatementSum *tally;
+	QuotaStatementTotals *totals;
 } Work;
 
 static bool is_last(TriggerData *trigdata);
 static bool fires_too(const TriggerData *trigdata, const Trigger *trigger);
 static Work *read_all(TriggerData *trigdata, int *count);
-static void tally_rows(Work *work);
+static void add_statement(Work *work);
 static void settle_all(const Work *works, int count);
-static bool was_judged(const Work *work);
-static void insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
-static void add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
-static void move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
-static void update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
+static bool was_filtered(const Work *work);
+static void insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows);
+static void add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
+static void move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
+static void update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
 static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
-static List *update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
+static List *update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
 static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
-static bool needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
+static bool needs_pin(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
 static void forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows);
 static void forget_row(QuotaAttachment *attachment, TupleTableSlot *slot);
-static void truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment);
+static void truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment);
 static TupleTableSlot *first_of(QuotaAttachment *attachment, Tuplestorestate *rows);
 
 /*
@@ -92,11 +92,11 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
-		tally_rows(&works[i]);
+		add_statement(&works[i]);
 	settle_all(works, count);
 
 	for (int i = 0; i < count; i++)
-		if (was_judged(&works[i]))
+		if (was_filtered(&works[i]))
 			quota_row_filter_end(trigdata->tg_relation, works[i].attachment.feature);
 	return PointerGetDatum(NULL);
 }
@@ -118,7 +118,7 @@ quota_truncate_rows(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
-		truncate_rows(works[i].tally, &works[i].attachment);
+		truncate_rows(works[i].totals, &works[i].attachment);
 	settle_all(works, count);
 	return PointerGetDatum(NULL);
 }
@@ -166,7 +166,7 @@ read_all(TriggerData *trigdata, int *count)
 		work->trigdata = *trigdata;
 		work->trigdata.tg_trigger = &triggers->triggers[i];
 		quota_attachment_read(&work->trigdata, &work->attachment);
-		work->tally = quota_statement_sum_begin(&work->attachment);
+		work->totals = quota_statement_totals_begin(&work->attachment);
 		(*count)++;
 	}
 	return works;
@@ -174,29 +174,29 @@ read_all(TriggerData *trigdata, int *count)
 
 /* Sum up what the rows of a statement come to by one attachment. */
 static void
-tally_rows(Work *work)
+add_statement(Work *work)
 {
 	TriggerData *trigdata = &work->trigdata;
 	QuotaAttachment *attachment = &work->attachment;
-	QuotaStatementSum *tally = work->tally;
+	QuotaStatementTotals *totals = work->totals;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		/* rows that are tracked are looked at in any case, for the time that each has */
-		if (!was_judged(work) || attachment->tracked ||
-			!quota_row_filter_tally(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
-			insert_rows(tally, attachment, trigdata->tg_newtable);
+		if (!was_filtered(work) || attachment->tracked ||
+			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), totals))
+			insert_rows(totals, attachment, trigdata->tg_newtable);
 	}
 	else if (attachment->gauge)
 	{
-		add_rows(tally, attachment, trigdata->tg_oldtable, -1);
+		add_rows(totals, attachment, trigdata->tg_oldtable, -1);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-			add_rows(tally, attachment, trigdata->tg_newtable, 1);
+			add_rows(totals, attachment, trigdata->tg_newtable, 1);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
-			move_renamed_rows(tally, attachment, trigdata);
+			move_renamed_rows(totals, attachment, trigdata);
 	}
 	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		update_tracked_rows(tally, attachment, trigdata);
+		update_tracked_rows(totals, attachment, trigdata);
 	else if (attachment->tracked)
 		forget_rows(attachment, trigdata->tg_oldtable);
 }
@@ -204,23 +204,23 @@ tally_rows(Work *work)
 static void
 settle_all(const Work *works, int count)
 {
-	QuotaStatementSum **tallies = palloc(count * sizeof(QuotaStatementSum *));
+	QuotaStatementTotals **totals = palloc(count * sizeof(QuotaStatementTotals *));
 
 	for (int i = 0; i < count; i++)
-		tallies[i] = works[i].tally;
-	quota_statement_sum_settle(tallies, count);
+		totals[i] = works[i].totals;
+	quota_statement_totals_charge(totals, count);
 }
 
 /* True if the rows of a statement were judged one by one before they went in. */
 static bool
-was_judged(const Work *work)
+was_filtered(const Work *work)
 {
 	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.judged;
 }
 
 /* Rows that came; where their time does not tell that they were charged now, remember it. */
 static void
-insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows)
+insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows)
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
 	TimestampTz now = quota_guc_now();
@@ -232,12 +232,12 @@ insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestoresta
 	{
 		CHECK_FOR_INTERRUPTS();
 		quota_attachment_row(attachment, slot, &row);
-		quota_statement_sum_add(tally, &row, 1);
-		if (attachment->tracked && row.n > 0 && needs_pin(tally, attachment, &row, now))
+		quota_statement_totals_add(totals, &row, 1);
+		if (attachment->tracked && row.n > 0 && needs_pin(totals, attachment, &row, now))
 		{
 			char *key = quota_attachment_key(attachment, slot);
 
-			quota_charged_rows_put(attachment, key, now);
+			quota_charged_rows_insert(attachment, key, now);
 			pfree(key);
 		}
 	}
@@ -247,7 +247,7 @@ insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestoresta
 
 /* Rows that came, or with sign -1 such as went. */
 static void
-add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
+add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
 	QuotaOwner saved;
@@ -261,7 +261,7 @@ add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate 
 			quota_attachment_row(attachment, slot, &row);
 		else
 			quota_attachment_old_row(attachment, slot, &row);
-		quota_statement_sum_add(tally, &row, sign);
+		quota_statement_totals_add(totals, &row, sign);
 	}
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
@@ -269,7 +269,7 @@ add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate 
 
 /* Rows of a gauge that have followed their account to the key that this has now. */
 static void
-move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
 	QuotaAttachment after;
 	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
@@ -289,7 +289,7 @@ move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Trigger
 			quota_attachment_old_row(attachment, old_slot, &pair.before);
 			quota_attachment_row(&after, new_slot, &pair.after);
 			if (follows_rename(attachment, &after, &pair))
-				quota_statement_sum_move(tally, &pair.after, Min(pair.before.n, pair.after.n));
+				quota_statement_totals_move(totals, &pair.after, Min(pair.before.n, pair.after.n));
 		}
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(old_slot);
@@ -302,13 +302,13 @@ move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Trigger
  * a trigger there leaves the row out.
  */
 static void
-update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
 	/* an attachment has memory for one row */
 	QuotaAttachment after;
 	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
 	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
-	bool any_pins = quota_charged_rows_any(attachment);
+	bool any_pins = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 	List *pins = NIL;
 	ListCell *cell;
@@ -331,12 +331,12 @@ update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Trigg
 		/* what it was charged has gone there already */
 		if (follows_rename(attachment, &after, &pair))
 			pair.before.account = pair.after.account;
-		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
+		pins = update_tracked_row(totals, attachment, &pair, any_pins, pins);
 	}
 	quota_attachment_end(attachment, &saved);
 	/* only now: a row may have the key that another had before */
 	foreach (cell, pins)
-		quota_charged_rows_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
+		quota_charged_rows_insert(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
 }
@@ -357,7 +357,7 @@ follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, 
 
 /* One of them. Returns the pins with that of this row, if it needs one. */
 static List *
-update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins)
+update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins)
 {
 	const QuotaRow *before = &pair->before;
 	const QuotaRow *after = &pair->after;
@@ -374,14 +374,14 @@ update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *
 	{
 		/* a row whose time is not known was never charged */
 		if (known)
-			quota_statement_sum_refund(tally, before, at);
-		quota_statement_sum_add(tally, after, 1);
+			quota_statement_totals_refund(totals, before, at);
+		quota_statement_totals_add(totals, after, 1);
 		at = quota_guc_now();
 		known = after->n > 0;
 		pinned = false;
 	}
 	/* what was remembered stays so, be it under another key */
-	if (pinned || (known && needs_pin(tally, attachment, after, at)))
+	if (pinned || (known && needs_pin(totals, attachment, after, at)))
 	{
 		Pin *pin = palloc(sizeof(Pin));
 
@@ -400,7 +400,7 @@ charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, Time
 	{
 		char *key = quota_attachment_key(attachment, row->slot);
 
-		*pinned = quota_charged_rows_take(attachment, key, at);
+		*pinned = quota_charged_rows_delete(attachment, key, at);
 		pfree(key);
 		if (*pinned)
 			return true;
@@ -410,13 +410,13 @@ charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, Time
 
 /* Whether a row's own time does not tell the windows of the time at which it was charged. */
 static bool
-needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
+needs_pin(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
 {
 	TimestampTz own;
 
 	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 		return false;
-	return !quota_attachment_time(attachment, row->slot, &own) || !quota_statement_sum_same_windows(tally, row, at, own);
+	return !quota_attachment_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
 }
 
 /* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
@@ -424,7 +424,7 @@ static void
 forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
 	TupleTableSlot *slot = first_of(attachment, rows);
-	bool any_pins = quota_charged_rows_any(attachment);
+	bool any_pins = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 
 	quota_attachment_begin(attachment, &saved);
@@ -441,18 +441,18 @@ forget_row(QuotaAttachment *attachment, TupleTableSlot *slot)
 	TimestampTz at;
 
 	CHECK_FOR_INTERRUPTS();
-	quota_charged_rows_take(attachment, key, &at);
+	quota_charged_rows_delete(attachment, key, &at);
 	pfree(key);
 }
 
 static void
-truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment)
+truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 {
 	/* also rows that the transaction's snapshot does not see: they go as well */
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
 	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
-	bool any_pins = attachment->tracked && quota_charged_rows_any(attachment);
+	bool any_pins = attachment->tracked && quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 	QuotaRow row;
 
@@ -465,7 +465,7 @@ truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment)
 		if (attachment->gauge)
 		{
 			quota_attachment_old_row(attachment, slot, &row);
-			quota_statement_sum_add(tally, &row, -1);
+			quota_statement_totals_add(totals, &row, -1);
 		}
 	}
 	quota_attachment_end(attachment, &saved);

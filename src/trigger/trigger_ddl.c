@@ -113,7 +113,7 @@ static void rename_column(const QuotaAttached *attached, char *old_name, char *n
 
 /* Whether a table has triggers of a feature. */
 bool
-quota_trigger_ddl_any(Oid relid, const char *feature)
+quota_trigger_ddl_exists(Oid relid, const char *feature)
 {
 	return triggers_of(relid, feature) != NIL;
 }
@@ -143,7 +143,7 @@ quota_make_triggers(PG_FUNCTION_ARGS)
 	}
 	/* partitions get this one by themselves */
 	if (strcmp(attached->on_block, "raise") != 0)
-		make_trigger(attached->relation, attached, QUOTA_TRIGGER_JUDGE);
+		make_trigger(attached->relation, attached, QUOTA_TRIGGER_FILTER);
 	PG_RETURN_VOID();
 }
 
@@ -214,7 +214,7 @@ make_statement_triggers(Oid relid, const QuotaAttached *attached)
 		make_trigger(relid, attached, QUOTA_TRIGGER_TRUNCATE);
 	}
 	if (strcmp(attached->on_block, "raise") != 0)
-		make_trigger(relid, attached, QUOTA_TRIGGER_BEGIN);
+		make_trigger(relid, attached, QUOTA_TRIGGER_BEGIN_FILTER);
 }
 
 static void

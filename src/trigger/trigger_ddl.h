@@ -5,6 +5,6 @@
 #ifndef QUOTA_TRIGGER_DDL_H
 #define QUOTA_TRIGGER_DDL_H
 
-extern bool quota_trigger_ddl_any(Oid relid, const char *feature);
+extern bool quota_trigger_ddl_exists(Oid relid, const char *feature);
 
 #endif

@@ -5,12 +5,12 @@
  * would make each update walk all the versions that the transaction has made.
  *
  * Locks: as charges, account after account. Memory: the context in which the
- * sum was begun; an entry an account, and within it one for each set of windows
+ * totals was begun; an entry an account, and within it one for each set of windows
  * that rows are refunded to. Nothing grows with the number of rows.
  */
 #include "postgres.h"
 
-#include "trigger/statement_sum.h"
+#include "trigger/statement_totals.h"
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -39,7 +39,7 @@ typedef struct AccountEntry
 
 #include "trigger/account_map.h"
 
-struct QuotaStatementSum
+struct QuotaStatementTotals
 {
 	QuotaAttachment *attachment;
 	accounts_hash *entries;
@@ -52,7 +52,7 @@ typedef struct Account
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
 	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
-	QuotaStatementSum *sum;
+	QuotaStatementTotals *totals;
 	AccountEntry *entry;
 } Account;
 
@@ -70,10 +70,10 @@ static inline int compare_accounts(const Account *left, const Account *right);
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 
-static AccountEntry *entry_of(QuotaStatementSum *sum, const QuotaRow *row);
-static Span *span_of(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at);
-static Span load_span(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at);
-static Account *collect(QuotaStore *store, QuotaStatementSum **sums, int count, uint64 *found);
+static AccountEntry *entry_of(QuotaStatementTotals *totals, const QuotaRow *row);
+static Span *span_of(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
+static Span load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
+static Account *collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *found);
 static uint64 group_end(const Account *accounts, uint64 from, uint64 count);
 static uint64 account_end(const Account *accounts, uint64 from, uint64 end);
 static bool is_charge(const Account *account);
@@ -86,69 +86,69 @@ static inline QuotaAccountBytes head_of(const Account *account);
 static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
-QuotaStatementSum *
-quota_statement_sum_begin(QuotaAttachment *attachment)
+QuotaStatementTotals *
+quota_statement_totals_begin(QuotaAttachment *attachment)
 {
-	QuotaStatementSum *sum = palloc0(sizeof(QuotaStatementSum));
+	QuotaStatementTotals *totals = palloc0(sizeof(QuotaStatementTotals));
 
-	sum->attachment = attachment;
-	sum->entries = accounts_create(CurrentMemoryContext, 16, NULL);
-	return sum;
+	totals->attachment = attachment;
+	totals->entries = accounts_create(CurrentMemoryContext, 16, NULL);
+	return totals;
 }
 
 /* A row that is to be charged; with sign -1 one that gives back what it takes. */
 void
-quota_statement_sum_add(QuotaStatementSum *sum, const QuotaRow *row, int sign)
+quota_statement_totals_add(QuotaStatementTotals *totals, const QuotaRow *row, int sign)
 {
 	AccountEntry *entry;
 
 	if (row->n == 0)
 		return;
-	entry = entry_of(sum, row);
+	entry = entry_of(totals, row);
 	entry->n = quota_decide_sum(entry->n, sign * row->n);
 }
 
 /* Of what has been added for a row, n units that the account had before, under another name: they are not judged. */
 void
-quota_statement_sum_move(QuotaStatementSum *sum, const QuotaRow *row, int64 n)
+quota_statement_totals_move(QuotaStatementTotals *totals, const QuotaRow *row, int64 n)
 {
-	AccountEntry *entry = entry_of(sum, row);
+	AccountEntry *entry = entry_of(totals, row);
 
 	entry->moved = quota_decide_sum(entry->moved, n);
 }
 
 /* A row that was charged at some time, and is to be refunded to the windows of then. */
 void
-quota_statement_sum_refund(QuotaStatementSum *sum, const QuotaRow *row, TimestampTz at)
+quota_statement_totals_refund(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz at)
 {
-	Span *span = span_of(sum, entry_of(sum, row), at);
+	Span *span = span_of(totals, entry_of(totals, row), at);
 
 	span->refund = quota_decide_sum(span->refund, row->n);
 }
 
 /* Whether two times are in the same windows of a row's account. */
 bool
-quota_statement_sum_same_windows(QuotaStatementSum *sum, const QuotaRow *row, TimestampTz a, TimestampTz b)
+quota_statement_totals_same_windows(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz a, TimestampTz b)
 {
 	Span *span;
 
 	/* no look at the account for rows that are made now */
 	if (a == b)
 		return true;
-	span = span_of(sum, entry_of(sum, row), a);
+	span = span_of(totals, entry_of(totals, row), a);
 	return span->from <= b && b < span->to;
 }
 
 /*
- * Give back and charge what a statement has added to its sums, one for each
+ * Give back and charge what a statement has added to its totals, one for each
  * attachment of the table, or raise.
  *
  * Errors: PT429, PT402, PT403 for what the limits refuse, and those of
  * quota_consume_charge.
- * Locks: the counters of all sums in the one order that doc/locking.md gives.
+ * Locks: the counters of all totals in the one order that doc/locking.md gives.
  */
 void
-quota_statement_sum_settle(QuotaStatementSum **sums, int count)
+quota_statement_totals_charge(QuotaStatementTotals **totals, int count)
 {
 	QuotaStore *store;
 	MemoryContext context;
@@ -158,11 +158,11 @@ quota_statement_sum_settle(QuotaStatementSum **sums, int count)
 	uint64 group = 0; /* the end of the one that has been looked at */
 
 	for (int i = 0; i < count; i++)
-		found += sums[i]->entries->members;
+		found += totals[i]->entries->members;
 	if (found == 0)
 		return;
 	store = quota_store_begin_write();
-	accounts = collect(store, sums, count, &found);
+	accounts = collect(store, totals, count, &found);
 	sort_accounts(accounts, found);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
@@ -195,31 +195,31 @@ quota_statement_sum_settle(QuotaStatementSum **sums, int count)
 	MemoryContextDelete(context);
 }
 
-/* List the accounts that the sums do anything to. */
+/* List the accounts that the totals do anything to. */
 static Account *
-collect(QuotaStore *store, QuotaStatementSum **sums, int count, uint64 *found)
+collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *found)
 {
 	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, *found * sizeof(Account));
 
 	*found = 0;
 	for (int i = 0; i < count; i++)
 	{
-		QuotaStatementSum *sum = sums[i];
+		QuotaStatementTotals *totals = totals[i];
 		accounts_iterator iterator;
 		AccountEntry *entry;
 
-		accounts_start_iterate(sum->entries, &iterator);
-		while ((entry = accounts_iterate(sum->entries, &iterator)) != NULL)
+		accounts_start_iterate(totals->entries, &iterator);
+		while ((entry = accounts_iterate(totals->entries, &iterator)) != NULL)
 			if (entry->n != 0 || entry->nspans > 0)
 			{
-				Datum name = quota_attachment_account(sum->attachment, entry->bytes);
+				Datum name = quota_attachment_account(totals->attachment, entry->bytes);
 				Datum pool = quota_account_pool(store, name);
 
 				accounts[(*found)++] = (Account){
 					.name = name,
 					.bytes = quota_account_bytes(name),
 					.pool = pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0},
-					.sum = sum,
+					.totals = totals,
 					.entry = entry};
 			}
 	}
@@ -275,7 +275,7 @@ needs_locks(const Account *accounts, uint64 from, uint64 end)
 		/* several windows of the past, or the past and now */
 		if (entry->nspans + (entry->n != 0) > 1)
 			return true;
-		one_feature &= accounts[i].sum == accounts[from].sum;
+		one_feature &= accounts[i].totals == accounts[from].totals;
 		all_charge &= is_charge(&accounts[i]);
 		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
 	}
@@ -300,7 +300,7 @@ lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
 static List *
 add_keys(QuotaStore *store, const Account *account, List *keys)
 {
-	const char *feature = account->sum->attachment->feature;
+	const char *feature = account->totals->attachment->feature;
 	const AccountEntry *entry = account->entry;
 	QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
 
@@ -315,31 +315,31 @@ add_keys(QuotaStore *store, const Account *account, List *keys)
 
 /* The entry of a row's account, made where there is none. Good until the next is made. */
 static AccountEntry *
-entry_of(QuotaStatementSum *sum, const QuotaRow *row)
+entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 {
 	QuotaAccountBytes bytes = row->account;
 	AccountEntry *entry;
 	bool found;
 
 	/* rows of one account often stand together */
-	if (sum->last != NULL && quota_account_bytes_equal(sum->last->bytes, bytes))
-		return sum->last;
-	entry = accounts_insert(sum->entries, bytes, &found);
+	if (totals->last != NULL && quota_account_bytes_equal(totals->last->bytes, bytes))
+		return totals->last;
+	entry = accounts_insert(totals->entries, bytes, &found);
 	if (!found)
 	{
-		entry->bytes.data = memcpy(MemoryContextAlloc(sum->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
+		entry->bytes.data = memcpy(MemoryContextAlloc(totals->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
 		entry->n = 0;
 		entry->moved = 0;
 		entry->spans = NULL;
 		entry->nspans = 0;
 		entry->last = 0;
 	}
-	return sum->last = entry;
+	return totals->last = entry;
 }
 
 /* The span of an account that holds a time. */
 static Span *
-span_of(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at)
+span_of(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 {
 	/* the last one first, then all */
 	for (int i = entry->last, left = entry->nspans; left > 0; left--, i = (i + 1) % entry->nspans)
@@ -350,24 +350,24 @@ span_of(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at)
 		}
 	/* as many as the next power of two have been allocated */
 	if (entry->spans == NULL)
-		entry->spans = MemoryContextAlloc(sum->entries->ctx, sizeof(Span));
+		entry->spans = MemoryContextAlloc(totals->entries->ctx, sizeof(Span));
 	else if ((entry->nspans & (entry->nspans - 1)) == 0)
 		entry->spans = repalloc(entry->spans, 2 * entry->nspans * sizeof(Span));
-	entry->spans[entry->nspans] = load_span(sum, entry, at);
+	entry->spans[entry->nspans] = load_span(totals, entry, at);
 	entry->last = entry->nspans++;
 	return &entry->spans[entry->last];
 }
 
 static Span
-load_span(QuotaStatementSum *sum, AccountEntry *entry, TimestampTz at)
+load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 {
 	Span span = {.at = at, .from = DT_NOBEGIN, .to = DT_NOEND};
 	QuotaStore *store = quota_store_begin_read();
 	QuotaEntitlement entitlement;
 	QuotaAccount account;
 
-	quota_account_load(store, quota_attachment_account(sum->attachment, entry->bytes), &account);
-	quota_account_entitle(&account, sum->attachment->feature, at, &entitlement);
+	quota_account_load(store, quota_attachment_account(totals->attachment, entry->bytes), &account);
+	quota_account_entitle(&account, totals->attachment->feature, at, &entitlement);
 	quota_store_end(store);
 	for (int i = 0; i < entitlement.count; i++)
 	{
@@ -399,10 +399,10 @@ settle_account(QuotaStore *store, const Account *accounts, int features)
 	charges = palloc(features * sizeof(QuotaCharge));
 	for (int i = 0; i < features; i++)
 	{
-		quota_consume_ask(&charges[i], accounts[i].sum->attachment->feature, accounts[i].entry->n);
-		charges[i].occasion.what = "trigger";
+		quota_consume_prepare(&charges[i], accounts[i].totals->attachment->feature, accounts[i].entry->n);
+		charges[i].origin.what = "trigger";
 	}
-	if (!quota_consume_charge(store, accounts[0].name, charges, features, QUOTA_CHARGE_JUDGED))
+	if (!quota_consume_charge(store, accounts[0].name, charges, features, QUOTA_CHARGE_LIMITED))
 		for (int i = 0; i < features; i++)
 			if (charges[i].decision.verdict == QUOTA_BLOCK)
 				quota_decision_raise(&charges[i].decision);
@@ -415,7 +415,7 @@ settle_account(QuotaStore *store, const Account *accounts, int features)
 static void
 settle(QuotaStore *store, const Account *account)
 {
-	const char *feature = account->sum->attachment->feature;
+	const char *feature = account->totals->attachment->feature;
 	AccountEntry *entry = account->entry;
 	QuotaCharge charge;
 	int64 moved;
@@ -425,34 +425,34 @@ settle(QuotaStore *store, const Account *account)
 		if (entry->spans[i].refund > 0)
 		{
 			CHECK_FOR_INTERRUPTS();
-			quota_consume_ask(&charge, feature, entry->spans[i].refund);
-			charge.occasion.what = "trigger";
-			quota_consume_give_back(store, account->name, &charge, entry->spans[i].at);
+			quota_consume_prepare(&charge, feature, entry->spans[i].refund);
+			charge.origin.what = "trigger";
+			quota_consume_refund(store, account->name, &charge, entry->spans[i].at);
 			/* what was written is written again, or read, only after a refresh */
 			quota_store_refresh(store);
 		}
 	moved = Min(entry->moved, entry->n);
 	if (moved > 0)
 	{
-		quota_consume_ask(&charge, feature, moved);
-		charge.occasion.what = "trigger";
+		quota_consume_prepare(&charge, feature, moved);
+		charge.origin.what = "trigger";
 		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_ALWAYS);
 		entry->n -= moved;
 		quota_store_refresh(store);
 	}
 	if (entry->n > 0)
 	{
-		quota_consume_ask(&charge, feature, entry->n);
-		charge.occasion.what = "trigger";
-		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_JUDGED);
+		quota_consume_prepare(&charge, feature, entry->n);
+		charge.origin.what = "trigger";
+		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_LIMITED);
 		if (charge.decision.verdict == QUOTA_BLOCK)
 			quota_decision_raise(&charge.decision);
 	}
 	else if (entry->n < 0)
 	{
-		quota_consume_ask(&charge, feature, -entry->n);
-		charge.occasion.what = "trigger";
-		quota_consume_give_back(store, account->name, &charge, quota_guc_now());
+		quota_consume_prepare(&charge, feature, -entry->n);
+		charge.origin.what = "trigger";
+		quota_consume_refund(store, account->name, &charge, quota_guc_now());
 	}
 }
 
@@ -479,7 +479,7 @@ compare_accounts(const Account *left, const Account *right)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
 	if (order == 0)
 		order = compare_bytes(left->bytes, right->bytes);
-	return order != 0 ? order : strcmp(left->sum->attachment->feature, right->sum->attachment->feature);
+	return order != 0 ? order : strcmp(left->totals->attachment->feature, right->totals->attachment->feature);
 }
 
 /* as text COLLATE "C" */
