@@ -24,7 +24,7 @@ static List *limited_features(const QuotaAccount *account, List *names);
 static void put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static void put_rate(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
-static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
+static void load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
 static bool is_true(Datum jsonb);
 static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
 static int compare_names(const ListCell *a, const ListCell *b);
@@ -71,7 +71,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaEntitlement entitlement;
 
 	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
 
@@ -83,7 +83,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	Datum value;
 
 	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
 	if (quota_account_value(&loaded, entitlement.feature.feature, &value))
@@ -102,7 +102,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	QuotaDecision decision = {0};
 
 	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	decision.account = account;
 	decision.now = loaded.now;
 	decision.entitlement = &entitlement;
@@ -201,7 +201,7 @@ put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *c
 }
 
 static void
-look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
+load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
 {
 	char *feature = quota_argument_feature(fcinfo, 1);
 	QuotaStore *store = quota_store_begin_read();

@@ -5,7 +5,7 @@
  * updates the counters. It takes no lock before it knows that it may write: if
  * a counter is found changed by another transaction, which the update waits
  * for, everything is read and decided again on what is then there. So no limit
- * is passed, and a denial locks nothing, and writes nothing but an event where the
+ * is passed, and a denial locks nothing, and generation nothing but an event where the
  * feature has a ledger; unless its charge lost to others on the way, when a
  * counter may stay locked, or stay behind at 0.
  *
@@ -43,23 +43,23 @@
 #define MAX_AMOUNTS 1000
 
 /* changes with each write of a counter by this backend, also by one that is undone */
-static uint64 writes = 0;
+static uint64 generation = 0;
 
 static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
 static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises);
 static void check_user_max(const QuotaCharge *charge);
-static QuotaStore *begin(const QuotaCharge *charges, int count);
+static QuotaStore *begin_store(const QuotaCharge *charges, int count);
 static int64 used_in(const QuotaCharge *charge, int window);
-static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+static bool decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool has_expired(const QuotaCharge *charges, int count);
 static void return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
-static bool is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool must_return(const QuotaCounter *counter, const QuotaCounterChange *change);
 static bool lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_rates(QuotaCharge *charges, int count);
-static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
-static void take_back(QuotaStore *store, QuotaCharge *charges, int count);
+static QuotaCounterChange make_change(const QuotaCharge *charge, int window, int64 units, bool limited);
+static void undo_changes(QuotaStore *store, QuotaCharge *charges, int count);
 static bool is_rate(const QuotaCharge *charge);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
@@ -103,7 +103,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 				 errmsg("amounts must not be null")));
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	store = begin(charges, count);
+	store = begin_store(charges, count);
 	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_LIMITED);
 	quota_store_end(store);
 	for (int i = 0; i < count; i++)
@@ -128,7 +128,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
-	store = begin(charge, 1);
+	store = begin_store(charge, 1);
 	quota_consume_refund(store, account, charge, at);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
@@ -178,7 +178,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
-		charged = judge(store, &loaded, charges, count, mode) &&
+		charged = decide(store, &loaded, charges, count, mode) &&
 				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 		if (!charged)
 			break;
@@ -221,7 +221,7 @@ quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, Time
 			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i]);
 			int64 used = is_rate(charge) ? charge->rates[i].used : charge->counters[i].used;
 
-			charge->changes[i] = change_by(charge, i, -Min(charge->n, used - held), false);
+			charge->changes[i] = make_change(charge, i, -Min(charge->n, used - held), false);
 			charge->changes[i].least = held;
 		}
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
@@ -323,13 +323,13 @@ quota_consume_lock_counter(QuotaStore *store, const QuotaCounterKey *key)
 uint64
 quota_consume_generation(void)
 {
-	return writes;
+	return generation;
 }
 
 void
 quota_consume_next_generation(void)
 {
-	writes++;
+	generation++;
 }
 
 /* What is used in a window, as it was read or written last. */
@@ -353,7 +353,7 @@ static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge charge;
-	QuotaKeyedCall request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
+	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 3)};
 	QuotaRememberedAnswer answer = {0};
 	QuotaStore *store;
 
@@ -361,25 +361,25 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, Quo
 	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 		check_user_max(&charge);
-	if (request.key != 0)
+	if (call.key != 0)
 	{
-		request.function = psprintf("quota_%s", origin.what);
-		request.feature = charge.feature;
-		request.n = charge.n;
-		request.as_user = mode == QUOTA_CHARGE_AS_USER;
-		origin.key = TextDatumGetCString(request.key);
+		call.function = psprintf("quota_%s", origin.what);
+		call.feature = charge.feature;
+		call.n = charge.n;
+		call.as_user = mode == QUOTA_CHARGE_AS_USER;
+		origin.key = TextDatumGetCString(call.key);
 	}
 	origin.metadata = quota_argument_metadata(fcinfo, 4);
 	charge.origin = origin;
 	/* an answer is written, also where what it is about is not */
-	store = request.key != 0 ? quota_store_begin_write() : begin(&charge, 1);
-	if (!quota_idempotency_find(store, &request, &answer))
+	store = call.key != 0 ? quota_store_begin_write() : begin_store(&charge, 1);
+	if (!quota_idempotency_find(store, &call, &answer))
 	{
 		quota_consume_charge(store, account, &charge, 1, mode);
 		if (raises && charge.decision.verdict == QUOTA_BLOCK)
 			quota_decision_raise(&charge.decision);
 		answer.decision = quota_decision_datum(&charge.decision);
-		quota_idempotency_remember(store, &request, &answer);
+		quota_idempotency_remember(store, &call, &answer);
 	}
 	quota_store_end(store);
 	return answer.decision;
@@ -403,7 +403,7 @@ check_user_max(const QuotaCharge *charge)
 
 /* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
 static QuotaStore *
-begin(const QuotaCharge *charges, int count)
+begin_store(const QuotaCharge *charges, int count)
 {
 	bool rates = count > 0;
 
@@ -415,7 +415,7 @@ begin(const QuotaCharge *charges, int count)
 
 /* Decide on every charge; true where all are allowed. */
 static bool
-judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
 {
 	bool allowed = true;
 
@@ -435,7 +435,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		limited = mode != QUOTA_CHARGE_ALWAYS && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		for (int j = 0; j < charge->entitlement.count; j++)
 		{
-			charge->changes[j] = change_by(charge, j, charge->n, limited);
+			charge->changes[j] = make_change(charge, j, charge->n, limited);
 			charge->changes[j].holds = charge->holds;
 		}
 		allowed &= decision->verdict != QUOTA_BLOCK;
@@ -449,7 +449,7 @@ has_expired(const QuotaCharge *charges, int count)
 {
 	for (int i = 0; i < count; i++)
 		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
 				return true;
 	return false;
 }
@@ -468,7 +468,7 @@ return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz n
 		return;
 	for (int i = 0; i < count; i++)
 		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
 			{
 				quota_store_refresh(store);
 				quota_counter_read(store, &charges[i].counters[j]);
@@ -479,7 +479,7 @@ return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz n
 
 /* Who has a slot of the counter leaves it to others, unless there is no room without. */
 static bool
-is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change)
+must_return(const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	return counter->expired > 0 &&
 		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
@@ -496,7 +496,7 @@ lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 
 			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
 				continue;
-			if (quota_counter_has_slot(counter) && !is_to_return(counter, &charges[i].changes[j]))
+			if (quota_counter_has_slot(counter) && !must_return(counter, &charges[i].changes[j]))
 				continue;
 			if (!quota_counter_lock(store, counter))
 				return false;
@@ -518,7 +518,7 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	if (!write_windows(store, charges, count, true) || !write_windows(store, charges, count, false) ||
 		!write_rates(charges, count))
 	{
-		take_back(store, charges, count);
+		undo_changes(store, charges, count);
 		return false;
 	}
 	for (int i = 0; i < count; i++)
@@ -566,7 +566,7 @@ is_rate(const QuotaCharge *charge)
 
 /* Units to be added to a window, which keep to its limit where they are limited. */
 static QuotaCounterChange
-change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
+make_change(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
 	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX};
@@ -580,7 +580,7 @@ change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
 
 /* Undo what was done. The counters stay locked. */
 static void
-take_back(QuotaStore *store, QuotaCharge *charges, int count)
+undo_changes(QuotaStore *store, QuotaCharge *charges, int count)
 {
 	quota_store_refresh(store);
 	for (int i = 0; i < count; i++)

@@ -38,7 +38,7 @@ static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
 static void refuse_rate(QuotaDecision *decision, const QuotaRate *rate);
-static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
+static bool is_tighter(const QuotaDecision *a, const QuotaDecision *b);
 static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
 static QuotaLimit limit_of(const QuotaDecision *decision);
 static int64 used_of(const QuotaDecision *decision);
@@ -47,7 +47,7 @@ static bool is_rate(const QuotaDecision *decision);
 static bool has_end(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
-static void put_string(QuotaComposite *record, const char *string);
+static void write_string(QuotaComposite *record, const char *string);
 static void put_times(QuotaComposite *record, const QuotaDecision *decision);
 static char *write_message(char *to, const QuotaDecision *decision);
 static char *write_limit(char *to, const QuotaDecision *decision);
@@ -77,7 +77,7 @@ quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitle
 	{
 		QuotaDecision other = quota_decision_of_window(account, entitlement, used, rates, i, n);
 
-		if (tighter(&other, &tightest))
+		if (is_tighter(&other, &tightest))
 			tightest = other;
 	}
 	return tightest;
@@ -166,9 +166,9 @@ quota_decision_datum(const QuotaDecision *decision)
 
 	quota_composite_begin(&record, &decision_type, quota_relations_oids()->decision_type, COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
 	quota_composite_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
-	put_string(&record, entitlement->feature.feature);
+	write_string(&record, entitlement->feature.feature);
 	if (entitlement->plan[0] != '\0')
-		put_string(&record, entitlement->plan);
+		write_string(&record, entitlement->plan);
 	else
 		quota_composite_null(&record);
 	if (window != NULL)
@@ -189,7 +189,7 @@ quota_decision_datum(const QuotaDecision *decision)
 	}
 	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
 	put_times(&record, decision);
-	put_string(&record, reason_names[decision->reason]);
+	write_string(&record, reason_names[decision->reason]);
 	quota_composite_text(&record, message, write_message(message, decision) - message);
 	return quota_composite_end(&record);
 }
@@ -329,7 +329,7 @@ quota_decision_raise(const QuotaDecision *decision)
  * one that lasts longer; otherwise the one with less left.
  */
 static bool
-tighter(const QuotaDecision *a, const QuotaDecision *b)
+is_tighter(const QuotaDecision *a, const QuotaDecision *b)
 {
 	QuotaLimit left = limit_of(a);
 	QuotaLimit right = limit_of(b);
@@ -403,7 +403,7 @@ waiting_helps(const QuotaDecision *decision)
 }
 
 static void
-put_string(QuotaComposite *record, const char *string)
+write_string(QuotaComposite *record, const char *string)
 {
 	quota_composite_text(record, string, strlen(string));
 }

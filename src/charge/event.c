@@ -37,9 +37,9 @@ static const char *const threshold_names[] = {NULL, "warn", "limit"};
 
 static bool has_ledger(const QuotaCharge *charge);
 static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
-static const char *kind_of(const QuotaCharge *charge);
-static bool is_denial(const char *kind);
-static void tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
+static const char *event_kind(const QuotaCharge *charge);
+static bool is_denial_kind(const char *kind);
+static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
 /*
@@ -81,7 +81,7 @@ quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool cha
 
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
-			tell_thresholds(store, charge, i);
+			report_thresholds(store, charge, i);
 	if (has_ledger(charge) && (charged || denied))
 		write_event(store, charge, charge->n);
 }
@@ -120,7 +120,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 
 	event.user_id = quota_guc_user();
 	event.what = charge->origin.what;
-	event.kind = kind_of(charge);
+	event.kind = event_kind(charge);
 	event.amount = amount;
 	event.key = charge->origin.key;
 	event.metadata = charge->origin.metadata;
@@ -129,7 +129,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 
 /* What kind of event it is: the caller may name what was done, but not what was refused. */
 static const char *
-kind_of(const QuotaCharge *charge)
+event_kind(const QuotaCharge *charge)
 {
 	JsonbValue kind;
 	Jsonb *metadata;
@@ -149,7 +149,7 @@ kind_of(const QuotaCharge *charge)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
 	name = pnstrdup(kind.val.string.val, kind.val.string.len);
-	if (is_denial(name))
+	if (is_denial_kind(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must not be \"%s\"", name),
@@ -159,14 +159,14 @@ kind_of(const QuotaCharge *charge)
 
 /* Whether quota_decision_error() gives the name to some denial. */
 static bool
-is_denial(const char *kind)
+is_denial_kind(const char *kind)
 {
 	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
 /* Tell of the thresholds that a charge has reached in a window. */
 static void
-tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
+report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 {
 	const QuotaCounter *counter = &charge->counters[window];
 	QuotaAlertRow alert = {

@@ -27,10 +27,10 @@
 /* in the fourth field of an advisory lock, where the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
 
-static bool has_key(const QuotaKeyedCall *request);
-static LOCKTAG lock_of(const QuotaKeyedCall *request);
+static bool has_key(const QuotaKeyedCall *call);
+static LOCKTAG lock_tag(const QuotaKeyedCall *call);
 static uint64 hash_of(Datum value, uint64 seed);
-static void check_same(const QuotaKeyedCall *request, const QuotaKeyRow *row);
+static void check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row);
 
 /*
  * The answer that a call with the same account and key has got; false: there is
@@ -40,15 +40,15 @@ static void check_same(const QuotaKeyedCall *request, const QuotaKeyRow *row);
  * Locks: waits for whoever is answering the same.
  */
 bool
-quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRememberedAnswer *answer)
+quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRememberedAnswer *answer)
 {
-	QuotaKeyRow row = {.account = request->account, .key = request->key};
+	QuotaKeyRow row = {.account = call->account, .key = call->key};
 	LOCKTAG lock;
 	TransactionId writer;
 
-	if (!has_key(request))
+	if (!has_key(call))
 		return false;
-	lock = lock_of(request);
+	lock = lock_tag(call);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -64,7 +64,7 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRe
 			break;
 		XactLockTableWait(writer, NULL, NULL, XLTW_None);
 	}
-	check_same(request, &row);
+	check_same_call(call, &row);
 	answer->decision = row.decision;
 	answer->reservation = row.reservation;
 	return true;
@@ -72,37 +72,37 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRe
 
 /* Remember the answer of a call that quota_idempotency_find did not know; without a key nothing. */
 void
-quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *request, const QuotaRememberedAnswer *answer)
+quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const QuotaRememberedAnswer *answer)
 {
 	QuotaKeyRow row = {
-		.account = request->account,
-		.key = request->key,
-		.function = request->function,
-		.feature = request->feature,
-		.n = request->n,
+		.account = call->account,
+		.key = call->key,
+		.function = call->function,
+		.feature = call->feature,
+		.n = call->n,
 		.reservation = answer->reservation,
 		.decision = answer->decision,
 		.at = quota_guc_now()};
 	LOCKTAG lock;
 
-	if (!has_key(request))
+	if (!has_key(call))
 		return;
-	lock = lock_of(request);
+	lock = lock_tag(call);
 	quota_keys_insert(store, &row);
 	LockRelease(&lock, ExclusiveLock, false);
 }
 
 /* While nothing is enforced nothing is charged: there is nothing to repeat. */
 static bool
-has_key(const QuotaKeyedCall *request)
+has_key(const QuotaKeyedCall *call)
 {
-	return request->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+	return call->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 }
 
 static LOCKTAG
-lock_of(const QuotaKeyedCall *request)
+lock_tag(const QuotaKeyedCall *call)
 {
-	uint64 hash = hash_of(request->key, hash_of(request->account, 0));
+	uint64 hash = hash_of(call->key, hash_of(call->account, 0));
 	LOCKTAG lock;
 
 	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_OF_KEYS);
@@ -118,12 +118,12 @@ hash_of(Datum value, uint64 seed)
 }
 
 static void
-check_same(const QuotaKeyedCall *request, const QuotaKeyRow *row)
+check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row)
 {
-	if (strcmp(request->function, row->function) != 0 || strcmp(request->feature, row->feature) != 0 || request->n != row->n)
+	if (strcmp(call->function, row->function) != 0 || strcmp(call->feature, row->feature) != 0 || call->n != row->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(request->key)),
-				 request->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
+				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(call->key)),
+				 call->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
 				 errhint("Repeat a call with all of its arguments, and give each other call a key of its own.")));
 }

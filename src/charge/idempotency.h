@@ -22,7 +22,7 @@ typedef struct QuotaRememberedAnswer
 	int64 reservation; /* 0: none */
 } QuotaRememberedAnswer;
 
-extern bool quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *request, QuotaRememberedAnswer *answer);
-extern void quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *request, const QuotaRememberedAnswer *answer);
+extern bool quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRememberedAnswer *answer);
+extern void quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const QuotaRememberedAnswer *answer);
 
 #endif

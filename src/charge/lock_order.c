@@ -24,7 +24,7 @@
 typedef struct OrderedKey
 {
 	QuotaCounterKey key;
-	Datum head;     /* the account that has no pool */
+	Datum group;     /* the account that has no pool */
 	bool of_member; /* of that account, which is its pool */
 } OrderedKey;
 
@@ -49,7 +49,7 @@ quota_lock_order_add(List *keys, const QuotaAccount *account, const char *featur
 		OrderedKey *key = palloc(sizeof(OrderedKey));
 		bool pooled = entitlement.windows[i].pooled;
 
-		key->head = account->pool != NULL ? account->pool->account : account->account;
+		key->group = account->pool != NULL ? account->pool->account : account->account;
 		key->of_member = account->pool != NULL && !pooled;
 		key->key.account = pooled ? account->pool->account : account->account;
 		key->key.feature = feature;
@@ -82,7 +82,7 @@ compare_keys(const ListCell *a, const ListCell *b)
 {
 	const OrderedKey *left = lfirst(a);
 	const OrderedKey *right = lfirst(b);
-	int order = compare_names(left->head, right->head);
+	int order = compare_names(left->group, right->group);
 
 	if (order == 0)
 		order = left->of_member - right->of_member;

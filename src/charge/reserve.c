@@ -31,10 +31,10 @@
 
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
-static int64 hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
+static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
 static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
-static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
+static bool is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 static void raise_expired(int64 id) pg_attribute_noreturn();
 static int compare_periods(const void *a, const void *b);
@@ -43,7 +43,7 @@ static int compare_periods(const void *a, const void *b);
 QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaKeyedCall request = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
 	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
@@ -52,22 +52,22 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
 	charge->origin = (QuotaChargeOrigin){.what = "reserve", .returns_denial = true};
-	if (request.key != 0)
-		charge->origin.key = TextDatumGetCString(request.key);
+	if (call.key != 0)
+		charge->origin.key = TextDatumGetCString(call.key);
 	expires_at = expiry_of_argument(fcinfo, 3);
-	request.feature = charge->feature;
-	request.n = charge->n;
+	call.feature = charge->feature;
+	call.n = charge->n;
 	store = quota_store_begin_write();
 	check_kind(charge->feature);
-	if (!quota_idempotency_find(store, &request, &answer))
+	if (!quota_idempotency_find(store, &call, &answer))
 	{
 		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
 
 		/* where nothing is enforced it is on no counter, and can be settled all the same */
 		if (charge->decision.verdict != QUOTA_BLOCK)
-			answer.reservation = hold(store, charge, charged ? charge->entitlement.count : 0, expires_at);
+			answer.reservation = insert_reservation(store, charge, charged ? charge->entitlement.count : 0, expires_at);
 		answer.decision = quota_decision_datum(&charge->decision);
-		quota_idempotency_remember(store, &request, &answer);
+		quota_idempotency_remember(store, &call, &answer);
 	}
 	quota_store_end(store);
 	return reservation_datum(fcinfo, &answer);
@@ -140,7 +140,7 @@ check_kind(const char *feature)
 
 /* Write down what was charged to the first counters of a charge as held. Returns the reservation. */
 static int64
-hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at)
+insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at)
 {
 	QuotaReservationRow reservation = {
 		.account = charge->decision.account,
@@ -215,7 +215,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	/* those of a pool before those of its member */
 	for (int pooled = true; pooled >= false; pooled--)
 		for (int i = 0; i < count; i++)
-			if (is_pools(&reservation, &holds[i]) == pooled)
+			if (is_of_pool(&reservation, &holds[i]) == pooled)
 				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
 	quota_store_refresh(store);
 
@@ -233,7 +233,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 
 /* Whether what is held is on a counter of the account's pool, as that was when it was reserved. */
 static bool
-is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
+is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
 {
 	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, hold->key.account, reservation->account));
 }

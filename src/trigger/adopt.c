@@ -60,33 +60,33 @@
 #include "tables/adopted.h"
 
 /* A column of the application's table; number 0: none. */
-typedef struct Column
+typedef struct AdoptColumn
 {
 	AttrNumber number;
 	Oid base_type;
 	bool is_enum;
-} Column;
+} AdoptColumn;
 
 /* Where rows of the application go as rows of quota.adopted_rows. */
 typedef struct Output
 {
-	Column columns[QUOTA_ADOPTED_COLUMNS];
+	AdoptColumn columns[QUOTA_ADOPTED_COLUMNS];
 	bool old; /* rows that go need not name an account */
 	ReturnSetInfo *result;
 	MemoryContext row;
 } Output;
 
 /* A trigger that quota_adopt makes, and what follows its rows. */
-typedef struct Kind
+typedef struct AdoptTrigger
 {
 	const char *trigger;
 	TriggerEvent event;
 	bool new_table;
 	bool old_table;
 	const char *function;
-} Kind;
+} AdoptTrigger;
 
-static const Kind kinds[] = {
+static const AdoptTrigger adopt_triggers[] = {
 	{"quota_adopt_insert", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_INSERT, true, false, "follow_insert"},
 	{"quota_adopt_update", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_ROW | TRIGGER_EVENT_UPDATE, false, false, "follow_update"},
 	{"quota_adopt_delete", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_DELETE, false, true, "follow_delete"},
@@ -104,20 +104,20 @@ static const Firing *current = NULL;
 static void lock_own_table(Oid table);
 static void check_owner(Oid table);
 static void check_columns(Oid table, FunctionCallInfo fcinfo);
-static const Kind *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
-static bool same_event(const Kind *kind, const TriggerData *trigdata);
+static const AdoptTrigger *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
+static bool same_event(const AdoptTrigger *kind, const TriggerData *trigdata);
 static bool read_number(const char *text, int64 *number);
 static bool has_rows(const TriggerData *trigdata);
-static void read_columns(Relation rel, char *const *names, Column *columns);
-static Column column_named(Relation rel, int which, const char *name);
-static void check_type(Relation rel, int which, const char *name, const Column *column);
+static void read_columns(Relation rel, char *const *names, AdoptColumn *columns);
+static AdoptColumn column_named(Relation rel, int which, const char *name);
+static void check_type(Relation rel, int which, const char *name, const AdoptColumn *column);
 static void refuse_type(Relation rel, int which, const char *name, Oid type) pg_attribute_noreturn();
 static char *table_name(Relation rel);
-static void put_firing(Output *output, const TriggerData *trigdata);
+static void put_trigger_rows(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
 static void put_table(Output *output, Relation rel);
 static void put_row(Output *output, TupleTableSlot *slot);
-static Datum value_of(const Column *column, TupleTableSlot *slot, bool *isnull);
+static Datum value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull);
 static bool names_account(Datum key, bool isnull);
 static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
 static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
@@ -173,7 +173,7 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
 	QuotaAdopted adoption;
-	const Kind *kind = check_trigger(fcinfo, &adoption);
+	const AdoptTrigger *kind = check_trigger(fcinfo, &adoption);
 	Firing firing = {&adoption, (TriggerData *) fcinfo->context};
 	NullableDatum args[lengthof(types)] = {
 		{Int64GetDatum(adoption.id), false},
@@ -240,7 +240,7 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 				 errmsg("the table of adoption %lld does not exist", (long long) id)));
 	read_columns(rel, adoption.columns, output.columns);
 	if (firing && !TRIGGER_FIRED_BY_TRUNCATE(current->trigdata->tg_event))
-		put_firing(&output, current->trigdata);
+		put_trigger_rows(&output, current->trigdata);
 	else
 		put_table(&output, rel);
 	table_close(rel, AccessShareLock);
@@ -280,7 +280,7 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
 {
 	Relation rel = relation_open(table, NoLock);
 	char *names[QUOTA_ADOPTED_COLUMNS];
-	Column columns[QUOTA_ADOPTED_COLUMNS];
+	AdoptColumn columns[QUOTA_ADOPTED_COLUMNS];
 
 	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 	{
@@ -302,20 +302,20 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
  * Errors: trigger_protocol_violated unless the trigger is in all points one that
  * quota_adopt made, on the table that it made it on.
  */
-static const Kind *
+static const AdoptTrigger *
 check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 {
 	const TriggerData *trigdata = (const TriggerData *) fcinfo->context;
 	int64 id;
 
 	if (CALLED_AS_TRIGGER(fcinfo))
-		for (size_t i = 0; i < lengthof(kinds); i++)
-			if (same_event(&kinds[i], trigdata) &&
+		for (size_t i = 0; i < lengthof(adopt_triggers); i++)
+			if (same_event(&adopt_triggers[i], trigdata) &&
 				trigdata->tg_trigger->tgnargs == 1 &&
 				read_number(trigdata->tg_trigger->tgargs[0], &id) &&
 				quota_adopted_get(id, adoption) &&
 				adoption->relation == RelationGetRelid(trigdata->tg_relation))
-				return &kinds[i];
+				return &adopt_triggers[i];
 	ereport(ERROR,
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("function quota.follow_accounts was not called by a trigger that quota_adopt made")));
@@ -323,7 +323,7 @@ check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 
 /* Whether a trigger has the name, timing, level, event and transition table of a kind. */
 static bool
-same_event(const Kind *kind, const TriggerData *trigdata)
+same_event(const AdoptTrigger *kind, const TriggerData *trigdata)
 {
 	const Trigger *trigger = trigdata->tg_trigger;
 	TriggerEvent event = trigdata->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_OPMASK);
@@ -359,13 +359,13 @@ has_rows(const TriggerData *trigdata)
  * datatype_mismatch for one of a type that cannot be read.
  */
 static void
-read_columns(Relation rel, char *const *names, Column *columns)
+read_columns(Relation rel, char *const *names, AdoptColumn *columns)
 {
 	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
-		columns[i] = names[i] == NULL ? (Column){0} : column_named(rel, i, names[i]);
+		columns[i] = names[i] == NULL ? (AdoptColumn){0} : column_named(rel, i, names[i]);
 }
 
-static Column
+static AdoptColumn
 column_named(Relation rel, int which, const char *name)
 {
 	TupleDesc desc = RelationGetDescr(rel);
@@ -377,7 +377,7 @@ column_named(Relation rel, int which, const char *name)
 		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
 		{
 			Oid base_type = getBaseType(attribute->atttypid);
-			Column column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
+			AdoptColumn column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
 
 			check_type(rel, which, name, &column);
 #ifdef ATTRIBUTE_GENERATED_VIRTUAL
@@ -398,7 +398,7 @@ column_named(Relation rel, int which, const char *name)
 }
 
 static void
-check_type(Relation rel, int which, const char *name, const Column *column)
+check_type(Relation rel, int which, const char *name, const AdoptColumn *column)
 {
 	static const Oid texts[] = {TEXTOID, VARCHAROID, BPCHAROID, UUIDOID, INT2OID, INT4OID, INT8OID};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID};
@@ -443,7 +443,7 @@ table_name(Relation rel)
 
 /* The rows of the statement that fired a trigger, or the one row. */
 static void
-put_firing(Output *output, const TriggerData *trigdata)
+put_trigger_rows(Output *output, const TriggerData *trigdata)
 {
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		put_row(output, output->old ? trigdata->tg_trigslot : trigdata->tg_newslot);
@@ -508,7 +508,7 @@ put_row(Output *output, TupleTableSlot *slot)
 
 /* The value of a column as text, or as timestamptz where it is a time, by PostgreSQL's own functions. */
 static Datum
-value_of(const Column *column, TupleTableSlot *slot, bool *isnull)
+value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull)
 {
 	Datum value;
 

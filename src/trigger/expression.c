@@ -71,7 +71,7 @@ typedef struct Columns
 const char *const quota_expression_names[QUOTA_EXPRESSIONS] = {"amount", "counted_when", "mark_when"};
 
 static Relation open_table(FunctionCallInfo fcinfo);
-static Node *parse(Relation rel, const char *expression);
+static Node *parse_expression(Relation rel, const char *expression);
 static Node *transform(Relation rel, const char *expression);
 static Node *only_expression(const char *expression);
 static bool refuse_raw(Node *node, void *context);
@@ -201,7 +201,7 @@ quota_row_expression(PG_FUNCTION_ARGS)
 
 	quota_argument_check_not_null(fcinfo, 1, "expression");
 	rel = open_table(fcinfo);
-	parsed = parse(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	parsed = parse_expression(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	names = palloc((RelationGetNumberOfAttributes(rel) + 1) * sizeof(Datum));
 	pull_varattnos(parsed, 1, &columns);
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
@@ -239,7 +239,7 @@ quota_make_expression(PG_FUNCTION_ARGS)
 	for (int i = 1; i < 4; i++)
 		quota_argument_check_not_null(fcinfo, i, "expression");
 	columns.rel = open_table(fcinfo);
-	parsed = parse(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	parsed = parse_expression(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	pull_varattnos(parsed, 1, &attributes);
 	while ((attribute = bms_next_member(attributes, attribute)) >= 0)
 	{
@@ -283,7 +283,7 @@ open_table(FunctionCallInfo fcinfo)
 
 /* An expression on a table's rows, parsed and checked as the table's owner. */
 static Node *
-parse(Relation rel, const char *expression)
+parse_expression(Relation rel, const char *expression)
 {
 	ErrorContextCallback callback = {.callback = explain_error, .arg = unconstify(char *, expression)};
 	QuotaOwner saved;

@@ -29,18 +29,18 @@
 #include "guc.h"
 
 /* What one statement does to one account. */
-typedef struct Account
+typedef struct FilterAccount
 {
 	int64 n;                       /* units of the rows let in, also of those of its members */
 	int64 own;                     /* of its own rows only */
-	int64 most;                    /* what n may come to without another decision; below 0: each row needs one */
+	int64 max_n;                    /* what n may come to without another decision; below 0: each row needs one */
 	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
 	int64 *used;                   /* in each window, before the statement */
 	TimestampTz now;               /* and when */
 	uint64 read_at;                /* quota_consume_generation of then */
 	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
 	bool pool_known;               /* whether that has been looked for */
-} Account;
+} FilterAccount;
 
 /* Hash table entry: account by name. */
 typedef struct AccountEntry
@@ -48,7 +48,7 @@ typedef struct AccountEntry
 	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
-	Account *account;
+	FilterAccount *account;
 } AccountEntry;
 
 #include "trigger/account_map.h"
@@ -63,52 +63,52 @@ typedef struct Frame
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
 	accounts_hash *columns;  /* the same, by what the rows' column has */
-	int64 let_in;            /* rows, also such as are not counted */
+	int64 admitted;            /* rows, also such as are not counted */
 	int64 skipped;
-	bool as_judged; /* a row that goes in does so as it was judged */
+	bool rows_final; /* a row that goes in does so as it was judged */
 } Frame;
 
-/* What judge_row knows of a statement and table, from its first row on. */
-typedef struct JudgeState
+/* What admit_row knows of a statement and table, from its first row on. */
+typedef struct FilterState
 {
 	QuotaAttachment attachment;
 	Frame *frame;            /* NULL: an UPDATE moves rows here from another partition */
 	QuotaAttachment *others; /* of the table, by which a row is charged as well */
 	int nothers;
-} JudgeState;
+} FilterState;
 
 /* What a row is charged by another attachment. */
-typedef struct Other
+typedef struct OtherCharge
 {
 	Datum account;
 	const char *feature;
-} Other;
+} OtherCharge;
 
 static Frame *frames = NULL;
 
 static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
-static JudgeState *begin_judging(TriggerData *trigdata, MemoryContext context);
+static FilterState *begin_table(TriggerData *trigdata, MemoryContext context);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
-static void cannot_charge(Relation rel) pg_attribute_noreturn();
+static void raise_missing_trigger(Relation rel) pg_attribute_noreturn();
 static void drop_frame(Frame *frame);
-static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
-static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);
-static void find_pool(const Frame *frame, Account *account, Datum name);
-static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
-static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
-static void read_others(Relation rel, JudgeState *state);
-static List *others_of_row(const JudgeState *state, TupleTableSlot *slot);
-static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message);
+static bool is_final(const Frame *frame, TriggerData *trigdata);
+static bool admit_row(const FilterState *state, const QuotaRow *row, char **message);
+static void find_pool(const Frame *frame, FilterAccount *account, Datum name);
+static FilterAccount *account_of_row(const FilterState *state, const QuotaRow *row);
+static FilterAccount *account_named(Frame *frame, QuotaAccountBytes bytes);
+static void open_others(Relation rel, FilterState *state);
+static List *other_charges(const FilterState *state, TupleTableSlot *slot);
+static bool decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message);
 static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 							const QuotaEntitlement *entitlement, const int64 *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
-static int64 most_of(const Account *account);
-static QuotaDecision lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge);
-static void lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
+static int64 max_n_of(const FilterAccount *account);
+static QuotaDecision lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge);
+static void lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
 static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
-static void *copy(const Frame *frame, const void *from, Size size);
+static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
 void
@@ -119,12 +119,12 @@ quota_row_filter_init(void)
 }
 
 /* BEFORE INSERT STATEMENT trigger, for skip and mark: opens the statement's frame. */
-PG_FUNCTION_INFO_V1(quota_begin_rows);
+PG_FUNCTION_INFO_V1(quota_begin_filter);
 
 Datum
-quota_begin_rows(PG_FUNCTION_ARGS)
+quota_begin_filter(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
 	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
@@ -134,7 +134,7 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
 	frame->accounts = accounts_create(context, 16, NULL);
 	frame->columns = accounts_create(context, 16, NULL);
-	frame->as_judged = true;
+	frame->rows_final = true;
 	frame->outer = frames;
 	frames = frame;
 	return PointerGetDatum(NULL);
@@ -149,29 +149,29 @@ quota_begin_rows(PG_FUNCTION_ARGS)
  * Locks: the counters of each account that has a row let in, in the order of
  * the rows.
  */
-PG_FUNCTION_INFO_V1(quota_judge_row);
+PG_FUNCTION_INFO_V1(quota_filter_row);
 
 Datum
-quota_judge_row(PG_FUNCTION_ARGS)
+quota_filter_row(PG_FUNCTION_ARGS)
 {
-	JudgeState *state = fcinfo->flinfo->fn_extra;
+	FilterState *state = fcinfo->flinfo->fn_extra;
 	/* what has been found right for a statement and table is so for all of its rows */
 	TriggerData *trigdata = state != NULL && CALLED_AS_TRIGGER(fcinfo)
 								? (TriggerData *) fcinfo->context
-								: quota_attachment_check(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
+								: quota_attachment_check(fcinfo, "filter_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
 	HeapTuple tuple = trigdata->tg_trigtuple;
 	QuotaOwner saved;
 	QuotaRow row;
 	char *message;
 
 	if (state == NULL)
-		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
+		state = fcinfo->flinfo->fn_extra = begin_table(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_begin(&state->attachment, &saved);
 	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
 	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
-	if (row.n > 0 && !judge_row(state, &row, &message))
+	if (row.n > 0 && !admit_row(state, &row, &message))
 	{
 		if (!state->attachment.mark)
 		{
@@ -180,7 +180,7 @@ quota_judge_row(PG_FUNCTION_ARGS)
 		}
 		tuple = mark_row(&state->attachment, tuple, message);
 	}
-	state->frame->let_in++;
+	state->frame->admitted++;
 	return PointerGetDatum(tuple);
 }
 
@@ -196,7 +196,7 @@ quota_row_filter_add_totals(Relation rel, const char *feature, int64 rows, Quota
 	accounts_iterator iterator;
 	AccountEntry *entry;
 
-	if (frame == NULL || !frame->as_judged || frame->let_in != rows)
+	if (frame == NULL || !frame->rows_final || frame->admitted != rows)
 		return false;
 	accounts_start_iterate(frame->columns, &iterator);
 	while ((entry = accounts_iterate(frame->columns, &iterator)) != NULL)
@@ -216,7 +216,7 @@ quota_row_filter_end(Relation rel, const char *feature)
 	Frame *frame = find_frame(rel, feature);
 
 	if (frame == NULL)
-		cannot_charge(rel);
+		raise_missing_trigger(rel);
 	if (frame->skipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
@@ -245,11 +245,11 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid,
 	quota_consume_next_generation();
 }
 
-static JudgeState *
-begin_judging(TriggerData *trigdata, MemoryContext context)
+static FilterState *
+begin_table(TriggerData *trigdata, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	JudgeState *state = palloc(sizeof(JudgeState));
+	FilterState *state = palloc(sizeof(FilterState));
 
 	quota_attachment_read(trigdata, &state->attachment);
 	state->frame = find_frame(trigdata->tg_relation, state->attachment.feature);
@@ -257,15 +257,15 @@ begin_judging(TriggerData *trigdata, MemoryContext context)
 		/* rows that are moved were charged when they came */
 		check_moved(trigdata->tg_relation, state->attachment.feature);
 	else
-		state->frame->as_judged &= goes_in_as_judged(state->frame, trigdata);
-	read_others(trigdata->tg_relation, state);
+		state->frame->rows_final &= is_final(state->frame, trigdata);
+	open_others(trigdata->tg_relation, state);
 	MemoryContextSwitchTo(old);
 	return state;
 }
 
 /* Read the other attachments of a table that judges rows. Most have none. */
 static void
-read_others(Relation rel, JudgeState *state)
+open_others(Relation rel, FilterState *state)
 {
 	const char *prefix = quota_attached_triggers[QUOTA_TRIGGER_CHARGE];
 	List *attached;
@@ -290,7 +290,7 @@ read_others(Relation rel, JudgeState *state)
 
 /* What a row is charged by the other attachments of its table, as far as it can be. */
 static List *
-others_of_row(const JudgeState *state, TupleTableSlot *slot)
+other_charges(const FilterState *state, TupleTableSlot *slot)
 {
 	List *others = NIL;
 
@@ -305,7 +305,7 @@ others_of_row(const JudgeState *state, TupleTableSlot *slot)
 		quota_attachment_end(attachment, &saved);
 		if (row.n > 0)
 		{
-			Other *other = palloc(sizeof(Other));
+			OtherCharge *other = palloc(sizeof(OtherCharge));
 
 			other->account = quota_attachment_account(attachment, row.account);
 			other->feature = attachment->feature;
@@ -347,18 +347,18 @@ static void
 check_moved(Relation rel, const char *feature)
 {
 	List *tables = lcons_oid(RelationGetRelid(rel), get_partition_ancestors(RelationGetRelid(rel)));
-	char *judge = psprintf("zz_quota_judge_%s", feature);
+	char *filter = psprintf("zz_quota_filter_%s", feature);
 	char *begin = psprintf("quota_begin_%s", feature);
 	ListCell *cell;
 
 	foreach (cell, tables)
-		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), judge, true)) &&
+		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), filter, true)) &&
 			!OidIsValid(get_trigger_oid(lfirst_oid(cell), begin, true)))
-			cannot_charge(rel);
+			raise_missing_trigger(rel);
 }
 
 static void
-cannot_charge(Relation rel)
+raise_missing_trigger(Relation rel)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -381,10 +381,10 @@ drop_frame(Frame *frame)
 /*
  * Whether a row of a table goes in as it is judged now, if it does: no trigger
  * comes later, and no column is computed later. Where rows come by way of a
- * partitioned table, nobody knows whether all partitions judge theirs.
+ * partitioned table, nobody knows whether all partitions filter theirs.
  */
 static bool
-goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
+is_final(const Frame *frame, TriggerData *trigdata)
 {
 	Relation rel = trigdata->tg_relation;
 	TupleConstr *constraints = RelationGetDescr(rel)->constr;
@@ -399,12 +399,12 @@ goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
 
 /* Whether a row may go in; otherwise why not. */
 static bool
-judge_row(const JudgeState *state, const QuotaRow *row, char **message)
+admit_row(const FilterState *state, const QuotaRow *row, char **message)
 {
-	Account *account = account_of_row(state, row);
+	FilterAccount *account = account_of_row(state, row);
 
 	/* a statement inside of this one may have charged, or given back */
-	if (account->read_at != quota_consume_generation() || row->n > account->most || account->n > account->most - row->n)
+	if (account->read_at != quota_consume_generation() || row->n > account->max_n || account->n > account->max_n - row->n)
 	{
 		Datum name = quota_attachment_account(&state->attachment, row->account);
 
@@ -412,7 +412,7 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 			find_pool(state->frame, account, name);
 		else
 		{
-			List *others = account->entitlement == NULL ? others_of_row(state, row->slot) : NIL;
+			List *others = account->entitlement == NULL ? other_charges(state, row->slot) : NIL;
 
 			if (!decide_row(state->frame, account, name, row->n, others, message))
 				return false;
@@ -422,7 +422,7 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 	account->own = quota_decide_sum(account->own, row->n);
 	if (account->pool.length > 0)
 	{
-		Account *pool = account_named(state->frame, account->pool);
+		FilterAccount *pool = account_named(state->frame, account->pool);
 
 		pool->n = quota_decide_sum(pool->n, row->n);
 	}
@@ -431,7 +431,7 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 
 /* The pool of an account that has not been judged yet: its rows count there as well. */
 static void
-find_pool(const Frame *frame, Account *account, Datum name)
+find_pool(const Frame *frame, FilterAccount *account, Datum name)
 {
 	QuotaStore *store;
 	Datum pool;
@@ -446,12 +446,12 @@ find_pool(const Frame *frame, Account *account, Datum name)
 	quota_store_end(store);
 }
 
-static Account *
-account_of_row(const JudgeState *state, const QuotaRow *row)
+static FilterAccount *
+account_of_row(const FilterState *state, const QuotaRow *row)
 {
 	Frame *frame = state->frame;
 	AccountEntry *entry = accounts_lookup(frame->columns, row->account);
-	Account *account;
+	FilterAccount *account;
 	bool found;
 
 	if (entry != NULL)
@@ -463,7 +463,7 @@ account_of_row(const JudgeState *state, const QuotaRow *row)
 }
 
 /* An account, made where there is none. */
-static Account *
+static FilterAccount *
 account_named(Frame *frame, QuotaAccountBytes bytes)
 {
 	bool found;
@@ -472,8 +472,8 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 	if (!found)
 	{
 		entry->bytes = copy_bytes(frame, bytes);
-		entry->account = MemoryContextAllocZero(frame->context, sizeof(Account));
-		entry->account->most = -1;
+		entry->account = MemoryContextAllocZero(frame->context, sizeof(FilterAccount));
+		entry->account->max_n = -1;
 	}
 	return entry->account;
 }
@@ -483,7 +483,7 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
  * others: what the row is charged besides.
  */
 static bool
-decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message)
+decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message)
 {
 	QuotaCharge charge;
 	QuotaDecision decision;
@@ -502,7 +502,7 @@ decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *othe
 		quota_decision_log(&decision);
 		return false;
 	}
-	account->most = most_of(account);
+	account->max_n = max_n_of(account);
 	return true;
 }
 
@@ -548,10 +548,10 @@ pending_units(const Frame *frame, QuotaAccountBytes owner)
  * not what decides.
  */
 static int64
-most_of(const Account *account)
+max_n_of(const FilterAccount *account)
 {
 	const QuotaEntitlement *entitlement = account->entitlement;
-	int64 most = PG_INT64_MAX;
+	int64 max_n = PG_INT64_MAX;
 
 	if (frames->outer != NULL || account->pool.length > 0 || entitlement->suspended || !entitlement->in_plan)
 		return -1;
@@ -559,9 +559,9 @@ most_of(const Account *account)
 	{
 		const QuotaLimit *limit = &entitlement->windows[i].limit;
 
-		most = Min(most, (limit->unlimited || entitlement->bypass ? PG_INT64_MAX : limit->block_at) - account->used[i]);
+		max_n = Min(max_n, (limit->unlimited || entitlement->bypass ? PG_INT64_MAX : limit->block_at) - account->used[i]);
 	}
-	return most;
+	return max_n;
 }
 
 /*
@@ -573,7 +573,7 @@ most_of(const Account *account)
  * a statement of one row locks all of them in order.
  */
 static QuotaDecision
-lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge)
+lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge)
 {
 	QuotaStore *store = quota_store_begin_write();
 	QuotaDecision decision;
@@ -592,7 +592,7 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 			break;
 		if (others != NIL)
 		{
-			lock_all(store, &loaded, frame->feature, others);
+			lock_all_counters(store, &loaded, frame->feature, others);
 			others = NIL;
 			continue;
 		}
@@ -611,8 +611,8 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 		pfree(account->entitlement);
 		pfree(account->used);
 	}
-	account->entitlement = copy(frame, &charge->entitlement, offsetof(QuotaEntitlement, windows[charge->entitlement.count]));
-	account->used = copy(frame, charge->used, charge->entitlement.count * sizeof(int64));
+	account->entitlement = copy_to_frame(frame, &charge->entitlement, offsetof(QuotaEntitlement, windows[charge->entitlement.count]));
+	account->used = copy_to_frame(frame, charge->used, charge->entitlement.count * sizeof(int64));
 	account->now = loaded.now;
 	account->pool = copy_bytes(frame, pool);
 	account->pool_known = true;
@@ -622,14 +622,14 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 
 /* Lock the counters that a row meets by all attachments, in order. The store is refreshed then. */
 static void
-lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
+lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
 {
 	List *keys = quota_lock_order_add(NIL, account, feature, account->now);
 	ListCell *cell;
 
 	foreach (cell, others)
 	{
-		const Other *other = lfirst(cell);
+		const OtherCharge *other = lfirst(cell);
 		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
 
 		quota_account_load(store, other->account, loaded);
@@ -641,11 +641,11 @@ lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, Li
 static QuotaAccountBytes
 copy_bytes(const Frame *frame, QuotaAccountBytes bytes)
 {
-	return (QuotaAccountBytes){copy(frame, bytes.data, bytes.length), bytes.length};
+	return (QuotaAccountBytes){copy_to_frame(frame, bytes.data, bytes.length), bytes.length};
 }
 
 static void *
-copy(const Frame *frame, const void *from, Size size)
+copy_to_frame(const Frame *frame, const void *from, Size size)
 {
 	return size == 0 ? NULL : memcpy(MemoryContextAlloc(frame->context, size), from, size);
 }

@@ -47,19 +47,19 @@ struct QuotaStatementTotals
 };
 
 /* What a statement does to one account by one attachment, and the names as text. */
-typedef struct Account
+typedef struct TotalsAccount
 {
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
 	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
 	QuotaStatementTotals *totals;
 	AccountEntry *entry;
-} Account;
+} TotalsAccount;
 
-static inline int compare_accounts(const Account *left, const Account *right);
+static inline int compare_accounts(const TotalsAccount *left, const TotalsAccount *right);
 
 #define ST_SORT sort_accounts
-#define ST_ELEMENT_TYPE Account
+#define ST_ELEMENT_TYPE TotalsAccount
 #define ST_COMPARE(a, b) compare_accounts(a, b)
 #define ST_SCOPE static
 #define ST_DEFINE
@@ -73,16 +73,16 @@ static inline int compare_accounts(const Account *left, const Account *right);
 static AccountEntry *entry_of(QuotaStatementTotals *totals, const QuotaRow *row);
 static Span *span_of(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
 static Span load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
-static Account *collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *found);
-static uint64 group_end(const Account *accounts, uint64 from, uint64 count);
-static uint64 account_end(const Account *accounts, uint64 from, uint64 end);
-static bool is_charge(const Account *account);
-static bool needs_locks(const Account *accounts, uint64 from, uint64 end);
-static void lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end);
-static List *add_keys(QuotaStore *store, const Account *account, List *keys);
-static void settle_account(QuotaStore *store, const Account *accounts, int features);
-static void settle(QuotaStore *store, const Account *account);
-static inline QuotaAccountBytes head_of(const Account *account);
+static TotalsAccount *list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 *naccounts);
+static uint64 group_end(const TotalsAccount *accounts, uint64 from, uint64 count);
+static uint64 account_end(const TotalsAccount *accounts, uint64 from, uint64 end);
+static bool only_charges(const TotalsAccount *account);
+static bool needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end);
+static void lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64 end);
+static List *add_keys(QuotaStore *store, const TotalsAccount *account, List *keys);
+static void charge_account(QuotaStore *store, const TotalsAccount *accounts, int features);
+static void charge_attachment(QuotaStore *store, const TotalsAccount *account);
+static inline QuotaAccountBytes group_of(const TotalsAccount *account);
 static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
@@ -148,32 +148,32 @@ quota_statement_totals_same_windows(QuotaStatementTotals *totals, const QuotaRow
  * Locks: the counters of all totals in the one order that doc/locking.md gives.
  */
 void
-quota_statement_totals_charge(QuotaStatementTotals **totals, int count)
+quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 {
 	QuotaStore *store;
 	MemoryContext context;
 	MemoryContext old;
-	Account *accounts;
-	uint64 found = 0;
+	TotalsAccount *accounts;
+	uint64 naccounts = 0;
 	uint64 group = 0; /* the end of the one that has been looked at */
 
 	for (int i = 0; i < count; i++)
-		found += totals[i]->entries->members;
-	if (found == 0)
+		naccounts += list[i]->entries->members;
+	if (naccounts == 0)
 		return;
 	store = quota_store_begin_write();
-	accounts = collect(store, totals, count, &found);
-	sort_accounts(accounts, found);
+	accounts = list_accounts(store, list, count, &naccounts);
+	sort_accounts(accounts, naccounts);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	for (uint64 i = 0, end; i < found; i = end)
+	for (uint64 i = 0, end; i < naccounts; i = end)
 	{
-		const Account *later = &accounts[Min(i + 2, found - 1)];
+		const TotalsAccount *later = &accounts[Min(i + 2, naccounts - 1)];
 
 		/* their memory is in any order: have it brought here meanwhile */
 		__builtin_prefetch(later->entry);
-		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, found - 1)].name));
+		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, naccounts - 1)].name));
 		quota_entitlement_cache_expect(later->name);
 		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
 		if (i > 0 && quota_plan_pools_exist())
@@ -182,12 +182,12 @@ quota_statement_totals_charge(QuotaStatementTotals **totals, int count)
 			quota_store_look_anew(store);
 		if (i == group)
 		{
-			group = group_end(accounts, i, found);
+			group = group_end(accounts, i, naccounts);
 			if (needs_locks(accounts, i, group))
 				lock_group(store, accounts, i, group);
 		}
 		end = account_end(accounts, i, group);
-		settle_account(store, &accounts[i], (int) (end - i));
+		charge_account(store, &accounts[i], (int) (end - i));
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
@@ -196,15 +196,15 @@ quota_statement_totals_charge(QuotaStatementTotals **totals, int count)
 }
 
 /* List the accounts that the totals do anything to. */
-static Account *
-collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *found)
+static TotalsAccount *
+list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 *naccounts)
 {
-	Account *accounts = MemoryContextAllocHuge(CurrentMemoryContext, *found * sizeof(Account));
+	TotalsAccount *accounts = MemoryContextAllocHuge(CurrentMemoryContext, *naccounts * sizeof(TotalsAccount));
 
-	*found = 0;
+	*naccounts = 0;
 	for (int i = 0; i < count; i++)
 	{
-		QuotaStatementTotals *totals = totals[i];
+		QuotaStatementTotals *totals = list[i];
 		accounts_iterator iterator;
 		AccountEntry *entry;
 
@@ -215,7 +215,7 @@ collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *fou
 				Datum name = quota_attachment_account(totals->attachment, entry->bytes);
 				Datum pool = quota_account_pool(store, name);
 
-				accounts[(*found)++] = (Account){
+				accounts[(*naccounts)++] = (TotalsAccount){
 					.name = name,
 					.bytes = quota_account_bytes(name),
 					.pool = pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0},
@@ -228,18 +228,18 @@ collect(QuotaStore *store, QuotaStatementTotals **totals, int count, uint64 *fou
 
 /* The end of a group: an account that is a pool or in none, and its members. */
 static uint64
-group_end(const Account *accounts, uint64 from, uint64 count)
+group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
 {
 	uint64 end = from + 1;
 
-	while (end < count && compare_bytes(head_of(&accounts[end]), head_of(&accounts[from])) == 0)
+	while (end < count && compare_bytes(group_of(&accounts[end]), group_of(&accounts[from])) == 0)
 		end++;
 	return end;
 }
 
 /* The end of what is done to one account. */
 static uint64
-account_end(const Account *accounts, uint64 from, uint64 end)
+account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
 {
 	uint64 next = from + 1;
 
@@ -250,7 +250,7 @@ account_end(const Account *accounts, uint64 from, uint64 end)
 
 /* True if one call can charge all that an attachment does to an account. */
 static bool
-is_charge(const Account *account)
+only_charges(const TotalsAccount *account)
 {
 	return account->entry->n > 0 && account->entry->nspans == 0 && account->entry->moved == 0;
 }
@@ -260,7 +260,7 @@ is_charge(const Account *account)
  * its changes, made one after another, would not lock them in order.
  */
 static bool
-needs_locks(const Account *accounts, uint64 from, uint64 end)
+needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end)
 {
 	bool one_feature = true;
 	bool all_charge = true;
@@ -276,7 +276,7 @@ needs_locks(const Account *accounts, uint64 from, uint64 end)
 		if (entry->nspans + (entry->n != 0) > 1)
 			return true;
 		one_feature &= accounts[i].totals == accounts[from].totals;
-		all_charge &= is_charge(&accounts[i]);
+		all_charge &= only_charges(&accounts[i]);
 		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
 	}
 	/* one call charges several features of an account in order */
@@ -287,7 +287,7 @@ needs_locks(const Account *accounts, uint64 from, uint64 end)
 
 /* Lock every counter that a group's changes can meet. */
 static void
-lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
+lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64 end)
 {
 	List *keys = NIL;
 
@@ -298,7 +298,7 @@ lock_group(QuotaStore *store, const Account *accounts, uint64 from, uint64 end)
 
 /* Add the counters of one account and attachment, of now and of what is refunded. */
 static List *
-add_keys(QuotaStore *store, const Account *account, List *keys)
+add_keys(QuotaStore *store, const TotalsAccount *account, List *keys)
 {
 	const char *feature = account->totals->attachment->feature;
 	const AccountEntry *entry = account->entry;
@@ -319,13 +319,13 @@ entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 {
 	QuotaAccountBytes bytes = row->account;
 	AccountEntry *entry;
-	bool found;
+	bool naccounts;
 
 	/* rows of one account often stand together */
 	if (totals->last != NULL && quota_account_bytes_equal(totals->last->bytes, bytes))
 		return totals->last;
-	entry = accounts_insert(totals->entries, bytes, &found);
-	if (!found)
+	entry = accounts_insert(totals->entries, bytes, &naccounts);
+	if (!naccounts)
 	{
 		entry->bytes.data = memcpy(MemoryContextAlloc(totals->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
 		entry->n = 0;
@@ -379,20 +379,20 @@ load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 
 /* Do to an account what all attachments of the statement's table do to it, or raise. */
 static void
-settle_account(QuotaStore *store, const Account *accounts, int features)
+charge_account(QuotaStore *store, const TotalsAccount *accounts, int features)
 {
 	QuotaCharge *charges;
 	bool all_charge = features > 1;
 
 	for (int i = 0; i < features && all_charge; i++)
-		all_charge = is_charge(&accounts[i]);
+		all_charge = only_charges(&accounts[i]);
 	if (!all_charge)
 	{
 		for (int i = 0; i < features; i++)
 		{
 			if (i > 0)
 				quota_store_refresh(store);
-			settle(store, &accounts[i]);
+			charge_attachment(store, &accounts[i]);
 		}
 		return;
 	}
@@ -413,7 +413,7 @@ settle_account(QuotaStore *store, const Account *accounts, int features)
  * since it may make room. A gauge has one window, of whatever time.
  */
 static void
-settle(QuotaStore *store, const Account *account)
+charge_attachment(QuotaStore *store, const TotalsAccount *account)
 {
 	const char *feature = account->totals->attachment->feature;
 	AccountEntry *entry = account->entry;
@@ -458,7 +458,7 @@ settle(QuotaStore *store, const Account *account)
 
 /* The account whose group an account belongs to: its pool, or itself. */
 static inline QuotaAccountBytes
-head_of(const Account *account)
+group_of(const TotalsAccount *account)
 {
 	return account->pool.length > 0 ? account->pool : account->bytes;
 }
@@ -469,9 +469,9 @@ head_of(const Account *account)
  * give back, since what they have used is room for the others.
  */
 static inline int
-compare_accounts(const Account *left, const Account *right)
+compare_accounts(const TotalsAccount *left, const TotalsAccount *right)
 {
-	int order = compare_bytes(head_of(left), head_of(right));
+	int order = compare_bytes(group_of(left), group_of(right));
 
 	if (order == 0)
 		order = (left->pool.length > 0) - (right->pool.length > 0);

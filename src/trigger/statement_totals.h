@@ -13,6 +13,6 @@ extern void quota_statement_totals_add(QuotaStatementTotals *totals, const Quota
 extern void quota_statement_totals_move(QuotaStatementTotals *totals, const QuotaRow *row, int64 n);
 extern void quota_statement_totals_refund(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz at);
 extern bool quota_statement_totals_same_windows(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz a, TimestampTz b);
-extern void quota_statement_totals_charge(QuotaStatementTotals **totals, int count);
+extern void quota_statement_totals_charge(QuotaStatementTotals **list, int count);
 
 #endif

@@ -26,18 +26,18 @@
 #include "trigger/row_filter.h"
 
 /* The charge of a row that is to be remembered. */
-typedef struct Pin
+typedef struct RowEntry
 {
 	char *key;
 	TimestampTz at;
-} Pin;
+} RowEntry;
 
 /* The two versions of a row that a statement has updated. */
-typedef struct Pair
+typedef struct RowUpdate
 {
 	QuotaRow before;
 	QuotaRow after;
-} Pair;
+} RowUpdate;
 
 /* What one attachment has to do for a statement. */
 typedef struct Work
@@ -48,23 +48,23 @@ typedef struct Work
 } Work;
 
 static bool is_last(TriggerData *trigdata);
-static bool fires_too(const TriggerData *trigdata, const Trigger *trigger);
+static bool fires_together(const TriggerData *trigdata, const Trigger *trigger);
 static Work *read_all(TriggerData *trigdata, int *count);
 static void add_statement(Work *work);
-static void settle_all(const Work *works, int count);
+static void charge_all(const Work *works, int count);
 static bool was_filtered(const Work *work);
 static void insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows);
 static void add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
 static void move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
 static void update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
-static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
-static List *update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
-static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
-static bool needs_pin(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
-static void forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows);
-static void forget_row(QuotaAttachment *attachment, TupleTableSlot *slot);
+static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update);
+static List *update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries);
+static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry);
+static bool needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
+static void delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows);
+static void delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot);
 static void truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment);
-static TupleTableSlot *first_of(QuotaAttachment *attachment, Tuplestorestate *rows);
+static TupleTableSlot *slot_for(QuotaAttachment *attachment, Tuplestorestate *rows);
 
 /*
  * AFTER INSERT, UPDATE or DELETE STATEMENT trigger with transition tables:
@@ -93,7 +93,7 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
 		add_statement(&works[i]);
-	settle_all(works, count);
+	charge_all(works, count);
 
 	for (int i = 0; i < count; i++)
 		if (was_filtered(&works[i]))
@@ -119,7 +119,7 @@ quota_truncate_rows(PG_FUNCTION_ARGS)
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
 		truncate_rows(works[i].totals, &works[i].attachment);
-	settle_all(works, count);
+	charge_all(works, count);
 	return PointerGetDatum(NULL);
 }
 
@@ -134,14 +134,14 @@ is_last(TriggerData *trigdata)
 	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
 
 	for (int i = triggers->numtriggers - 1; i >= 0; i--)
-		if (fires_too(trigdata, &triggers->triggers[i]))
+		if (fires_together(trigdata, &triggers->triggers[i]))
 			return triggers->triggers[i].tgoid == trigdata->tg_trigger->tgoid;
 	return true;
 }
 
 /* True if a trigger of the relation fires with the one that is running, and calls the same function. */
 static bool
-fires_too(const TriggerData *trigdata, const Trigger *trigger)
+fires_together(const TriggerData *trigdata, const Trigger *trigger)
 {
 	char disabled = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ? TRIGGER_FIRES_ON_ORIGIN : TRIGGER_FIRES_ON_REPLICA;
 
@@ -161,7 +161,7 @@ read_all(TriggerData *trigdata, int *count)
 	{
 		Work *work = &works[*count];
 
-		if (!fires_too(trigdata, &triggers->triggers[i]))
+		if (!fires_together(trigdata, &triggers->triggers[i]))
 			continue;
 		work->trigdata = *trigdata;
 		work->trigdata.tg_trigger = &triggers->triggers[i];
@@ -198,11 +198,11 @@ add_statement(Work *work)
 	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		update_tracked_rows(totals, attachment, trigdata);
 	else if (attachment->tracked)
-		forget_rows(attachment, trigdata->tg_oldtable);
+		delete_entries(attachment, trigdata->tg_oldtable);
 }
 
 static void
-settle_all(const Work *works, int count)
+charge_all(const Work *works, int count)
 {
 	QuotaStatementTotals **totals = palloc(count * sizeof(QuotaStatementTotals *));
 
@@ -222,7 +222,7 @@ was_filtered(const Work *work)
 static void
 insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows)
 {
-	TupleTableSlot *slot = first_of(attachment, rows);
+	TupleTableSlot *slot = slot_for(attachment, rows);
 	TimestampTz now = quota_guc_now();
 	QuotaOwner saved;
 	QuotaRow row;
@@ -233,7 +233,7 @@ insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestor
 		CHECK_FOR_INTERRUPTS();
 		quota_attachment_row(attachment, slot, &row);
 		quota_statement_totals_add(totals, &row, 1);
-		if (attachment->tracked && row.n > 0 && needs_pin(totals, attachment, &row, now))
+		if (attachment->tracked && row.n > 0 && needs_entry(totals, attachment, &row, now))
 		{
 			char *key = quota_attachment_key(attachment, slot);
 
@@ -249,7 +249,7 @@ insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestor
 static void
 add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
 {
-	TupleTableSlot *slot = first_of(attachment, rows);
+	TupleTableSlot *slot = slot_for(attachment, rows);
 	QuotaOwner saved;
 	QuotaRow row;
 
@@ -272,8 +272,8 @@ static void
 move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
 	QuotaAttachment after;
-	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
 	QuotaOwner saved;
 
 	quota_attachment_read(trigdata, &after);
@@ -283,13 +283,13 @@ move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tri
 		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
 		{
-			Pair pair;
+			RowUpdate update;
 
 			CHECK_FOR_INTERRUPTS();
-			quota_attachment_old_row(attachment, old_slot, &pair.before);
-			quota_attachment_row(&after, new_slot, &pair.after);
-			if (follows_rename(attachment, &after, &pair))
-				quota_statement_totals_move(totals, &pair.after, Min(pair.before.n, pair.after.n));
+			quota_attachment_old_row(attachment, old_slot, &update.before);
+			quota_attachment_row(&after, new_slot, &update.after);
+			if (follows_rename(attachment, &after, &update))
+				quota_statement_totals_move(totals, &update.after, Min(update.before.n, update.after.n));
 		}
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(old_slot);
@@ -306,11 +306,11 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 {
 	/* an attachment has memory for one row */
 	QuotaAttachment after;
-	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
-	bool any_pins = quota_charged_rows_exist(attachment);
+	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
+	bool any_entries = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
-	List *pins = NIL;
+	List *entries = NIL;
 	ListCell *cell;
 
 	quota_attachment_read(trigdata, &after);
@@ -323,53 +323,53 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 	while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 		   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
 	{
-		Pair pair;
+		RowUpdate update;
 
 		CHECK_FOR_INTERRUPTS();
-		quota_attachment_old_row(attachment, old_slot, &pair.before);
-		quota_attachment_row(&after, new_slot, &pair.after);
+		quota_attachment_old_row(attachment, old_slot, &update.before);
+		quota_attachment_row(&after, new_slot, &update.after);
 		/* what it was charged has gone there already */
-		if (follows_rename(attachment, &after, &pair))
-			pair.before.account = pair.after.account;
-		pins = update_tracked_row(totals, attachment, &pair, any_pins, pins);
+		if (follows_rename(attachment, &after, &update))
+			update.before.account = update.after.account;
+		entries = update_tracked_row(totals, attachment, &update, any_entries, entries);
 	}
 	quota_attachment_end(attachment, &saved);
 	/* only now: a row may have the key that another had before */
-	foreach (cell, pins)
-		quota_charged_rows_insert(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
+	foreach (cell, entries)
+		quota_charged_rows_insert(attachment, ((RowEntry *) lfirst(cell))->key, ((RowEntry *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
 }
 
 /* Whether a row that was counted follows its account to a key that this has got in this transaction. */
 static bool
-follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair)
+follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update)
 {
 	Datum old_key;
 	Datum new_key;
 
-	if (!quota_renamed_any() || pair->before.n == 0)
+	if (!quota_renamed_any() || update->before.n == 0)
 		return false;
-	old_key = quota_attachment_row_account(attachment, &pair->before);
-	new_key = quota_attachment_row_account(after, &pair->after);
+	old_key = quota_attachment_row_account(attachment, &update->before);
+	new_key = quota_attachment_row_account(after, &update->after);
 	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
-/* One of them. Returns the pins with that of this row, if it needs one. */
+/* One of them. Returns the entries with that of this row, if it needs one. */
 static List *
-update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins)
+update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries)
 {
-	const QuotaRow *before = &pair->before;
-	const QuotaRow *after = &pair->after;
+	const QuotaRow *before = &update->before;
+	const QuotaRow *after = &update->after;
 	bool same = before->n == after->n && (before->n == 0 || quota_account_bytes_equal(before->account, after->account));
 	TimestampTz at;
 	bool known = false;
-	bool pinned = false;
+	bool had_entry = false;
 
 	if (same && (before->n == 0 || quota_attachment_same_row(attachment, before->slot, after->slot)))
-		return pins;
+		return entries;
 	if (before->n > 0)
-		known = charged_at(attachment, before, any_pins, &at, &pinned);
+		known = charged_at(attachment, before, any_entries, &at, &had_entry);
 	if (!same)
 	{
 		/* a row whose time is not known was never charged */
@@ -378,31 +378,31 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Pa
 		quota_statement_totals_add(totals, after, 1);
 		at = quota_guc_now();
 		known = after->n > 0;
-		pinned = false;
+		had_entry = false;
 	}
 	/* what was remembered stays so, be it under another key */
-	if (pinned || (known && needs_pin(totals, attachment, after, at)))
+	if (had_entry || (known && needs_entry(totals, attachment, after, at)))
 	{
-		Pin *pin = palloc(sizeof(Pin));
+		RowEntry *entry = palloc(sizeof(RowEntry));
 
-		pin->key = quota_attachment_key(attachment, after->slot);
-		pin->at = at;
-		pins = lappend(pins, pin);
+		entry->key = quota_attachment_key(attachment, after->slot);
+		entry->at = at;
+		entries = lappend(entries, entry);
 	}
-	return pins;
+	return entries;
 }
 
 /* When a row was charged, if that is known. What was remembered of it is forgotten. */
 static bool
-charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned)
+charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry)
 {
-	if (any_pins)
+	if (any_entries)
 	{
 		char *key = quota_attachment_key(attachment, row->slot);
 
-		*pinned = quota_charged_rows_delete(attachment, key, at);
+		*had_entry = quota_charged_rows_delete(attachment, key, at);
 		pfree(key);
-		if (*pinned)
+		if (*had_entry)
 			return true;
 	}
 	return quota_attachment_time(attachment, row->slot, at);
@@ -410,7 +410,7 @@ charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, Time
 
 /* Whether a row's own time does not tell the windows of the time at which it was charged. */
 static bool
-needs_pin(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
+needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
 {
 	TimestampTz own;
 
@@ -421,21 +421,21 @@ needs_pin(QuotaStatementTotals *totals, QuotaAttachment *attachment, const Quota
 
 /* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
 static void
-forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows)
+delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
-	TupleTableSlot *slot = first_of(attachment, rows);
-	bool any_pins = quota_charged_rows_exist(attachment);
+	TupleTableSlot *slot = slot_for(attachment, rows);
+	bool any_entries = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 
 	quota_attachment_begin(attachment, &saved);
-	while (any_pins && tuplestore_gettupleslot(rows, true, false, slot))
-		forget_row(attachment, slot);
+	while (any_entries && tuplestore_gettupleslot(rows, true, false, slot))
+		delete_entry(attachment, slot);
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
 static void
-forget_row(QuotaAttachment *attachment, TupleTableSlot *slot)
+delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot)
 {
 	char *key = quota_attachment_key(attachment, slot);
 	TimestampTz at;
@@ -452,16 +452,16 @@ truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
 	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
-	bool any_pins = attachment->tracked && quota_charged_rows_exist(attachment);
+	bool any_entries = attachment->tracked && quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 	QuotaRow row;
 
 	quota_attachment_begin(attachment, &saved);
-	while ((attachment->gauge || any_pins) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	while ((attachment->gauge || any_entries) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (any_pins)
-			forget_row(attachment, slot);
+		if (any_entries)
+			delete_entry(attachment, slot);
 		if (attachment->gauge)
 		{
 			quota_attachment_old_row(attachment, slot, &row);
@@ -476,7 +476,7 @@ truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 
 /* A slot for the rows of a transition table, which stands before the first: other triggers read them too. */
 static TupleTableSlot *
-first_of(QuotaAttachment *attachment, Tuplestorestate *rows)
+slot_for(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);

@@ -68,15 +68,15 @@ static const struct
 	{"charge_rows", false, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE, "quota_rows", "quota_old_rows"},
 	{"charge_rows", false, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_DELETE, NULL, "quota_old_rows"},
 	{"truncate_rows", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE, NULL, NULL},
-	{"begin_rows", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL},
-	{"judge_row", true, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL}};
+	{"begin_filter", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL},
+	{"filter_row", true, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL}};
 
-/* A trigger that charges the rows of a table. */
-typedef struct Charging
+/* A trigger that found_trigger the rows of a table. */
+typedef struct ChargeTrigger
 {
 	Oid relid;
 	int32 id; /* of the attachment */
-} Charging;
+} ChargeTrigger;
 
 static List *tables_of(Oid relid, LOCKMODE lock);
 static void make_statement_triggers(Oid relid, const QuotaAttached *attached);
@@ -90,18 +90,18 @@ static bool is_followed(AlterTableType type);
 static void follow_subcommand(Oid relid, AlterTableType type);
 static void follow_new_partitions(Oid parent);
 static bool makes_children(List *elements);
-static void follow_created(void);
+static void follow_created_tables(void);
 static Oid relation_of(const CollectedCommand *command);
 static List *collected_commands(void);
 static void follow_table(Oid relid);
 static void check_inheritance(Oid relid);
 static void follow_partition(Oid relid);
-static void join_parent(Oid relid, List *ancestors);
-static void give_triggers(Oid relid, const QuotaAttached *attached);
-static void refuse_foreign(Oid relid, const QuotaAttached *attached);
+static void merge_into_parent(Oid relid, List *ancestors);
+static void add_triggers(Oid relid, const QuotaAttached *attached);
+static void refuse_foreign_table(Oid relid, const QuotaAttached *attached);
 static bool has_trigger(Oid relid, const QuotaAttached *attached);
 static void follow_old_partitions(Oid parent);
-static List *charging(Oid relid);
+static List *charge_triggers(Oid relid);
 static bool is_locked(Oid relid);
 static void detach_from(Oid relid, const QuotaAttached *attached);
 static void refuse_foreign_code(Oid relid, const QuotaAttached *attached);
@@ -138,7 +138,7 @@ quota_make_triggers(PG_FUNCTION_ARGS)
 				 errmsg("attachment %d does not exist", PG_GETARG_INT32(0))));
 	foreach (cell, tables_of(attached->relation, ShareRowExclusiveLock))
 	{
-		refuse_foreign(lfirst_oid(cell), attached);
+		refuse_foreign_table(lfirst_oid(cell), attached);
 		make_statement_triggers(lfirst_oid(cell), attached);
 	}
 	/* partitions get this one by themselves */
@@ -311,14 +311,14 @@ follow_command(Node *parsetree)
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
 			if (makes_children(list_make1(parsetree)))
-				follow_created();
+				follow_created_tables();
 			break;
 		case T_CreateSchemaStmt:
 			if (makes_children(((CreateSchemaStmt *) parsetree)->schemaElts))
-				follow_created();
+				follow_created_tables();
 			break;
 		case T_ImportForeignSchemaStmt:
-			follow_created();
+			follow_created_tables();
 			break;
 		case T_AlterTableStmt:
 			follow_alter_table((AlterTableStmt *) parsetree);
@@ -403,7 +403,7 @@ makes_children(List *elements)
 }
 
 static void
-follow_created(void)
+follow_created_tables(void)
 {
 	ListCell *cell;
 
@@ -522,11 +522,11 @@ follow_partition(Oid relid)
 	ListCell *ancestor;
 	ListCell *cell;
 
-	join_parent(relid, ancestors);
+	merge_into_parent(relid, ancestors);
 	foreach (ancestor, ancestors)
 		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
 			if (!has_trigger(relid, lfirst(cell)))
-				give_triggers(relid, lfirst(cell));
+				add_triggers(relid, lfirst(cell));
 }
 
 /* Whether a table has the triggers of an attachment. */
@@ -536,14 +536,14 @@ has_trigger(Oid relid, const QuotaAttached *attached)
 	bool found = false;
 	ListCell *cell;
 
-	foreach (cell, charging(relid))
-		found |= ((Charging *) lfirst(cell))->id == attached->id;
+	foreach (cell, charge_triggers(relid))
+		found |= ((ChargeTrigger *) lfirst(cell))->id == attached->id;
 	return found;
 }
 
 /* What was attached to a partition by itself gives way to what is attached to its parent. */
 static void
-join_parent(Oid relid, List *ancestors)
+merge_into_parent(Oid relid, List *ancestors)
 {
 	static const Oid types[3] = {OIDOID, INT4OID, OIDOID};
 	ListCell *cell;
@@ -576,7 +576,7 @@ join_parent(Oid relid, List *ancestors)
 }
 
 static void
-give_triggers(Oid relid, const QuotaAttached *attached)
+add_triggers(Oid relid, const QuotaAttached *attached)
 {
 	ListCell *cell;
 	QuotaOwner saved;
@@ -585,7 +585,7 @@ give_triggers(Oid relid, const QuotaAttached *attached)
 	/* the statement has locked them: nothing is waited for */
 	foreach (cell, tables_of(relid, ShareRowExclusiveLock))
 	{
-		refuse_foreign(lfirst_oid(cell), attached);
+		refuse_foreign_table(lfirst_oid(cell), attached);
 		(void) drop_triggers(lfirst_oid(cell), attached->feature, false);
 		make_statement_triggers(lfirst_oid(cell), attached);
 	}
@@ -593,7 +593,7 @@ give_triggers(Oid relid, const QuotaAttached *attached)
 }
 
 static void
-refuse_foreign(Oid relid, const QuotaAttached *attached)
+refuse_foreign_table(Oid relid, const QuotaAttached *attached)
 {
 	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 		ereport(ERROR,
@@ -626,21 +626,21 @@ follow_old_partitions(Oid parent)
 			QuotaAttached *attached = lfirst(cell);
 
 			if (triggers == NIL)
-				triggers = charging(InvalidOid);
+				triggers = charge_triggers(InvalidOid);
 			foreach (trigger, triggers)
 			{
-				Charging *charges = lfirst(trigger);
+				ChargeTrigger *found_trigger = lfirst(trigger);
 
-				if (charges->id == attached->id && charges->relid != attached->relation &&
-					!get_rel_relispartition(charges->relid) && is_locked(charges->relid))
-					detach_from(charges->relid, attached);
+				if (found_trigger->id == attached->id && found_trigger->relid != attached->relation &&
+					!get_rel_relispartition(found_trigger->relid) && is_locked(found_trigger->relid))
+					detach_from(found_trigger->relid, attached);
 			}
 		}
 }
 
 /* The triggers that charge the rows of a table; InvalidOid: of all tables. */
 static List *
-charging(Oid relid)
+charge_triggers(Oid relid)
 {
 	Relation triggers = table_open(TriggerRelationId, AccessShareLock);
 	Oid function = trigger_function("charge_rows");
@@ -659,11 +659,11 @@ charging(Oid relid)
 
 		if (!isnull && trigger->tgnargs == 1 && trigger->tgfoid == function && TRIGGER_FOR_INSERT(trigger->tgtype))
 		{
-			Charging *charges = palloc(sizeof(Charging));
+			ChargeTrigger *found_trigger = palloc(sizeof(ChargeTrigger));
 
-			charges->relid = trigger->tgrelid;
-			charges->id = atoi(VARDATA_ANY(DatumGetByteaPP(arguments)));
-			found = lappend(found, charges);
+			found_trigger->relid = trigger->tgrelid;
+			found_trigger->id = atoi(VARDATA_ANY(DatumGetByteaPP(arguments)));
+			found = lappend(found, found_trigger);
 		}
 	}
 	systable_endscan(scan);
@@ -701,7 +701,7 @@ detach_from(Oid relid, const QuotaAttached *attached)
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		if (attached->has[which])
 			quota_expression_copy(attached, which, quota_owner_of_relation(relid), id);
-	give_triggers(relid, quota_attached_get(id));
+	add_triggers(relid, quota_attached_get(id));
 	quota_owner_end(&saved);
 }
 
