@@ -16,8 +16,7 @@
 
 #include "charge/lock_order.h"
 
-#include "utils/builtins.h"
-
+#include "charge/account_bytes.h"
 #include "charge/consume.h"
 
 /* A counter, and where it stands. */
@@ -29,7 +28,6 @@ typedef struct OrderedKey
 } OrderedKey;
 
 static int compare_keys(const ListCell *a, const ListCell *b);
-static int compare_names(Datum a, Datum b);
 
 /*
  * Add the counters that a charge or refund of a feature can meet, in the windows
@@ -82,12 +80,12 @@ compare_keys(const ListCell *a, const ListCell *b)
 {
 	const OrderedKey *left = lfirst(a);
 	const OrderedKey *right = lfirst(b);
-	int order = compare_names(left->group, right->group);
+	int order = quota_account_bytes_compare(quota_account_bytes(left->group), quota_account_bytes(right->group));
 
 	if (order == 0)
 		order = left->of_member - right->of_member;
 	if (order == 0)
-		order = compare_names(left->key.account, right->key.account);
+		order = quota_account_bytes_compare(quota_account_bytes(left->key.account), quota_account_bytes(right->key.account));
 	if (order == 0)
 		order = strcmp(left->key.feature, right->key.feature);
 	if (order == 0)
@@ -95,17 +93,4 @@ compare_keys(const ListCell *a, const ListCell *b)
 	if (order == 0)
 		order = (left->key.period_start > right->key.period_start) - (left->key.period_start < right->key.period_start);
 	return order;
-}
-
-/* Compare as text COLLATE "C". */
-static int
-compare_names(Datum a, Datum b)
-{
-	const text *left = DatumGetTextPP(a);
-	const text *right = DatumGetTextPP(b);
-	Size left_length = VARSIZE_ANY_EXHDR(left);
-	Size right_length = VARSIZE_ANY_EXHDR(right);
-	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));
-
-	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
 }

@@ -53,11 +53,11 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
-#include "compat.h"
 #include "owner.h"
 #include "rights/gate.h"
 #include "sizes.h"
 #include "tables/adopted.h"
+#include "trigger/table.h"
 
 /* A column of the application's table; number 0: none. */
 typedef struct AdoptColumn
@@ -102,7 +102,6 @@ typedef struct Firing
 static const Firing *current = NULL;
 
 static void lock_own_table(Oid table);
-static void check_owner(Oid table);
 static void check_columns(Oid table, FunctionCallInfo fcinfo);
 static const AdoptTrigger *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
 static bool same_event(const AdoptTrigger *kind, const TriggerData *trigdata);
@@ -112,7 +111,6 @@ static void read_columns(Relation rel, char *const *names, AdoptColumn *columns)
 static AdoptColumn column_named(Relation rel, int which, const char *name);
 static void check_type(Relation rel, int which, const char *name, const AdoptColumn *column);
 static void refuse_type(Relation rel, int which, const char *name, Oid type) pg_attribute_noreturn();
-static char *table_name(Relation rel);
 static void put_trigger_rows(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
 static void put_table(Output *output, Relation rel);
@@ -256,22 +254,9 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 static void
 lock_own_table(Oid table)
 {
-	check_owner(table);
+	quota_table_check_owner(table);
 	LockRelationOid(table, ShareRowExclusiveLock);
-	check_owner(table);
-}
-
-static void
-check_owner(Oid table)
-{
-	char *name = get_rel_name(table);
-
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", table)));
-	if (!quota_compat_owns_table(table, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(table)), name);
+	quota_table_check_owner(table);
 }
 
 /* Refuse columns that the table does not have, or of a type that cannot be read. */
@@ -368,33 +353,27 @@ read_columns(Relation rel, char *const *names, AdoptColumn *columns)
 static AdoptColumn
 column_named(Relation rel, int which, const char *name)
 {
-	TupleDesc desc = RelationGetDescr(rel);
+	Form_pg_attribute attribute = quota_table_attribute(rel, name);
+	AdoptColumn column;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
-		{
-			Oid base_type = getBaseType(attribute->atttypid);
-			AdoptColumn column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
-
-			check_type(rel, which, name, &column);
+	if (attribute == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), quota_table_name(RelationGetRelid(rel))),
+				 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
+	column.number = attribute->attnum;
+	column.base_type = getBaseType(attribute->atttypid);
+	column.is_enum = get_typtype(column.base_type) == TYPTYPE_ENUM;
+	check_type(rel, which, name, &column);
 #ifdef ATTRIBUTE_GENERATED_VIRTUAL
-			/* a trigger sees no value of it */
-			if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
-						 errdetail("It is a virtual generated column.")));
+	/* a trigger sees no value of it */
+	if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
+				 errdetail("It is a virtual generated column.")));
 #endif
-			return column;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), table_name(rel)),
-			 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
+	return column;
 }
 
 static void
@@ -425,20 +404,14 @@ refuse_type(Relation rel, int which, const char *name, Oid type)
 	if (which == QUOTA_ADOPTED_CREATED)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel)),
+				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, quota_table_name(RelationGetRelid(rel))),
 				 errdetail("Its type is %s.", format_type_be(type)),
 				 errhint("Times are timestamptz, timestamp or date.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
+			 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
 			 errdetail("Its type is %s.", format_type_be(type)),
 			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
-}
-
-static char *
-table_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
 }
 
 /* The rows of the statement that fired a trigger, or the one row. */

@@ -22,12 +22,11 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
 #include "rights/gate.h"
+#include "trigger/table.h"
 #include "trigger/trigger_ddl.h"
 
 static void lock_own_table(FunctionCallInfo fcinfo);
-static void check_owner(Oid relid);
 
 /* quota_attach(table, feature, ...); errors: insufficient_privilege, and those of quota.quota_attach */
 PG_FUNCTION_INFO_V1(quota_attach);
@@ -67,13 +66,13 @@ quota_reconcile(PG_FUNCTION_ARGS)
 		Oid relid = PG_GETARG_OID(0);
 
 		if (PG_GETARG_BOOL(2))
-			check_owner(relid);
+			quota_table_check_owner(relid);
 		else
 		{
 			AclResult result;
 
 			if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-				check_owner(relid);
+				quota_table_raise_missing(relid);
 			result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
 			if (result != ACLCHECK_OK)
 				aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
@@ -93,7 +92,7 @@ lock_own_table(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return;
 	relid = PG_GETARG_OID(0);
-	check_owner(relid);
+	quota_table_check_owner(relid);
 	kind = get_rel_relkind(relid);
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		return;
@@ -101,17 +100,6 @@ lock_own_table(FunctionCallInfo fcinfo)
 	if (quota_trigger_ddl_exists(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
 		lock = AccessExclusiveLock;
 	LockRelationOid(relid, lock);
-	check_owner(relid);
+	quota_table_check_owner(relid);
 	(void) find_all_inheritors(relid, lock, NULL);
-}
-
-static void
-check_owner(Oid relid)
-{
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!quota_compat_owns_table(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }

@@ -29,6 +29,7 @@
 #include "argument.h"
 #include "guc.h"
 #include "trigger/charged_rows.h"
+#include "trigger/row.h"
 
 /* The tables of one attachment while they are counted. */
 typedef struct Count
@@ -110,9 +111,7 @@ tables_of(Oid relid, LOCKMODE lock)
 {
 	LockRelationOid(relid, lock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		quota_table_raise_missing(relid);
 	return find_all_inheritors(relid, lock, NULL);
 }
 
@@ -172,11 +171,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	MemoryContext old;
 	QuotaRow row;
 
-	quota_attachment_row(attachment, count->slot, &row);
+	quota_row_read(attachment, count->slot, &row);
 	if (row.n == 0)
 		return;
 	old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
-	values[0] = quota_attachment_account(attachment, row.account);
+	values[0] = quota_row_account_name(attachment, row.account);
 	quota_argument_check_account(values[0]);
 	nulls[1] = !row_time(count, attachment, &at);
 	values[1] = TimestampTzGetDatum(at);
@@ -198,9 +197,9 @@ row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 		*at = quota_guc_now();
 		return true;
 	}
-	if (attachment->nkeys > 0 && quota_charged_rows_find(count->charged, quota_attachment_key(attachment, count->slot), at))
+	if (attachment->nkeys > 0 && quota_charged_rows_find(count->charged, quota_row_key(attachment, count->slot), at))
 		return true;
-	if (!quota_attachment_time(attachment, count->slot, at))
+	if (!quota_row_time(attachment, count->slot, at))
 		return false;
 	if (*at < (date2j(first_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY ||
 		*at >= (date2j(last_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
@@ -215,25 +214,22 @@ static void
 name_row(void *arg)
 {
 	const Count *count = arg;
-	ItemPointer tid = &count->slot->tts_tid;
+	const ItemPointerData *tid = &count->slot->tts_tid;
+	char *row;
 
 	if (TTS_EMPTY(count->slot))
 		return;
+	row = psprintf("row with ctid (%u,%u) of table %s", ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
+				   quota_table_name(RelationGetRelid(count->rel)));
 	switch (geterrcode())
 	{
 		case ERRCODE_NULL_VALUE_NOT_ALLOWED:
 		case ERRCODE_INVALID_PARAMETER_VALUE:
 		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
 		case ERRCODE_DATETIME_VALUE_OUT_OF_RANGE:
-			errdetail("The row with ctid (%u,%u) of table %s cannot be counted for feature \"%s\".",
-					  ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-					  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
-					  count->attached->feature);
+			errdetail("The %s cannot be counted for feature \"%s\".", row, count->attached->feature);
 			break;
 		default:
-			errcontext("counting the row with ctid (%u,%u) of table %s for feature \"%s\"",
-					   ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-					   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
-					   count->attached->feature);
+			errcontext("counting the %s for feature \"%s\"", row, count->attached->feature);
 	}
 }

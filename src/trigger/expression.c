@@ -25,7 +25,6 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -56,6 +55,7 @@
 #include "argument.h"
 #include "compat.h"
 #include "owner.h"
+#include "trigger/table.h"
 
 /* The columns that an expression reads, in the order of parameters. */
 typedef struct Columns
@@ -269,11 +269,7 @@ open_table(FunctionCallInfo fcinfo)
 	Relation rel;
 
 	quota_argument_check_not_null(fcinfo, 0, "table");
-	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
+	rel = quota_table_open(PG_GETARG_OID(0));
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -515,30 +511,24 @@ params_to_vars(Node *node, void *context)
 static Var *
 column_var(const Columns *columns, const Param *param)
 {
-	TupleDesc desc = RelationGetDescr(columns->rel);
 	const List *names = columns->attached->columns[columns->which];
 	const char *name = param->paramid >= 1 && param->paramid <= list_length(names) ? list_nth(names, param->paramid - 1) : "";
+	Form_pg_attribute attribute = quota_table_attribute(columns->rel, name);
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
-			continue;
-		if (attribute->atttypid != param->paramtype)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table \"%s\" is of type %s, and not of type %s", name, RelationGetRelationName(columns->rel),
-							format_type_be(attribute->atttypid), format_type_be(param->paramtype)),
-					 errdetail("%s reads it.", quota_expression_names[columns->which]),
-					 errhint("Call quota_attach again, or quota_detach.")));
-		return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(columns->rel)),
-			 errdetail("%s reads it.", quota_expression_names[columns->which]),
-			 errhint("Call quota_attach again, or quota_detach.")));
+	if (attribute == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(columns->rel)),
+				 errdetail("%s reads it.", quota_expression_names[columns->which]),
+				 errhint("Call quota_attach again, or quota_detach.")));
+	if (attribute->atttypid != param->paramtype)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" is of type %s, and not of type %s", name, RelationGetRelationName(columns->rel),
+						format_type_be(attribute->atttypid), format_type_be(param->paramtype)),
+				 errdetail("%s reads it.", quota_expression_names[columns->which]),
+				 errhint("Call quota_attach again, or quota_detach.")));
+	return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
 }
 
 /* Store an expression as a function that the table's owner owns. */

@@ -4,7 +4,7 @@
  * What an account was charged goes to its new key with it. Rows of the
  * application that follow, by ON UPDATE CASCADE or by a statement of their own,
  * look like rows that move from one account to another; their triggers ask here:
- * a counter has nothing to move then, and a gauge moves without being judged.
+ * a counter has nothing to move then, and a gauge moves without being filtered.
  *
  * Memory: a list in TopTransactionContext, in the order of time; what failed goes
  * with its subtransaction.
@@ -19,7 +19,7 @@
 #include "utils/memutils.h"
 
 #include "argument.h"
-#include "trigger/attachment.h"
+#include "charge/account_bytes.h"
 
 typedef struct Rename
 {

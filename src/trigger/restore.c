@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -17,12 +16,11 @@
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
-#include "utils/syscache.h"
 
 #include "argument.h"
+#include "owner.h"
 
 static bool portal_copies_into(Oid relid);
-static Oid owner_of(Oid relid);
 
 /*
  * quota.is_restored(relation): whether the trigger that asks was fired by a
@@ -41,7 +39,7 @@ quota_is_restored(PG_FUNCTION_ARGS)
 	/* not GetUserId(): the trigger function runs with the owner's rights, whoever fired it */
 	PG_RETURN_BOOL(portal_copies_into(relid) &&
 				   DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) == 1 &&
-				   has_privs_of_role(GetOuterUserId(), owner_of(relid)));
+				   has_privs_of_role(GetOuterUserId(), quota_owner_of_relation(relid)));
 }
 
 static bool
@@ -57,19 +55,4 @@ portal_copies_into(Oid relid)
 		return false;
 	copy = castNode(CopyStmt, planned->utilityStmt);
 	return copy->is_from && copy->relation != NULL && RangeVarGetRelid(copy->relation, NoLock, true) == relid;
-}
-
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }

@@ -1,7 +1,7 @@
 /*
  * Rows that a limit may leave out or mark: on_block skip and mark.
  *
- * Such a row has to be judged before it goes in, when nobody knows the rows to
+ * Such a row has to be filtered before it goes in, when nobody knows the rows to
  * come. Between its BEFORE and AFTER STATEMENT triggers a statement has a frame,
  * which remembers for each account what its rows would use; the first row that is
  * let in locks the account's counters. These locks are taken in the order of the
@@ -53,7 +53,7 @@ typedef struct AccountEntry
 
 #include "trigger/account_map.h"
 
-/* A statement whose rows are judged one by one. */
+/* A statement whose rows are filtered one by one. */
 typedef struct Frame
 {
 	struct Frame *outer;
@@ -65,7 +65,7 @@ typedef struct Frame
 	accounts_hash *columns;  /* the same, by what the rows' column has */
 	int64 admitted;            /* rows, also such as are not counted */
 	int64 skipped;
-	bool rows_final; /* a row that goes in does so as it was judged */
+	bool rows_final; /* a row that goes in does so as it was filtered */
 } Frame;
 
 /* What admit_row knows of a statement and table, from its first row on. */
@@ -144,7 +144,7 @@ quota_begin_filter(PG_FUNCTION_ARGS)
  * BEFORE INSERT ROW trigger, for skip and mark: leaves the row out or marks it
  * where the limit has no room for it.
  *
- * Errors: those of quota_attachment_read and quota_attachment_row; whatever
+ * Errors: those of quota_attachment_read and quota_row_read; whatever
  * mark_when says.
  * Locks: the counters of each account that has a row let in, in the order of
  * the rows.
@@ -167,7 +167,7 @@ quota_filter_row(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		state = fcinfo->flinfo->fn_extra = begin_table(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_begin(&state->attachment, &saved);
-	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
+	quota_row_read(&state->attachment, trigdata->tg_trigslot, &row);
 	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
@@ -301,13 +301,13 @@ other_charges(const FilterState *state, TupleTableSlot *slot)
 		QuotaRow row;
 
 		quota_attachment_begin(attachment, &saved);
-		quota_attachment_old_row(attachment, slot, &row);
+		quota_row_read_old(attachment, slot, &row);
 		quota_attachment_end(attachment, &saved);
 		if (row.n > 0)
 		{
 			OtherCharge *other = palloc(sizeof(OtherCharge));
 
-			other->account = quota_attachment_account(attachment, row.account);
+			other->account = quota_row_account_name(attachment, row.account);
 			other->feature = attachment->feature;
 			others = lappend(others, other);
 		}
@@ -379,7 +379,7 @@ drop_frame(Frame *frame)
 }
 
 /*
- * Whether a row of a table goes in as it is judged now, if it does: no trigger
+ * Whether a row of a table goes in as it is filtered now, if it does: no trigger
  * comes later, and no column is computed later. Where rows come by way of a
  * partitioned table, nobody knows whether all partitions filter theirs.
  */
@@ -406,9 +406,9 @@ admit_row(const FilterState *state, const QuotaRow *row, char **message)
 	/* a statement inside of this one may have charged, or given back */
 	if (account->read_at != quota_consume_generation() || row->n > account->max_n || account->n > account->max_n - row->n)
 	{
-		Datum name = quota_attachment_account(&state->attachment, row->account);
+		Datum name = quota_row_account_name(&state->attachment, row->account);
 
-		if (quota_attachment_fails_when_full(&state->attachment, row->slot))
+		if (quota_row_fails_when_full(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
 		else
 		{
@@ -429,7 +429,7 @@ admit_row(const FilterState *state, const QuotaRow *row, char **message)
 	return true;
 }
 
-/* The pool of an account that has not been judged yet: its rows count there as well. */
+/* The pool of an account that has not been filtered yet: its rows count there as well. */
 static void
 find_pool(const Frame *frame, FilterAccount *account, Datum name)
 {
@@ -456,7 +456,7 @@ account_of_row(const FilterState *state, const QuotaRow *row)
 
 	if (entry != NULL)
 		return entry->account;
-	account = account_named(frame, quota_account_bytes(quota_attachment_account(&state->attachment, row->account)));
+	account = account_named(frame, quota_account_bytes(quota_row_account_name(&state->attachment, row->account)));
 	entry = accounts_insert(frame->columns, copy_bytes(frame, row->account), &found);
 	entry->account = account;
 	return account;
@@ -663,7 +663,7 @@ mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message
 		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
 		if (attachment->message.typmod >= (int32) VARHDRSZ)
 			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
-		values[count++] = quota_attachment_input(attachment, &attachment->message, message);
+		values[count++] = quota_table_input(&attachment->message, attachment->owner, message);
 	}
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
 }

@@ -31,7 +31,7 @@ typedef struct AccountEntry
 	uint32 hash;
 	char status;
 	int64 n;     /* to be charged; below 0: to be given back */
-	int64 moved; /* of that, what is not judged */
+	int64 moved; /* of that, what is not filtered */
 	Span *spans;
 	int nspans;
 	int last; /* the one that was looked for last */
@@ -83,7 +83,6 @@ static List *add_keys(QuotaStore *store, const TotalsAccount *account, List *key
 static void charge_account(QuotaStore *store, const TotalsAccount *accounts, int features);
 static void charge_attachment(QuotaStore *store, const TotalsAccount *account);
 static inline QuotaAccountBytes group_of(const TotalsAccount *account);
-static inline int compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right);
 static int compare_spans(const void *a, const void *b);
 
 QuotaStatementTotals *
@@ -108,7 +107,7 @@ quota_statement_totals_add(QuotaStatementTotals *totals, const QuotaRow *row, in
 	entry->n = quota_decide_sum(entry->n, sign * row->n);
 }
 
-/* Of what has been added for a row, n units that the account had before, under another name: they are not judged. */
+/* Of what has been added for a row, n units that the account had before, under another name: they are not filtered. */
 void
 quota_statement_totals_move(QuotaStatementTotals *totals, const QuotaRow *row, int64 n)
 {
@@ -212,7 +211,7 @@ list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 
 		while ((entry = accounts_iterate(totals->entries, &iterator)) != NULL)
 			if (entry->n != 0 || entry->nspans > 0)
 			{
-				Datum name = quota_attachment_account(totals->attachment, entry->bytes);
+				Datum name = quota_row_account_name(totals->attachment, entry->bytes);
 				Datum pool = quota_account_pool(store, name);
 
 				accounts[(*naccounts)++] = (TotalsAccount){
@@ -232,7 +231,7 @@ group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
 {
 	uint64 end = from + 1;
 
-	while (end < count && compare_bytes(group_of(&accounts[end]), group_of(&accounts[from])) == 0)
+	while (end < count && quota_account_bytes_compare(group_of(&accounts[end]), group_of(&accounts[from])) == 0)
 		end++;
 	return end;
 }
@@ -243,7 +242,7 @@ account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
 {
 	uint64 next = from + 1;
 
-	while (next < end && compare_bytes(accounts[next].bytes, accounts[from].bytes) == 0)
+	while (next < end && quota_account_bytes_compare(accounts[next].bytes, accounts[from].bytes) == 0)
 		next++;
 	return next;
 }
@@ -366,7 +365,7 @@ load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 	QuotaEntitlement entitlement;
 	QuotaAccount account;
 
-	quota_account_load(store, quota_attachment_account(totals->attachment, entry->bytes), &account);
+	quota_account_load(store, quota_row_account_name(totals->attachment, entry->bytes), &account);
 	quota_account_entitle(&account, totals->attachment->feature, at, &entitlement);
 	quota_store_end(store);
 	for (int i = 0; i < entitlement.count; i++)
@@ -471,24 +470,15 @@ group_of(const TotalsAccount *account)
 static inline int
 compare_accounts(const TotalsAccount *left, const TotalsAccount *right)
 {
-	int order = compare_bytes(group_of(left), group_of(right));
+	int order = quota_account_bytes_compare(group_of(left), group_of(right));
 
 	if (order == 0)
 		order = (left->pool.length > 0) - (right->pool.length > 0);
 	if (order == 0)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
 	if (order == 0)
-		order = compare_bytes(left->bytes, right->bytes);
+		order = quota_account_bytes_compare(left->bytes, right->bytes);
 	return order != 0 ? order : strcmp(left->totals->attachment->feature, right->totals->attachment->feature);
-}
-
-/* as text COLLATE "C" */
-static inline int
-compare_bytes(QuotaAccountBytes left, QuotaAccountBytes right)
-{
-	int order = memcmp(left.data, right.data, Min(left.length, right.length));
-
-	return order != 0 ? order : (left.length > right.length) - (left.length < right.length);
 }
 
 /* they do not overlap */

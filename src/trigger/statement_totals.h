@@ -4,7 +4,7 @@
 #ifndef QUOTA_STATEMENT_TOTALS_H
 #define QUOTA_STATEMENT_TOTALS_H
 
-#include "trigger/attachment.h"
+#include "trigger/row.h"
 
 typedef struct QuotaStatementTotals QuotaStatementTotals;
 

@@ -53,7 +53,6 @@ static Work *read_all(TriggerData *trigdata, int *count);
 static void add_statement(Work *work);
 static void charge_all(const Work *works, int count);
 static bool was_filtered(const Work *work);
-static void insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows);
 static void add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
 static void move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
 static void update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
@@ -71,7 +70,7 @@ static TupleTableSlot *slot_for(QuotaAttachment *attachment, Tuplestorestate *ro
  * charges each account once.
  *
  * Errors: PT429, PT402, PT403 for what the limits refuse; those of
- * quota_attachment_read and quota_attachment_row.
+ * quota_attachment_read and quota_row_read.
  */
 PG_FUNCTION_INFO_V1(quota_charge_rows);
 
@@ -185,7 +184,7 @@ add_statement(Work *work)
 		/* rows that are tracked are looked at in any case, for the time that each has */
 		if (!was_filtered(work) || attachment->tracked ||
 			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), totals))
-			insert_rows(totals, attachment, trigdata->tg_newtable);
+			add_rows(totals, attachment, trigdata->tg_newtable, 1);
 	}
 	else if (attachment->gauge)
 	{
@@ -211,16 +210,16 @@ charge_all(const Work *works, int count)
 	quota_statement_totals_charge(totals, count);
 }
 
-/* True if the rows of a statement were judged one by one before they went in. */
+/* True if the rows of a statement were filtered one by one before they went in. */
 static bool
 was_filtered(const Work *work)
 {
-	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.judged;
+	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.filtered;
 }
 
-/* Rows that came; where their time does not tell that they were charged now, remember it. */
+/* Add the rows of a transition table to the totals, with sign -1 as old rows. */
 static void
-insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows)
+add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
 {
 	TupleTableSlot *slot = slot_for(attachment, rows);
 	TimestampTz now = quota_guc_now();
@@ -231,37 +230,18 @@ insert_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestor
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		quota_attachment_row(attachment, slot, &row);
-		quota_statement_totals_add(totals, &row, 1);
+		if (sign > 0)
+			quota_row_read(attachment, slot, &row);
+		else
+			quota_row_read_old(attachment, slot, &row);
+		quota_statement_totals_add(totals, &row, sign);
 		if (attachment->tracked && row.n > 0 && needs_entry(totals, attachment, &row, now))
 		{
-			char *key = quota_attachment_key(attachment, slot);
+			char *key = quota_row_key(attachment, slot);
 
 			quota_charged_rows_insert(attachment, key, now);
 			pfree(key);
 		}
-	}
-	quota_attachment_end(attachment, &saved);
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-/* Rows that came, or with sign -1 such as went. */
-static void
-add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
-{
-	TupleTableSlot *slot = slot_for(attachment, rows);
-	QuotaOwner saved;
-	QuotaRow row;
-
-	quota_attachment_begin(attachment, &saved);
-	while (tuplestore_gettupleslot(rows, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (sign > 0)
-			quota_attachment_row(attachment, slot, &row);
-		else
-			quota_attachment_old_row(attachment, slot, &row);
-		quota_statement_totals_add(totals, &row, sign);
 	}
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
@@ -286,8 +266,8 @@ move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tri
 			RowUpdate update;
 
 			CHECK_FOR_INTERRUPTS();
-			quota_attachment_old_row(attachment, old_slot, &update.before);
-			quota_attachment_row(&after, new_slot, &update.after);
+			quota_row_read_old(attachment, old_slot, &update.before);
+			quota_row_read(&after, new_slot, &update.after);
 			if (follows_rename(attachment, &after, &update))
 				quota_statement_totals_move(totals, &update.after, Min(update.before.n, update.after.n));
 		}
@@ -326,8 +306,8 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 		RowUpdate update;
 
 		CHECK_FOR_INTERRUPTS();
-		quota_attachment_old_row(attachment, old_slot, &update.before);
-		quota_attachment_row(&after, new_slot, &update.after);
+		quota_row_read_old(attachment, old_slot, &update.before);
+		quota_row_read(&after, new_slot, &update.after);
 		/* what it was charged has gone there already */
 		if (follows_rename(attachment, &after, &update))
 			update.before.account = update.after.account;
@@ -350,8 +330,8 @@ follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, 
 
 	if (!quota_renamed_any() || update->before.n == 0)
 		return false;
-	old_key = quota_attachment_row_account(attachment, &update->before);
-	new_key = quota_attachment_row_account(after, &update->after);
+	old_key = quota_row_account(attachment, &update->before);
+	new_key = quota_row_account(after, &update->after);
 	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
@@ -366,7 +346,7 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Ro
 	bool known = false;
 	bool had_entry = false;
 
-	if (same && (before->n == 0 || quota_attachment_same_row(attachment, before->slot, after->slot)))
+	if (same && (before->n == 0 || quota_row_same_key_and_time(attachment, before->slot, after->slot)))
 		return entries;
 	if (before->n > 0)
 		known = charged_at(attachment, before, any_entries, &at, &had_entry);
@@ -385,7 +365,7 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Ro
 	{
 		RowEntry *entry = palloc(sizeof(RowEntry));
 
-		entry->key = quota_attachment_key(attachment, after->slot);
+		entry->key = quota_row_key(attachment, after->slot);
 		entry->at = at;
 		entries = lappend(entries, entry);
 	}
@@ -398,14 +378,14 @@ charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, T
 {
 	if (any_entries)
 	{
-		char *key = quota_attachment_key(attachment, row->slot);
+		char *key = quota_row_key(attachment, row->slot);
 
 		*had_entry = quota_charged_rows_delete(attachment, key, at);
 		pfree(key);
 		if (*had_entry)
 			return true;
 	}
-	return quota_attachment_time(attachment, row->slot, at);
+	return quota_row_time(attachment, row->slot, at);
 }
 
 /* Whether a row's own time does not tell the windows of the time at which it was charged. */
@@ -416,7 +396,7 @@ needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const Quo
 
 	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 		return false;
-	return !quota_attachment_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
+	return !quota_row_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
 }
 
 /* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
@@ -437,7 +417,7 @@ delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows)
 static void
 delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot)
 {
-	char *key = quota_attachment_key(attachment, slot);
+	char *key = quota_row_key(attachment, slot);
 	TimestampTz at;
 
 	CHECK_FOR_INTERRUPTS();
@@ -464,7 +444,7 @@ truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 			delete_entry(attachment, slot);
 		if (attachment->gauge)
 		{
-			quota_attachment_old_row(attachment, slot, &row);
+			quota_row_read_old(attachment, slot, &row);
 			quota_statement_totals_add(totals, &row, -1);
 		}
 	}
