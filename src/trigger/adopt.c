@@ -1,25 +1,25 @@
 /*
  * adopt.c
- *		Tables of accounts that quota_adopt made quota follow.
+ * 		Tables of accounts that quota_adopt made quota follow.
  *
- * quota.adopted says which table is followed by which of its columns. A trigger
- * on the table has one argument, the number of the adoption. The trigger
- * function believes nothing else that a table's owner could make up: it compares
- * its trigger with what quota_adopt makes before it reads a row.
+ * quota.adopted names the adopted tables and their columns. A trigger on such a
+ * table has one argument, the number of the adoption. The trigger function
+ * trusts nothing that the owner of the table could make up: before it reads a
+ * row it compares its trigger with those that quota_adopt makes.
  *
- * Rights. quota_adopt and quota_unadopt ask as the caller whether it manages and
- * owns the table. All else runs as the owner of quota.adopted, in functions of
- * schema quota that name only what is in quota and pg_catalog. Rows of the application are read here, by
- * quota_adopted_rows, and turned into text by PostgreSQL's own functions for the
- * base types: no expression, cast, domain check or policy of the table's owner
- * is evaluated, and no name is looked up for it.
+ * Rights. quota_adopt and quota_unadopt check as the caller that it is an admin
+ * and owns the table. All else runs as the owner of quota.adopted, in functions
+ * of schema quota that use only schemas quota and pg_catalog.
+ * quota_adopted_rows reads the application's rows and converts them to text by
+ * built-in functions of the base types: it evaluates no expression, cast,
+ * domain check or policy of the table's owner, and looks up no name.
  *
- * Locks. quota_adopt and quota_unadopt lock the application's table in SHARE ROW
- * EXCLUSIVE mode, by its OID, until the end of the transaction. What the triggers
- * lock is in doc/locking.md.
+ * Lock						Protects			Order				While held
+ * SHARE ROW EXCLUSIVE		adopted table		first, by its OID	SQL of schema quota
+ * those of the triggers		see doc/locking.md
  *
- * Memory. All in the caller's context, a row's values in a context that is reset
- * with each row. `current` points to the caller's stack while a trigger runs.
+ * Memory: the caller's context; a row's values are in a context that the next
+ * row resets. `current` points to the caller's stack while a trigger runs.
  */
 #include "postgres.h"
 
@@ -67,16 +67,16 @@ typedef struct AdoptColumn
 	bool is_enum;
 } AdoptColumn;
 
-/* Where rows of the application go as rows of quota.adopted_rows. */
+/* How rows of an adopted table become rows of quota.adopted_rows. */
 typedef struct Output
 {
 	AdoptColumn columns[QUOTA_ADOPTED_COLUMNS];
-	bool old; /* rows that go need not name an account */
+	bool old; /* old rows need not name an account */
 	ReturnSetInfo *result;
 	MemoryContext row;
 } Output;
 
-/* A trigger that quota_adopt makes, and what follows its rows. */
+/* A trigger that quota_adopt makes, and the function that follows its rows. */
 typedef struct AdoptTrigger
 {
 	const char *trigger;
@@ -121,10 +121,11 @@ static Datum call_as_owner(const char *act, const char *name, int nargs, const O
 static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
 
 /*
- * quota_adopt(table, key_column, name_column, plan_column, type_column, owner_column, created_column)
+ * quota_adopt(table, key_column, name_column, plan_column, type_column,
+ * owner_column, created_column)
  *
- * Errors: insufficient_privilege unless the caller manages and owns the table;
- * those of check_columns and quota.quota_adopt.
+ * Errors: insufficient_privilege unless the caller is an admin and owns the
+ * table; those of check_columns and quota.quota_adopt.
  */
 PG_FUNCTION_INFO_V1(quota_adopt);
 
@@ -158,10 +159,11 @@ quota_unadopt(PG_FUNCTION_ARGS)
 }
 
 /*
- * Make quota.accounts follow a change of an adopted table.
+ * quota.follow_accounts(): trigger that makes quota.accounts follow an adopted
+ * table.
  *
- * Errors: trigger_protocol_violated unless a trigger that quota_adopt made calls
- * it; those of read_columns, and of the functions in sql/functions/adopt.sql.
+ * Errors: trigger_protocol_violated unless a trigger that quota_adopt made
+ * calls it; those of read_columns and of the SQL functions in sql/adoption.
  */
 PG_FUNCTION_INFO_V1(quota_follow_accounts);
 
@@ -195,13 +197,13 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 }
 
 /*
- * quota.adopted_rows(adoption, old): the accounts that rows of an adopted table
- * name. In one of its triggers the new or old rows of the statement, elsewhere
- * and at TRUNCATE all rows of the table, also those that the transaction's
+ * quota.adopted_rows(adoption, old): return the accounts that rows of an
+ * adopted table name: in a trigger the new or old rows of the statement;
+ * elsewhere, and for TRUNCATE, all rows of the table, also those that the
  * snapshot does not see.
  *
- * Errors: insufficient_privilege for others than the extension's owner, since
- * it reads the table whoever asks.
+ * Errors: insufficient_privilege unless called as the extension's owner, since
+ * it reads the table without checking rights on it.
  */
 PG_FUNCTION_INFO_V1(quota_adopted_rows);
 
@@ -247,9 +249,8 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * Lock a table that the caller owns. By its OID: whatever happens to its name
- * while this waits, it is the same table. Owned also after the wait, since it may
- * have been given away meanwhile.
+ * Lock a table that the caller owns, by its OID, since its name may change
+ * while this waits. Check again after the wait, since the owner may change too.
  */
 static void
 lock_own_table(Oid table)
@@ -259,7 +260,7 @@ lock_own_table(Oid table)
 	quota_table_check_owner(table);
 }
 
-/* Refuse columns that the table does not have, or of a type that cannot be read. */
+/* Refuse columns that the table does not have, or whose type cannot be read. */
 static void
 check_columns(Oid table, FunctionCallInfo fcinfo)
 {
@@ -282,10 +283,11 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
 }
 
 /*
- * What the trigger is that calls the function, and its adoption.
+ * Return which trigger of quota_adopt calls the function, and read its
+ * adoption.
  *
- * Errors: trigger_protocol_violated unless the trigger is in all points one that
- * quota_adopt made, on the table that it made it on.
+ * Errors: trigger_protocol_violated unless the trigger is exactly as
+ * quota_adopt made it, on the adopted table.
  */
 static const AdoptTrigger *
 check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
@@ -306,7 +308,7 @@ check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 			 errmsg("function quota.follow_accounts was not called by a trigger that quota_adopt made")));
 }
 
-/* Whether a trigger has the name, timing, level, event and transition table of a kind. */
+/* Return whether a trigger has the name, timing, level, event and transition table of its kind. */
 static bool
 same_event(const AdoptTrigger *kind, const TriggerData *trigdata)
 {
@@ -319,7 +321,7 @@ same_event(const AdoptTrigger *kind, const TriggerData *trigdata)
 		   (trigdata->tg_oldtable != NULL) == kind->old_table;
 }
 
-/* A number as quota_adopt writes it; false: the text is none. */
+/* Read a number as quota_adopt writes it; false if the text is none. */
 static bool
 read_number(const char *text, int64 *number)
 {
@@ -330,7 +332,7 @@ read_number(const char *text, int64 *number)
 	return errno == 0 && end != text && *end == '\0';
 }
 
-/* Whether a statement changed any row, as far as it is known without reading them. */
+/* Return whether a statement may have changed rows, without reading them. */
 static bool
 has_rows(const TriggerData *trigdata)
 {
@@ -340,8 +342,8 @@ has_rows(const TriggerData *trigdata)
 }
 
 /*
- * Errors: undefined_column where a column is not there, or not any more;
- * datatype_mismatch for one of a type that cannot be read.
+ * Errors: undefined_column for a column that does not exist, or no longer;
+ * datatype_mismatch for one whose type cannot be read.
  */
 static void
 read_columns(Relation rel, char *const *names, AdoptColumn *columns)
@@ -366,7 +368,7 @@ column_named(Relation rel, int which, const char *name)
 	column.is_enum = get_typtype(column.base_type) == TYPTYPE_ENUM;
 	check_type(rel, which, name, &column);
 #ifdef ATTRIBUTE_GENERATED_VIRTUAL
-	/* a trigger sees no value of it */
+	/* triggers do not see its value */
 	if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -414,7 +416,7 @@ refuse_type(Relation rel, int which, const char *name, Oid type)
 			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
 }
 
-/* The rows of the statement that fired a trigger, or the one row. */
+/* Put the rows of the statement that fired a trigger, or the row of a row trigger. */
 static void
 put_trigger_rows(Output *output, const TriggerData *trigdata)
 {
@@ -429,7 +431,7 @@ put_tuples(Output *output, Relation rel, Tuplestorestate *tuples)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
 
-	/* other triggers read them too */
+	/* other triggers read this table too */
 	tuplestore_select_read_pointer(tuples, 0);
 	tuplestore_rescan(tuples);
 	while (tuplestore_gettupleslot(tuples, true, false, slot))
@@ -452,8 +454,10 @@ put_table(Output *output, Relation rel)
 }
 
 /*
- * Errors: null_value_not_allowed and invalid_parameter_value for a key that
- * cannot name an account. An old row with such a key came in unseen, and is left out.
+ * Put one row. An old row whose key cannot name an account is left out.
+ *
+ * Errors: null_value_not_allowed and invalid_parameter_value for such a new
+ * row.
  */
 static void
 put_row(Output *output, TupleTableSlot *slot)
@@ -479,7 +483,7 @@ put_row(Output *output, TupleTableSlot *slot)
 	MemoryContextReset(output->row);
 }
 
-/* The value of a column as text, or as timestamptz where it is a time, by PostgreSQL's own functions. */
+/* Return a column as text, or a time as timestamptz, by built-in functions only. */
 static Datum
 value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull)
 {
@@ -526,9 +530,9 @@ names_account(Datum key, bool isnull)
 
 /*
  * Call a function of schema quota as the extension's owner, in a frame of the
- * gate. It returns no NULL.
+ * gate. The function must not return NULL.
  *
- * act: what the audit log is to say of its changes.
+ * act: the name that the audit log records.
  */
 static Datum
 call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args)

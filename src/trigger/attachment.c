@@ -36,13 +36,15 @@ static ExprState *init_expression(Expr *expression, QuotaExpression which, Oid t
 static QuotaKind kind_of(const char *feature);
 
 /*
- * Make sure that a function was called by a trigger that quota_attach made: of
- * the expected kind, with the number of an attachment to this table, or one that
- * this is a partition of, and with the name that it has for that.
+ * Check that a trigger function was called by a trigger that quota_attach made.
  *
- * name: the function's own. when: TRIGGER_EVENT_BEFORE or _AFTER, with
- * TRIGGER_EVENT_ROW unless it is for statements. events: of QUOTA_EVENT.
- * Errors: trigger_protocol_violated.
+ * The trigger must be of the expected kind, have the name of that kind, and
+ * have the number of an attachment of its table, or of a table that this is a
+ * partition of.
+ *
+ * name: of the function, for the message. when: TRIGGER_EVENT_BEFORE or _AFTER,
+ * with TRIGGER_EVENT_ROW unless it is a statement trigger. events: of
+ * QUOTA_EVENT. Returns the trigger's data. Errors: trigger_protocol_violated.
  */
 TriggerData *
 quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, int events)
@@ -64,7 +66,7 @@ quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent w
 	return trigdata;
 }
 
-/* The feature of a trigger that has been checked. Good as long as the trigger runs. */
+/* Return the feature of a checked trigger, a copy. */
 const char *
 quota_attachment_feature(TriggerData *trigdata)
 {
@@ -76,12 +78,12 @@ quota_attachment_feature(TriggerData *trigdata)
 }
 
 /*
- * The attachment of a trigger that has been checked.
+ * Read the attachment of a checked trigger.
  *
  * Errors: undefined_column where a column has been dropped or renamed since;
- * datatype_mismatch for a time column that has another type now; undefined_object
- * for a feature that is gone, wrong_object_type for one that is a rate now; those
- * of quota_expression_plan.
+ * datatype_mismatch for a time column of another type; undefined_object for a
+ * feature that has been dropped, wrong_object_type for one that is a rate now;
+ * those of quota_expression_plan.
  */
 void
 quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
@@ -96,29 +98,31 @@ quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
 	read_binding(binding, trigdata->tg_relation, TRIGGER_FIRED_FOR_ROW(trigdata->tg_event), attachment);
 	if (attachment->tracked)
 	{
-		/* elsewhere the time is looked at only when rows are counted again */
+		/* other attachments need time and key only to count rows again */
 		quota_attachment_read_time(attachment, binding->attached->time_column);
 		quota_attachment_read_key(attachment);
 	}
 }
 
 /*
- * An attachment, to count the rows of the attached table or of one that it
- * consists of. Errors: as quota_attachment_read.
+ * Read an attachment to count the rows of a table, the attached one or a
+ * partition or child of it.
+ *
+ * Errors: as quota_attachment_read.
  */
 void
 quota_attachment_open(Relation rel, const QuotaAttached *attached, QuotaAttachment *attachment)
 {
 	QuotaBinding *binding = quota_binding_find(rel, attached->id);
 
-	/* children by INHERITS are counted, but have no triggers */
+	/* children by INHERITS are counted, but have no triggers that verify them */
 	if (!binding->verified)
 		quota_binding_store(binding, attached);
 	binding = quota_binding_load(binding, rel);
 	read_binding(binding, rel, false, attachment);
 }
 
-/* Begin to read rows. */
+/* Begin to read rows, as the owner of the table if there are expressions. */
 void
 quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner *saved)
 {
@@ -126,7 +130,6 @@ quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner *saved)
 		quota_owner_begin(saved, attachment->owner, attachment->code);
 }
 
-/* Done with it. */
 void
 quota_attachment_end(const QuotaAttachment *attachment, const QuotaOwner *saved)
 {
@@ -134,7 +137,7 @@ quota_attachment_end(const QuotaAttachment *attachment, const QuotaOwner *saved)
 		quota_owner_end(saved);
 }
 
-/* Errors: undefined_column, datatype_mismatch. */
+/* Read the time column. Errors: undefined_column, datatype_mismatch. */
 void
 quota_attachment_read_time(QuotaAttachment *attachment, const char *column)
 {
@@ -145,7 +148,12 @@ quota_attachment_read_time(QuotaAttachment *attachment, const char *column)
 				 errmsg("type %s cannot tell when a row was made", format_type_be(attachment->time.type))));
 }
 
-/* What tells a row from others, in the order of the key, which partitions share. */
+/*
+ * Read the columns of the primary key, in the order of the key, which
+ * partitions share.
+ *
+ * Errors: object_not_in_prerequisite_state where there is none.
+ */
 void
 quota_attachment_read_key(QuotaAttachment *attachment)
 {
@@ -167,7 +175,7 @@ quota_attachment_read_key(QuotaAttachment *attachment)
 	index_close(index, AccessShareLock);
 }
 
-/* The argument of a trigger; false: it is not one of ours. */
+/* Read a trigger's argument, the number of an attachment; false if it is not one. */
 static bool
 trigger_number(const Trigger *trigger, int32 *id)
 {
@@ -205,7 +213,10 @@ has_our_name(TriggerData *trigdata, const char *feature)
 		   strcmp(trigdata->tg_trigger->tgname + length, feature) == 0;
 }
 
-/* What a statement works with: copies, since the binding may go while it runs. */
+/*
+ * Fill in an attachment for a statement. It gets copies, since the binding may
+ * be freed while the statement runs.
+ */
 static void
 read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttachment *attachment)
 {
@@ -225,7 +236,7 @@ read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttac
 	if (!attachment->guarded)
 		return;
 	attachment->tracked = !attachment->gauge && expressions[QUOTA_EXPRESSION_COUNTED_WHEN] != NULL;
-	/* whether functions may be executed is checked here */
+	/* ExecInitExpr checks the right to execute functions */
 	quota_attachment_begin(attachment, &saved);
 	attachment->amount_expression = init_expression(expressions[QUOTA_EXPRESSION_AMOUNT], QUOTA_EXPRESSION_AMOUNT, InvalidOid);
 	if (attachment->amount_expression != NULL)
@@ -236,7 +247,6 @@ read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttac
 	quota_attachment_end(attachment, &saved);
 }
 
-/* NULL: there is none */
 static ExprState *
 init_expression(Expr *expression, QuotaExpression which, Oid type)
 {
@@ -249,7 +259,10 @@ init_expression(Expr *expression, QuotaExpression which, Oid type)
 	return ExecInitExpr(expression, NULL);
 }
 
-/* A feature that was attached may have been made a rate since: rates do not roll back, rows do. */
+/*
+ * Return the kind of a feature; refuse a rate, which an attached feature may
+ * have become: rates do not roll back.
+ */
 static QuotaKind
 kind_of(const char *feature)
 {

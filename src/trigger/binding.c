@@ -43,17 +43,23 @@ static bool is_part_of(Relation rel, Oid root);
 static void load_columns(const QuotaAttached *attached, Relation rel, QuotaAttachment *model);
 static void load_expressions(const QuotaAttached *attached, Relation rel, QuotaAttachment *model, Expr **expressions);
 
+/* Register the callbacks that invalidate bindings. */
 void
 quota_binding_init(void)
 {
 	quota_relations_on_change(relation_changed);
-	/* a function may be inlined, and its volatility may change; a value may be of an enum or a domain */
+	/* a planned expression may contain an inlined function, an enum's value or a domain's check */
 	CacheRegisterSyscacheCallback(PROCOID, definition_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, definition_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(ENUMOID, definition_changed, (Datum) 0);
 }
 
-/* The binding of an attachment to its table or a partition of that; NULL: it is of another table, or there is none. */
+/*
+ * Return the binding of an attachment to a table, verified.
+ *
+ * Returns NULL if there is no such attachment, or if the table is neither the
+ * attached one nor a partition of it.
+ */
 QuotaBinding *
 quota_binding_verify(Relation rel, int32 id)
 {
@@ -70,6 +76,7 @@ quota_binding_verify(Relation rel, int32 id)
 	return binding;
 }
 
+/* Find the binding of an attachment to a table, or make an empty one. */
 QuotaBinding *
 quota_binding_find(Relation rel, int32 id)
 {
@@ -96,10 +103,14 @@ quota_binding_find(Relation rel, int32 id)
 }
 
 /*
- * Make the rest of a binding: columns and expressions. That runs code of the
- * table's owner, which may fire triggers that bind the same, or change what is
- * bound: so it is made apart, and kept at the end. Returns the binding, which may
- * have been forgotten meanwhile and made anew.
+ * Load the columns and expressions of a binding.
+ *
+ * This runs code of the table's owner, which may fire triggers that bind the
+ * same attachment, or may change what is bound. So everything is prepared apart
+ * and stored at the end, in a binding that is looked up again.
+ *
+ * Returns the binding, which may be another entry than before. Errors:
+ * undefined_table, undefined_column, and those of quota_expression_plan.
  */
 QuotaBinding *
 quota_binding_load(QuotaBinding *binding, Relation rel)
@@ -126,7 +137,7 @@ quota_binding_load(QuotaBinding *binding, Relation rel)
 	binding = quota_binding_find(rel, attached->id);
 	if (binding->context == NULL)
 		quota_binding_store(binding, attached);
-	else if (OidIsValid(binding->model.owner)) /* loaded before: what was made then goes */
+	else if (OidIsValid(binding->model.owner)) /* loaded before: free what it holds */
 		quota_binding_store(binding, binding->attached);
 	old = MemoryContextSwitchTo(binding->context);
 	if (model.mark)
@@ -135,12 +146,16 @@ quota_binding_load(QuotaBinding *binding, Relation rel)
 		binding->expressions[which] = copyObject(expressions[which]);
 	MemoryContextSwitchTo(old);
 	binding->model = model;
-	/* otherwise it serves this statement, and not the next */
+	/* if it was invalidated meanwhile it serves this statement only */
 	binding->loaded = binding->serial == serial && binding->changes == changes;
 	return binding;
 }
 
-/* Keep a copy of what quota.attached says; what was kept goes, which may be what is copied. */
+/*
+ * Store a copy of a row of quota.attached in a binding, and free what it held.
+ *
+ * attached: may be the row that the binding holds.
+ */
 void
 quota_binding_store(QuotaBinding *binding, const QuotaAttached *attached)
 {
@@ -157,7 +172,7 @@ quota_binding_store(QuotaBinding *binding, const QuotaAttached *attached)
 	binding->loaded = false;
 }
 
-/* What is bound to a table goes when it changes, or the table that it is a partition of, or quota.attached. */
+/* Relcache callback: invalidate the bindings of a table and of its partitions; all for quota.attached. */
 static void
 relation_changed(Oid relid)
 {
@@ -191,7 +206,7 @@ definition_changed(Datum arg, int cacheid pg_attribute_unused(), uint32 hash pg_
 	}
 }
 
-/* Free what is bound to tables that are gone or have changed. */
+/* Free the bindings that are neither verified nor loaded. */
 static void
 forget_invalid(void)
 {

@@ -1,14 +1,21 @@
 /*
- * quota.charged_rows: when rows were charged whose own time does not tell.
+ * charged_rows.c
+ * 		quota.charged_rows: when rows were charged, if their own time does not tell.
  *
  * A row that stops to be counted is refunded to the windows in which it was
- * charged. Nearly always its time column tells which these are; only where it
- * does not is there an entry, so that the usual charge neither writes nor reads
- * one. Rows are named by the attached table, the feature and the primary key.
+ * charged. Its time column nearly always tells which these are. Only a row for
+ * which it does not has an entry, so the usual charge neither writes nor reads
+ * one. Entries are named by the attached table, the feature and the row's
+ * primary key.
  *
- * Through SPI, as the table's owner, since whoever changes the application's
- * rows holds no right on it. Locks: the entry, which nobody else asks for but
- * who has locked the application's row.
+ * The table is used by SPI as the extension's owner, since roles that write the
+ * application's rows hold no right on it.
+ *
+ * Lock			Protects	Order					While held
+ * row of entry	entry		after the row's own		-
+ *
+ * Memory: plans are kept for the life of the backend; entries that are loaded
+ * are in the caller's context.
  */
 #include "postgres.h"
 
@@ -25,7 +32,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* A statement, planned once a backend. */
+/* A statement, planned once in a backend. */
 typedef struct Statement
 {
 	const char *text;
@@ -49,7 +56,7 @@ struct QuotaChargedRows
 static int compare_rows(const void *a, const void *b);
 static uint64 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at);
 
-/* Whether any row of the attached table has an entry. */
+/* Return whether any row of the attached table has an entry. */
 bool
 quota_charged_rows_exist(const QuotaAttachment *attachment)
 {
@@ -62,7 +69,7 @@ quota_charged_rows_exist(const QuotaAttachment *attachment)
 	return execute(&statement, attachment, NULL, NULL) > 0;
 }
 
-/* Take away the entry of a row; false: it has none. */
+/* Delete the entry of a row, and return its time in `at`; false if there is none. */
 bool
 quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
 {
@@ -76,7 +83,7 @@ quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, Ti
 	return execute(&statement, attachment, key, at) > 0;
 }
 
-/* Remember when a row was charged. */
+/* Insert the time at which a row was charged, or update it. */
 void
 quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, TimestampTz at)
 {
@@ -90,9 +97,9 @@ quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, Ti
 }
 
 /*
- * All entries of an attachment, as the running query sees them.
+ * Load all entries of an attachment, as the running query sees them.
  *
- * In the caller's memory.
+ * Returns them in the caller's context.
  */
 QuotaChargedRows *
 quota_charged_rows_load(const QuotaAttachment *attachment)
@@ -133,7 +140,7 @@ quota_charged_rows_count(const QuotaChargedRows *charged)
 	return charged->count;
 }
 
-/* When a row was charged; false: it has no entry. */
+/* Find the time at which a row was charged; false if it has no entry. */
 bool
 quota_charged_rows_find(const QuotaChargedRows *charged, const char *key, TimestampTz *at)
 {
@@ -151,7 +158,10 @@ compare_rows(const void *a, const void *b)
 	return strcmp(((const ChargedRow *) a)->key, ((const ChargedRow *) b)->key);
 }
 
-/* Execute a statement; `at` is its last parameter, or what it returns. How many rows it is about. */
+/*
+ * Execute a statement. `at` is its fourth parameter, or what a statement of
+ * three returns. Returns the number of rows.
+ */
 static uint64
 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at)
 {
@@ -163,7 +173,7 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 	quota_owner_begin_extension(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* in the memory that SPI_finish frees */
+	/* SPI_finish frees these */
 	values[0] = ObjectIdGetDatum(attachment->root);
 	values[1] = CStringGetTextDatum(attachment->feature);
 	if (key != NULL)

@@ -1,6 +1,4 @@
-/*
- * When rows were charged whose own time does not tell.
- */
+/* When rows were charged, if their own time does not tell. */
 #ifndef QUOTA_CHARGED_ROWS_H
 #define QUOTA_CHARGED_ROWS_H
 

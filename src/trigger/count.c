@@ -1,12 +1,17 @@
 /*
- * Counting the rows of attached tables, as the triggers would.
+ * count.c
+ * 		Count the rows of attached tables, as their triggers do.
  *
- * All rows are read, whatever row-level security hides from whom, as the table's
- * owner: see src/owner.c. An error names the table and the row, since the rows of
- * a feature may be in tables that the caller did not name.
+ * All rows are read as the owner of the table (src/owner.c), whatever row-level
+ * security hides. Errors name the table and the row, since the rows of a
+ * feature may be in tables that the caller did not name.
  *
- * Memory: the rows' units go into a tuplestore. Locks: AccessShareLock on the
- * tables, until the end of the transaction.
+ * Lock					Protects				Order					While held
+ * AccessShareLock		tables while counted	parent before children	expressions run
+ * ShareRowExclusiveLock	tables against writes	as the caller lists		-
+ *
+ * All are held until the end of the transaction. Memory: rows go into a
+ * tuplestore.
  */
 #include "postgres.h"
 
@@ -36,7 +41,7 @@ typedef struct Count
 {
 	const QuotaAttached *attached;
 	ReturnSetInfo *result;
-	QuotaChargedRows *charged; /* when rows were charged whose time does not tell; NULL: none */
+	QuotaChargedRows *charged; /* entries of quota.charged_rows; NULL: not loaded */
 	/* for errors: */
 	Relation rel;
 	TupleTableSlot *slot;
@@ -49,13 +54,13 @@ static bool row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 static void name_row(void *arg);
 
 /*
- * quota.count_rows(table, feature): the units of each row of an attached table,
- * with its account and the time at which it was charged; NULL: that is not known.
+ * quota.count_rows(table, feature): return the account, time of charge (NULL:
+ * unknown) and units of each row of an attached table.
  *
- * Errors: undefined_object where it is not attached; feature_not_supported for a
- * temporary table of another session; null_value_not_allowed,
- * invalid_parameter_value and datetime_value_out_of_range for a row that cannot be
- * counted; whatever the expressions say.
+ * Errors: undefined_object where it is not attached; feature_not_supported for
+ * a temporary table of another session; null_value_not_allowed,
+ * invalid_parameter_value and datetime_value_out_of_range for a row that cannot
+ * be counted; those of the expressions.
  */
 PG_FUNCTION_INFO_V1(quota_count_rows);
 
@@ -82,10 +87,7 @@ quota_count_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * quota.lock_tables(tables): keep others from writing rows of tables and their
- * partitions, in the order that is given.
- */
+/* quota.lock_tables(tables): lock tables and their partitions against writes, in the given order. */
 PG_FUNCTION_INFO_V1(quota_lock_tables);
 
 Datum
@@ -101,11 +103,7 @@ quota_lock_tables(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * A table and its partitions, or those that inherit from it; locked.
- *
- * Errors: undefined_table.
- */
+/* Lock a table and its partitions or children, and list them. Errors: undefined_table. */
 static List *
 tables_of(Oid relid, LOCKMODE lock)
 {
@@ -184,11 +182,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	tuplestore_putvalues(count->result->setResult, count->result->setDesc, values, nulls);
 }
 
-/* When a row was charged; false: that is not known. */
+/* Return the time at which a row was charged; false if it is unknown. */
 static bool
 row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 {
-	/* of which every window can be told */
+	/* the years in which every window can be computed */
 	static const int first_year = -4711;
 	static const int last_year = 294275;
 
@@ -209,7 +207,7 @@ row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 	return true;
 }
 
-/* Say in which row of which table an error is. */
+/* Error callback: name the table and the row. */
 static void
 name_row(void *arg)
 {

@@ -1,6 +1,4 @@
-/*
- * Expressions on a row of the application's table.
- */
+/* Expressions on rows of attached tables. */
 #ifndef QUOTA_EXPRESSION_H
 #define QUOTA_EXPRESSION_H
 

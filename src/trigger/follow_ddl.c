@@ -51,12 +51,12 @@ static List *tables_of_type(Oid type);
 static void rename_column(const QuotaAttached *attached, char *old_name, char *new_name);
 
 /*
- * Event trigger: gives partitions the triggers of what they have become a part
- * of, and refuses what cannot be followed.
+ * quota.follow_partitions(): event trigger on ddl_command_end.
  *
- * Errors: wrong_object_type for foreign tables that become partitions of an
- * attached table, for attached tables that become partitions of one that is not,
- * and for inheritance where rows are followed.
+ * Errors: event_trigger_protocol_violated unless an event trigger calls it;
+ * wrong_object_type for foreign tables that become partitions of an attached
+ * table, for attached tables that become partitions of one that is not, and for
+ * inheritance where rows are followed.
  */
 PG_FUNCTION_INFO_V1(quota_follow_partitions);
 
@@ -92,7 +92,10 @@ follow_command(Node *parsetree)
 			follow_alter_table((AlterTableStmt *) parsetree);
 			break;
 		case T_RenameStmt:
-			/* ALTER VIEW and others rename columns of tables too, and ALTER TYPE does by the row type */
+			/*
+			 * ALTER VIEW and others rename columns of tables as well, and ALTER
+			 * TYPE those of typed tables
+			 */
 			if (((RenameStmt *) parsetree)->renameType == OBJECT_COLUMN || ((RenameStmt *) parsetree)->renameType == OBJECT_ATTRIBUTE)
 				follow_renamed_column((RenameStmt *) parsetree);
 			break;
@@ -101,7 +104,7 @@ follow_command(Node *parsetree)
 	}
 }
 
-/* What was altered is told by OID: names can mean another table by now. */
+/* Act on ALTER TABLE, by the OIDs that it has altered: names may mean other tables by now. */
 static void
 follow_alter_table(AlterTableStmt *statement)
 {
@@ -130,7 +133,7 @@ is_followed(AlterTableType type)
 		   type == AT_AddInherit || type == AT_ChangeOwner;
 }
 
-/* A part of ALTER TABLE. Of those about partitions the table is the parent. */
+/* Act on one subcommand of ALTER TABLE. For partitions relid is the parent. */
 static void
 follow_subcommand(Oid relid, AlterTableType type)
 {
@@ -154,7 +157,7 @@ follow_subcommand(Oid relid, AlterTableType type)
 	}
 }
 
-/* Whether any of these statements makes a table that is a partition or inherits. */
+/* Return whether a statement makes a table that is a partition or inherits. */
 static bool
 makes_children(List *elements)
 {
@@ -179,7 +182,7 @@ follow_created_tables(void)
 		quota_partition_follow_table(relation_of(lfirst(cell)));
 }
 
-/* The relation that a command has made or altered, other than ALTER TABLE; InvalidOid: it was about something else. */
+/* Return the relation of a command other than ALTER TABLE; InvalidOid if it is about something else. */
 static Oid
 relation_of(const CollectedCommand *command)
 {
@@ -188,7 +191,7 @@ relation_of(const CollectedCommand *command)
 	return command->d.simple.address.objectId;
 }
 
-/* What the statement has done, as CollectedCommand. */
+/* List what the statement has done as CollectedCommand. */
 static List *
 collected_commands(void)
 {
@@ -211,7 +214,7 @@ collected_commands(void)
 	return commands;
 }
 
-/* The functions of a table's expressions are its owner's. */
+/* Make the new owner of a table the owner of the functions of its expressions. */
 static void
 follow_owner(Oid relid)
 {
@@ -237,7 +240,7 @@ follow_owner(Oid relid)
 		}
 }
 
-/* Columns are named in quota.attached, and get their new names there. */
+/* Follow ALTER TABLE RENAME COLUMN, since quota.attached has columns by name. */
 static void
 follow_renamed_column(RenameStmt *statement)
 {
@@ -257,7 +260,7 @@ follow_renamed_column(RenameStmt *statement)
 	}
 }
 
-/* A table and those that inherit its columns; of a composite type, its typed tables. */
+/* List a table and those that inherit its columns; for a composite type its typed tables. */
 static List *
 tables_with_column_of(Oid relid)
 {
@@ -271,7 +274,10 @@ tables_with_column_of(Oid relid)
 	return tables;
 }
 
-/* The typed tables of a type. No index finds them, and PostgreSQL itself has just done without. */
+/*
+ * List the typed tables of a type. pg_class has no index on reloftype, and
+ * PostgreSQL itself has just scanned it.
+ */
 static List *
 tables_of_type(Oid type)
 {

@@ -47,7 +47,12 @@ static bool is_locked(Oid relid);
 static void detach_from(Oid relid, const QuotaAttached *attached);
 static void refuse_foreign_code(Oid relid, const QuotaAttached *attached);
 
-/* A table that has become a partition, or a child. */
+/*
+ * Act on a table that may have become a partition or a child.
+ *
+ * Errors: those of a partition, as quota_partition_follow_attach;
+ * wrong_object_type for a child or parent whose rows are followed.
+ */
 void
 quota_partition_follow_table(Oid relid)
 {
@@ -61,7 +66,13 @@ quota_partition_follow_table(Oid relid)
 		check_inheritance(relid);
 }
 
-/* The partitions of a table that this transaction has given it: of earlier statements too, which have their triggers. */
+/*
+ * Give triggers to the partitions that this transaction has attached to a
+ * table. Partitions attached by earlier statements have theirs already.
+ *
+ * Errors: wrong_object_type for a foreign table, and for a table with an
+ * attachment of its own that the parent does not have.
+ */
 void
 quota_partition_follow_attach(Oid parent)
 {
@@ -84,13 +95,15 @@ quota_partition_follow_attach(Oid parent)
 }
 
 /*
- * A table that is no partition any more keeps its triggers, and is attached by
- * itself: it is counted as before. Rows over the limit are not filtered one by one
- * then, but refused, since that takes a trigger which it would have to lose to
- * become a partition again.
+ * Give the partitions that a table has lost an attachment of their own.
  *
- * Nothing but its triggers tells which table a parent has lost, and the lock that
- * the statement has taken.
+ * A detached partition is counted as before. Rows over its limit are refused,
+ * even where they were skipped or marked: that would take a row trigger, which
+ * the table would have to lose to become a partition again.
+ *
+ * Nothing says which table the parent has lost, so this looks for tables that
+ * have the triggers and that this statement has locked as DETACH PARTITION
+ * does.
  */
 void
 quota_partition_follow_detach(Oid parent)
@@ -119,7 +132,7 @@ quota_partition_follow_detach(Oid parent)
 		}
 }
 
-/* Of rows that are followed the triggers of one table must see every change. */
+/* Refuse inheritance where rows are followed: their triggers must see every change. */
 static void
 check_inheritance(Oid relid)
 {
@@ -154,7 +167,7 @@ check_inheritance(Oid relid)
 						 errhint("Use a partitioned table.")));
 }
 
-/* Give a partition, and what it consists of, the triggers of what it is a part of. */
+/* Give a partition and its own partitions the triggers of its ancestors. */
 static void
 follow_partition(Oid relid)
 {
@@ -169,7 +182,6 @@ follow_partition(Oid relid)
 				quota_trigger_ddl_add(relid, lfirst(cell));
 }
 
-/* Whether a table has the triggers of an attachment. */
 static bool
 has_trigger(Oid relid, const QuotaAttached *attached)
 {
@@ -181,7 +193,7 @@ has_trigger(Oid relid, const QuotaAttached *attached)
 	return found;
 }
 
-/* What was attached to a partition by itself gives way to what is attached to its parent. */
+/* Replace a partition's own attachments by those of its parent. */
 static void
 merge_into_parent(Oid relid, List *ancestors)
 {
@@ -215,7 +227,6 @@ merge_into_parent(Oid relid, List *ancestors)
 	}
 }
 
-/* Whether this transaction has locked a table as DETACH PARTITION does. */
 static bool
 is_locked(Oid relid)
 {
@@ -225,7 +236,7 @@ is_locked(Oid relid)
 	return quota_compat_lock_held(&tag, AccessExclusiveLock);
 }
 
-/* Attach a table by itself as what it was a partition of is. */
+/* Copy an attachment to a table that was a partition. */
 static void
 detach_from(Oid relid, const QuotaAttached *attached)
 {
@@ -249,7 +260,7 @@ detach_from(Oid relid, const QuotaAttached *attached)
 	quota_owner_end(&saved);
 }
 
-/* Expressions become those of the partition's owner, who may have nothing to do with who wrote them. */
+/* Refuse a detach by which the expressions of one owner would run as another. */
 static void
 refuse_foreign_code(Oid relid, const QuotaAttached *attached)
 {

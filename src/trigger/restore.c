@@ -1,10 +1,11 @@
 /*
- * Whether a trigger was fired by a row that a dump brings. The audit log does
- * not record those: the dump brings the log with it.
+ * restore.c
+ * 		Tell rows that a dump restores from others.
  *
- * The answer comes from what runs, not from settings, which a session can make
- * as it likes: a dump's script and pg_restore bring rows by COPY statements of
- * their own, as the owner of the tables. Locks nothing.
+ * The audit log does not record restored rows, since the dump restores the log
+ * as well. A dump's script and pg_restore insert rows by COPY statements of
+ * their own, as the owner of the tables. The answer comes from the running
+ * statement, since a session can set any setting. Locks: none.
  */
 #include "postgres.h"
 
@@ -23,9 +24,9 @@
 static bool portal_copies_into(Oid relid);
 
 /*
- * quota.is_restored(relation): whether the trigger that asks was fired by a
- * COPY of the session itself into the relation, not by anything within it,
- * and the role of the session has the rights of the relation's owner.
+ * quota.is_restored(relation): return whether the calling trigger was fired by
+ * a COPY that the session itself runs on the relation, with the rights of its
+ * owner.
  */
 PG_FUNCTION_INFO_V1(quota_is_restored);
 
@@ -36,7 +37,7 @@ quota_is_restored(PG_FUNCTION_ARGS)
 
 	quota_argument_check_not_null(fcinfo, 0, "relation");
 	relid = PG_GETARG_OID(0);
-	/* not GetUserId(): the trigger function runs with the owner's rights, whoever fired it */
+	/* not GetUserId(): the trigger function runs with its owner's rights */
 	PG_RETURN_BOOL(portal_copies_into(relid) &&
 				   DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) == 1 &&
 				   has_privs_of_role(GetOuterUserId(), quota_owner_of_relation(relid)));

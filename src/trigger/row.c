@@ -34,11 +34,11 @@ static bool same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableS
 static void append_key(StringInfo key, Oid type, Datum value, bool isnull);
 
 /*
- * What a row comes to that goes into the table.
+ * Read what a row that is inserted is charged.
  *
  * Errors: null_value_not_allowed, invalid_parameter_value and
  * numeric_value_out_of_range for an account or amount that cannot be charged;
- * whatever the expressions say.
+ * those of the expressions.
  */
 void
 quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row)
@@ -63,8 +63,9 @@ quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row)
 }
 
 /*
- * What a row came to that was in the table. One that could not be charged came
- * in without it, and stands in the way of nobody.
+ * Read what a row that was in the table was charged. A row that could not be
+ * charged was inserted while there was no trigger; it counts 0 and can be
+ * deleted.
  */
 void
 quota_row_read_old(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row)
@@ -81,8 +82,8 @@ quota_row_read_old(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *
 }
 
 /*
- * Whether a row for which there is no room is not marked, and so makes its
- * statement fail: where mark_when is false, or does not know.
+ * Return whether a row over the limit fails its statement, although rows are
+ * marked: where mark_when is false or null.
  */
 bool
 quota_row_fails_when_full(const QuotaAttachment *attachment, TupleTableSlot *slot)
@@ -100,7 +101,7 @@ quota_row_fails_when_full(const QuotaAttachment *attachment, TupleTableSlot *slo
 	return isnull || !DatumGetBool(marked);
 }
 
-/* The time in a row's time column; false: it is not known. */
+/* Read a row's time column; false if the time is not known. */
 bool
 quota_row_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at)
 {
@@ -112,7 +113,7 @@ quota_row_time(const QuotaAttachment *attachment, TupleTableSlot *slot, Timestam
 	return !isnull && !TIMESTAMP_NOT_FINITE(*at);
 }
 
-/* Whether two versions of a row have the same primary key and the same time. */
+/* Return whether two versions of a row have the same primary key and time. */
 bool
 quota_row_same_key_and_time(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b)
 {
@@ -124,7 +125,7 @@ quota_row_same_key_and_time(const QuotaAttachment *attachment, TupleTableSlot *a
 	return true;
 }
 
-/* The primary key of a row as a JSON array of text, the same whatever the settings of the session are. */
+/* Return the primary key of a row as a JSON array of text, independent of settings. */
 char *
 quota_row_key(const QuotaAttachment *attachment, TupleTableSlot *slot)
 {
@@ -142,7 +143,10 @@ quota_row_key(const QuotaAttachment *attachment, TupleTableSlot *slot)
 	return key.data;
 }
 
-/* The name of the account of a row that has been read, be it counted or not; 0: it has none that could be charged. */
+/*
+ * Return the account of a row that has been read, counted or not; 0 if it has
+ * none that could be charged.
+ */
 Datum
 quota_row_account(const QuotaAttachment *attachment, QuotaRow *row)
 {
@@ -155,7 +159,10 @@ quota_row_account(const QuotaAttachment *attachment, QuotaRow *row)
 	return account;
 }
 
-/* The name of an account from its bytes, as text. */
+/*
+ * Return the name of an account from its bytes, as text. Errors: those of
+ * quota_argument_check_account.
+ */
 Datum
 quota_row_account_name(const QuotaAttachment *attachment, QuotaAccountBytes bytes)
 {
@@ -181,7 +188,7 @@ quota_row_account_name(const QuotaAttachment *attachment, QuotaAccountBytes byte
 	}
 }
 
-/* Whether a row costs anything: not where it says of itself that it was refused, nor where counted_when is not true. */
+/* Return whether a row is counted: not if it is marked as refused, nor if counted_when is not true. */
 static bool
 is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot)
 {
@@ -206,7 +213,7 @@ is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot)
 	return true;
 }
 
-/* The amount of a row: 1, or that in its column, or what the expression comes to; false: NULL. */
+/* Read the amount of a row: 1, its column or its expression; false if that is null. */
 static bool
 amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, int64 *n)
 {
@@ -261,7 +268,7 @@ refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColu
 					NameStr(TupleDescAttr(RelationGetDescr(attachment->rel), column->number - 1)->attname))));
 }
 
-/* The bytes that name a row's account, those of the row or of its scratch; false: NULL. */
+/* Read the bytes that name a row's account, in the row or its scratch; false if null. */
 static bool
 read_account(const QuotaAttachment *attachment, QuotaRow *row)
 {
@@ -308,7 +315,7 @@ read_account(const QuotaAttachment *attachment, QuotaRow *row)
 	return true;
 }
 
-/* The same; false also: what cannot be charged. */
+/* The same, false also for a name that cannot be charged. */
 static bool
 read_valid_account(const QuotaAttachment *attachment, QuotaRow *row)
 {
@@ -328,7 +335,7 @@ same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b)
 	return datum_image_eq(a_value, b_value, column->typbyval, column->typlen);
 }
 
-/* One column more: a JSON string in an array that has yet to be closed. */
+/* Append a column to a JSON array that the caller closes. */
 static void
 append_key(StringInfo key, Oid type, Datum value, bool isnull)
 {
@@ -341,7 +348,7 @@ append_key(StringInfo key, Oid type, Datum value, bool isnull)
 	if (isnull)
 		appendStringInfoString(key, "null");
 	else if (type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID)
-		/* whatever DateStyle and TimeZone are */
+		/* independent of DateStyle and TimeZone */
 		escape_json(key, JsonEncodeDateTime(buffer, value, type, &utc));
 	else
 	{

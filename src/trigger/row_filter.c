@@ -1,15 +1,23 @@
 /*
- * Rows that a limit may leave out or mark: on_block skip and mark.
+ * row_filter.c
+ * 		Rows that a limit may leave out or mark: on_block skip and mark.
  *
- * Such a row has to be filtered before it goes in, when nobody knows the rows to
- * come. Between its BEFORE and AFTER STATEMENT triggers a statement has a frame,
- * which remembers for each account what its rows would use; the first row that is
- * let in locks the account's counters. These locks are taken in the order of the
- * rows. A row that mark_when does not mark goes in unjudged, and counts for those
- * after it: the statement's end charges it, or fails, as with raise.
+ * Such a row is checked before it is inserted, when the rows to come are
+ * unknown. A statement has a frame, which sums up what its rows will use for
+ * each account. The first row of an account that is admitted locks the
+ * account's counters. A row over the limit that mark_when does not mark is
+ * admitted unchecked and added; the end of the statement charges it or fails,
+ * as with raise.
  *
- * Memory: a frame has a context below TopTransactionContext. A frame whose
- * statement fails goes with its subtransaction or transaction.
+ * Life. The BEFORE STATEMENT trigger opens the frame, the AFTER STATEMENT
+ * trigger charges the rows and closes it. A frame whose statement fails ends
+ * with its subtransaction or transaction.
+ *
+ * Lock				Protects					Order					While held
+ * counter, whole	room for the rows admitted	of the rows; one row's	reads and rows, until
+ * 								counters in lock order	the transaction ends
+ *
+ * Memory: a frame has a child context of TopTransactionContext.
  */
 #include "postgres.h"
 
@@ -28,18 +36,18 @@
 #include "charge/lock_order.h"
 #include "guc.h"
 
-/* What one statement does to one account. */
+/* What the rows of a statement use of one account. */
 typedef struct FilterAccount
 {
-	int64 n;                       /* units of the rows let in, also of those of its members */
+	int64 n;                       /* units of the rows admitted, of the account and its members */
 	int64 own;                     /* of its own rows only */
-	int64 max_n;                    /* what n may come to without another decision; below 0: each row needs one */
-	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
+	int64 max_n;                    /* n up to which no decision is needed; below 0: each row needs one */
+	QuotaEntitlement *entitlement; /* NULL until the counters are locked; allocated for its windows only */
 	int64 *used;                   /* in each window, before the statement */
-	TimestampTz now;               /* and when */
-	uint64 read_at;                /* quota_consume_generation of then */
-	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
-	bool pool_known;               /* whether that has been looked for */
+	TimestampTz now;               /* when that was read */
+	uint64 read_at;                /* quota_consume_generation when it was read */
+	QuotaAccountBytes pool;        /* name of its pool; empty: none */
+	bool pool_known;               /* pool has been read */
 } FilterAccount;
 
 /* Hash table entry: account by name. */
@@ -53,31 +61,31 @@ typedef struct AccountEntry
 
 #include "trigger/account_map.h"
 
-/* A statement whose rows are filtered one by one. */
+/* A statement whose rows are checked one by one. */
 typedef struct Frame
 {
 	struct Frame *outer;
 	MemoryContext context;
 	SubTransactionId subid;
-	Oid table; /* that the statement names */
+	Oid table; /* the one that the statement names */
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
-	accounts_hash *columns;  /* the same, by what the rows' column has */
-	int64 admitted;            /* rows, also such as are not counted */
+	accounts_hash *columns;  /* the same, by the value of the rows' column */
+	int64 admitted;            /* rows, also those that are not counted */
 	int64 skipped;
-	bool rows_final; /* a row that goes in does so as it was filtered */
+	bool rows_final; /* no row can change after it was checked */
 } Frame;
 
-/* What admit_row knows of a statement and table, from its first row on. */
+/* What filter_row reads once for a statement and table. */
 typedef struct FilterState
 {
 	QuotaAttachment attachment;
 	Frame *frame;            /* NULL: an UPDATE moves rows here from another partition */
-	QuotaAttachment *others; /* of the table, by which a row is charged as well */
+	QuotaAttachment *others; /* other attachments of the table, which charge the row too */
 	int nothers;
 } FilterState;
 
-/* What a row is charged by another attachment. */
+/* What another attachment charges for a row. */
 typedef struct OtherCharge
 {
 	Datum account;
@@ -118,7 +126,7 @@ quota_row_filter_init(void)
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
-/* BEFORE INSERT STATEMENT trigger, for skip and mark: opens the statement's frame. */
+/* quota.begin_filter(): BEFORE INSERT STATEMENT trigger that opens the statement's frame. */
 PG_FUNCTION_INFO_V1(quota_begin_filter);
 
 Datum
@@ -141,12 +149,11 @@ quota_begin_filter(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE INSERT ROW trigger, for skip and mark: leaves the row out or marks it
- * where the limit has no room for it.
+ * quota.filter_row(): BEFORE INSERT ROW trigger that leaves out or marks a row
+ * over the limit.
  *
- * Errors: those of quota_attachment_read and quota_row_read; whatever
- * mark_when says.
- * Locks: the counters of each account that has a row let in, in the order of
+ * Errors: those of quota_attachment_read and quota_row_read, and of mark_when.
+ * Locks: the counters of each account that has a row admitted, in the order of
  * the rows.
  */
 PG_FUNCTION_INFO_V1(quota_filter_row);
@@ -155,7 +162,7 @@ Datum
 quota_filter_row(PG_FUNCTION_ARGS)
 {
 	FilterState *state = fcinfo->flinfo->fn_extra;
-	/* what has been found right for a statement and table is so for all of its rows */
+	/* a trigger that was checked once for a statement and table need not be checked for each row */
 	TriggerData *trigdata = state != NULL && CALLED_AS_TRIGGER(fcinfo)
 								? (TriggerData *) fcinfo->context
 								: quota_attachment_check(fcinfo, "filter_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
@@ -185,9 +192,11 @@ quota_filter_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * Add to a totals what the rows of a statement come to, of which so many are in
- * the table; false, with nothing added, where they have to be looked at for that,
- * since others have left rows out or may have changed them.
+ * Add what the rows of a statement use to its totals.
+ *
+ * rows: how many are in the table.
+ * Returns false, with nothing added, if the rows must be read: other triggers
+ * have left some out or may have changed them.
  */
 bool
 quota_row_filter_add_totals(Relation rel, const char *feature, int64 rows, QuotaStatementTotals *totals)
@@ -205,10 +214,10 @@ quota_row_filter_add_totals(Relation rel, const char *feature, int64 rows, Quota
 }
 
 /*
- * At the end of a statement that inserted into a table, when what was let in has
- * been charged: tell what was left out.
+ * Close the frame of a statement whose rows have been charged, and report how
+ * many were left out.
  *
- * Errors: object_not_in_prerequisite_state where nobody began.
+ * Errors: object_not_in_prerequisite_state where no frame was opened.
  */
 void
 quota_row_filter_end(Relation rel, const char *feature)
@@ -225,11 +234,10 @@ quota_row_filter_end(Relation rel, const char *feature)
 	drop_frame(frame);
 }
 
-/* Frames of statements that failed go with what failed. */
 static void
 end_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
-	/* their memory goes with TopTransactionContext */
+	/* TopTransactionContext frees their memory */
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		frames = NULL;
 }
@@ -254,7 +262,7 @@ begin_table(TriggerData *trigdata, MemoryContext context)
 	quota_attachment_read(trigdata, &state->attachment);
 	state->frame = find_frame(trigdata->tg_relation, state->attachment.feature);
 	if (state->frame == NULL)
-		/* rows that are moved were charged when they came */
+		/* rows that an UPDATE moves were charged when they were inserted */
 		check_moved(trigdata->tg_relation, state->attachment.feature);
 	else
 		state->frame->rows_final &= is_final(state->frame, trigdata);
@@ -263,7 +271,7 @@ begin_table(TriggerData *trigdata, MemoryContext context)
 	return state;
 }
 
-/* Read the other attachments of a table that judges rows. Most have none. */
+/* Open the other attachments of a table, if it has more than one. */
 static void
 open_others(Relation rel, FilterState *state)
 {
@@ -288,7 +296,7 @@ open_others(Relation rel, FilterState *state)
 	}
 }
 
-/* What a row is charged by the other attachments of its table, as far as it can be. */
+/* List what the other attachments charge for a row, as far as it can be charged. */
 static List *
 other_charges(const FilterState *state, TupleTableSlot *slot)
 {
@@ -315,7 +323,7 @@ other_charges(const FilterState *state, TupleTableSlot *slot)
 	return others;
 }
 
-/* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
+/* Find the frame of the running statement that inserts into a table or an ancestor; NULL: none. */
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
@@ -339,9 +347,9 @@ find_frame(Relation rel, const char *feature)
 }
 
 /*
- * Make sure that a row without a frame is one that an UPDATE moves here. It is
- * not if the partition, or what it is a partition of, judges rows but lacks the
- * trigger that opens a frame: then a statement that inserts gets here as well.
+ * Refuse a row without a frame unless an UPDATE moves it here from another
+ * partition. A partition, or an ancestor, that lacks the trigger to open a
+ * frame would let inserted rows get here as well.
  */
 static void
 check_moved(Relation rel, const char *feature)
@@ -379,9 +387,9 @@ drop_frame(Frame *frame)
 }
 
 /*
- * Whether a row of a table goes in as it is filtered now, if it does: no trigger
- * comes later, and no column is computed later. Where rows come by way of a
- * partitioned table, nobody knows whether all partitions filter theirs.
+ * Return whether a row cannot change after it is checked: no trigger and no
+ * stored generated column comes later. Not if rows come by way of a partitioned
+ * table, since other partitions may have no filter.
  */
 static bool
 is_final(const Frame *frame, TriggerData *trigdata)
@@ -397,13 +405,13 @@ is_final(const Frame *frame, TriggerData *trigdata)
 		   (constraints == NULL || !constraints->has_generated_stored);
 }
 
-/* Whether a row may go in; otherwise why not. */
+/* Return whether a row is admitted; otherwise set message to the reason. */
 static bool
 admit_row(const FilterState *state, const QuotaRow *row, char **message)
 {
 	FilterAccount *account = account_of_row(state, row);
 
-	/* a statement inside of this one may have charged, or given back */
+	/* a nested statement may have charged or refunded */
 	if (account->read_at != quota_consume_generation() || row->n > account->max_n || account->n > account->max_n - row->n)
 	{
 		Datum name = quota_row_account_name(&state->attachment, row->account);
@@ -429,7 +437,7 @@ admit_row(const FilterState *state, const QuotaRow *row, char **message)
 	return true;
 }
 
-/* The pool of an account that has not been filtered yet: its rows count there as well. */
+/* Read the pool of an account without a decision: its rows count there as well. */
 static void
 find_pool(const Frame *frame, FilterAccount *account, Datum name)
 {
@@ -462,7 +470,7 @@ account_of_row(const FilterState *state, const QuotaRow *row)
 	return account;
 }
 
-/* An account, made where there is none. */
+/* Find an account, or add it. */
 static FilterAccount *
 account_named(Frame *frame, QuotaAccountBytes bytes)
 {
@@ -479,8 +487,10 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 }
 
 /*
- * Whether n units of an account may go in, decided anew; otherwise why not.
- * others: what the row is charged besides.
+ * Decide anew whether n units of an account are admitted.
+ *
+ * others: what the other attachments charge for the row.
+ * Returns false with the reason in message.
  */
 static bool
 decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message)
@@ -506,7 +516,7 @@ decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List
 	return true;
 }
 
-/* The decision on a row of n units, as if the rows before had been charged already. */
+/* Make the decision on a row, as if the rows before it had been charged. */
 static QuotaDecision
 decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 	   const QuotaEntitlement *entitlement, const int64 *read, int64 n)
@@ -520,13 +530,13 @@ decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 
 		used[i] = quota_decide_sum(read[i], pending_units(frame, owner));
 	}
-	/* no rate is attached to a table */
+	/* no rate can be attached, so there are none to pass */
 	decision = quota_decision_make(account, entitlement, used, NULL, n);
 	quota_decision_enforce(&decision);
 	return decision;
 }
 
-/* Units that rows of this statement, and of those around it, have been let in with, and not been charged for yet. */
+/* Sum up the units admitted and not yet charged, by this statement and those around it. */
 static int64
 pending_units(const Frame *frame, QuotaAccountBytes owner)
 {
@@ -543,9 +553,9 @@ pending_units(const Frame *frame, QuotaAccountBytes owner)
 }
 
 /*
- * What the units of an account's rows may come to without another decision: what
- * all its windows have room for. -1 where others' rows count as well, or room is
- * not what decides.
+ * Return the units up to which an account's rows need no decision: the room of
+ * its tightest window. -1 if rows of other accounts count as well, or if
+ * something else than room decides.
  */
 static int64
 max_n_of(const FilterAccount *account)
@@ -565,12 +575,12 @@ max_n_of(const FilterAccount *account)
 }
 
 /*
- * Lock the counters of an account for the rest of the transaction, if there is
- * room for n units, and keep what they have. An account that has no room is not
- * locked: it may have some again later.
+ * Decide on n units, and if they are admitted lock the counters of the account
+ * and keep their figures. An account without room is not locked, since it may
+ * get room.
  *
- * others: what else the row is charged. Its counters are locked as well, so that
- * a statement of one row locks all of them in order.
+ * others: what the other attachments charge for the row. Their counters are
+ * locked as well, so that a statement of one row locks all of them in order.
  */
 static QuotaDecision
 lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge)
@@ -620,7 +630,7 @@ lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, L
 	return decision;
 }
 
-/* Lock the counters that a row meets by all attachments, in order. The store is refreshed then. */
+/* Lock the counters that all attachments charge for a row, in order, and refresh the store. */
 static void
 lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
 {
@@ -660,7 +670,7 @@ mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message
 
 	if (attachment->message.number != 0)
 	{
-		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
+		/* cut the message to varchar(n) or char(n), so that it cannot fail the row */
 		if (attachment->message.typmod >= (int32) VARHDRSZ)
 			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
 		values[count++] = quota_table_input(&attachment->message, attachment->owner, message);

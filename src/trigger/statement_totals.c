@@ -1,12 +1,18 @@
 /*
- * What one statement does to accounts: units are summed up row by row, in a hash
- * table by account, and settled at the statement's end, each account once, in
- * the order of accounts. That is linear in the rows; charges of single rows
- * would make each update walk all the versions that the transaction has made.
+ * statement_totals.c
+ * 		What one statement charges and refunds to accounts.
  *
- * Locks: as charges, account after account. Memory: the context in which the
- * totals was begun; an entry an account, and within it one for each set of windows
- * that rows are refunded to. Nothing grows with the number of rows.
+ * Units are summed up row by row in a hash table by account, and charged at the
+ * end of the statement, each account once, in lock order. That is linear in the
+ * rows; charging row by row would make each update follow all versions of the
+ * counter that the transaction has written.
+ *
+ * Lock		Protects				Order				While held
+ * counters	use, until commit		charge/lock_order.c	next accounts are charged
+ *
+ * Memory: the context in which the totals were begun holds an entry an account,
+ * and in it one for each set of windows that rows are refunded to. Nothing
+ * grows with the number of rows.
  */
 #include "postgres.h"
 
@@ -16,13 +22,13 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* Times that fall into the same windows of an account. */
+/* Times that are in the same windows of an account. */
 typedef struct Span
 {
-	TimestampTz at; /* one of them */
+	TimestampTz at; /* any of them */
 	TimestampTz from;
-	TimestampTz to; /* the first after them */
-	int64 refund;   /* units of rows that were charged then */
+	TimestampTz to; /* the first time after them */
+	int64 refund;   /* units to refund */
 } Span;
 
 typedef struct AccountEntry
@@ -30,11 +36,11 @@ typedef struct AccountEntry
 	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
-	int64 n;     /* to be charged; below 0: to be given back */
-	int64 moved; /* of that, what is not filtered */
+	int64 n;     /* units to charge; below 0: to refund */
+	int64 moved; /* part of n that is moved from a former key: charged without a decision */
 	Span *spans;
 	int nspans;
-	int last; /* the one that was looked for last */
+	int last; /* index of the span that was used last */
 } AccountEntry;
 
 #include "trigger/account_map.h"
@@ -46,12 +52,12 @@ struct QuotaStatementTotals
 	AccountEntry *last;
 };
 
-/* What a statement does to one account by one attachment, and the names as text. */
+/* What a statement does to one account by one attachment. */
 typedef struct TotalsAccount
 {
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
-	QuotaAccountBytes pool;  /* of the pool's name; nothing: it has none */
+	QuotaAccountBytes pool;  /* of the pool's name; empty: none */
 	QuotaStatementTotals *totals;
 	AccountEntry *entry;
 } TotalsAccount;
@@ -95,7 +101,7 @@ quota_statement_totals_begin(QuotaAttachment *attachment)
 	return totals;
 }
 
-/* A row that is to be charged; with sign -1 one that gives back what it takes. */
+/* Add a row to be charged; with sign -1 one whose units are given back. */
 void
 quota_statement_totals_add(QuotaStatementTotals *totals, const QuotaRow *row, int sign)
 {
@@ -107,7 +113,7 @@ quota_statement_totals_add(QuotaStatementTotals *totals, const QuotaRow *row, in
 	entry->n = quota_decide_sum(entry->n, sign * row->n);
 }
 
-/* Of what has been added for a row, n units that the account had before, under another name: they are not filtered. */
+/* Mark n of the units added for a row as those of a renamed account: charge them without a decision. */
 void
 quota_statement_totals_move(QuotaStatementTotals *totals, const QuotaRow *row, int64 n)
 {
@@ -116,7 +122,7 @@ quota_statement_totals_move(QuotaStatementTotals *totals, const QuotaRow *row, i
 	entry->moved = quota_decide_sum(entry->moved, n);
 }
 
-/* A row that was charged at some time, and is to be refunded to the windows of then. */
+/* Add a row to be refunded to the windows in which it was charged. */
 void
 quota_statement_totals_refund(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz at)
 {
@@ -125,13 +131,13 @@ quota_statement_totals_refund(QuotaStatementTotals *totals, const QuotaRow *row,
 	span->refund = quota_decide_sum(span->refund, row->n);
 }
 
-/* Whether two times are in the same windows of a row's account. */
+/* Return whether two times are in the same windows of a row's account. */
 bool
 quota_statement_totals_same_windows(QuotaStatementTotals *totals, const QuotaRow *row, TimestampTz a, TimestampTz b)
 {
 	Span *span;
 
-	/* no look at the account for rows that are made now */
+	/* do not load the account for rows whose time is now */
 	if (a == b)
 		return true;
 	span = span_of(totals, entry_of(totals, row), a);
@@ -139,12 +145,12 @@ quota_statement_totals_same_windows(QuotaStatementTotals *totals, const QuotaRow
 }
 
 /*
- * Give back and charge what a statement has added to its totals, one for each
- * attachment of the table, or raise.
+ * Refund and charge what a statement has added to its totals, one for each
+ * attachment of the table.
  *
- * Errors: PT429, PT402, PT403 for what the limits refuse, and those of
+ * Errors: PT429, PT402, PT403 where a limit refuses; those of
  * quota_consume_charge.
- * Locks: the counters of all totals in the one order that doc/locking.md gives.
+ * Locks: the counters of all totals, in the order of charge/lock_order.c.
  */
 void
 quota_statement_totals_charge(QuotaStatementTotals **list, int count)
@@ -154,7 +160,7 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 	MemoryContext old;
 	TotalsAccount *accounts;
 	uint64 naccounts = 0;
-	uint64 group = 0; /* the end of the one that has been looked at */
+	uint64 group = 0; /* end of the current group */
 
 	for (int i = 0; i < count; i++)
 		naccounts += list[i]->entries->members;
@@ -170,11 +176,14 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 	{
 		const TotalsAccount *later = &accounts[Min(i + 2, naccounts - 1)];
 
-		/* their memory is in any order: have it brought here meanwhile */
+		/* entries lie scattered in memory: prefetch the next ones */
 		__builtin_prefetch(later->entry);
 		__builtin_prefetch(DatumGetPointer(accounts[Min(i + 4, naccounts - 1)].name));
 		quota_entitlement_cache_expect(later->name);
-		/* the one before may have waited for long; what it has written is a pool's where this one reads it */
+		/*
+		 * the account before may have waited; and what was written to a pool
+		 * must be read by its members
+		 */
 		if (i > 0 && quota_plan_pools_exist())
 			quota_store_refresh(store);
 		else if (i > 0)
@@ -194,7 +203,7 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 	MemoryContextDelete(context);
 }
 
-/* List the accounts that the totals do anything to. */
+/* List the accounts of all totals. */
 static TotalsAccount *
 list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 *naccounts)
 {
@@ -225,7 +234,7 @@ list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 
 	return accounts;
 }
 
-/* The end of a group: an account that is a pool or in none, and its members. */
+/* Return the end of a group: an account without a pool, or a pool and its members. */
 static uint64
 group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
 {
@@ -236,7 +245,7 @@ group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
 	return end;
 }
 
-/* The end of what is done to one account. */
+/* Return the end of what is done to one account. */
 static uint64
 account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
 {
@@ -247,7 +256,6 @@ account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
 	return next;
 }
 
-/* True if one call can charge all that an attachment does to an account. */
 static bool
 only_charges(const TotalsAccount *account)
 {
@@ -255,8 +263,8 @@ only_charges(const TotalsAccount *account)
 }
 
 /*
- * True if a group's counters have to be locked before any is changed, because
- * its changes, made one after another, would not lock them in order.
+ * Return whether a group's counters must be locked first, because its changes
+ * one after another would not lock them in order.
  */
 static bool
 needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end)
@@ -271,20 +279,20 @@ needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end)
 	{
 		const AccountEntry *entry = accounts[i].entry;
 
-		/* several windows of the past, or the past and now */
+		/* windows of the past and of now are not locked in order */
 		if (entry->nspans + (entry->n != 0) > 1)
 			return true;
 		one_feature &= accounts[i].totals == accounts[from].totals;
 		all_charge &= only_charges(&accounts[i]);
 		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
 	}
-	/* one call charges several features of an account in order */
+	/* quota_consume_charge locks several features of an account in order */
 	if (account_end(accounts, from, end) == end)
 		return !all_charge;
 	return !(one_feature && one_sign);
 }
 
-/* Lock every counter that a group's changes can meet. */
+/* Lock every counter that the changes of a group can use. */
 static void
 lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64 end)
 {
@@ -295,7 +303,7 @@ lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64
 	quota_lock_order_lock(store, keys);
 }
 
-/* Add the counters of one account and attachment, of now and of what is refunded. */
+/* Add the counters of one account and attachment: now and in refunded windows. */
 static List *
 add_keys(QuotaStore *store, const TotalsAccount *account, List *keys)
 {
@@ -312,7 +320,7 @@ add_keys(QuotaStore *store, const TotalsAccount *account, List *keys)
 	return keys;
 }
 
-/* The entry of a row's account, made where there is none. Good until the next is made. */
+/* Find the entry of a row's account, or add it. It may move when the next is added. */
 static AccountEntry *
 entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 {
@@ -320,7 +328,7 @@ entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 	AccountEntry *entry;
 	bool naccounts;
 
-	/* rows of one account often stand together */
+	/* rows of one account often follow each other */
 	if (totals->last != NULL && quota_account_bytes_equal(totals->last->bytes, bytes))
 		return totals->last;
 	entry = accounts_insert(totals->entries, bytes, &naccounts);
@@ -336,18 +344,18 @@ entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 	return totals->last = entry;
 }
 
-/* The span of an account that holds a time. */
+/* Find the span that holds a time, or add it. */
 static Span *
 span_of(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 {
-	/* the last one first, then all */
+	/* try the last one first */
 	for (int i = entry->last, left = entry->nspans; left > 0; left--, i = (i + 1) % entry->nspans)
 		if (entry->spans[i].from <= at && at < entry->spans[i].to)
 		{
 			entry->last = i;
 			return &entry->spans[i];
 		}
-	/* as many as the next power of two have been allocated */
+	/* the array is allocated for the next power of two */
 	if (entry->spans == NULL)
 		entry->spans = MemoryContextAlloc(totals->entries->ctx, sizeof(Span));
 	else if ((entry->nspans & (entry->nspans - 1)) == 0)
@@ -376,7 +384,7 @@ load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 	return span;
 }
 
-/* Do to an account what all attachments of the statement's table do to it, or raise. */
+/* Charge and refund an account by all attachments of the table, or raise. */
 static void
 charge_account(QuotaStore *store, const TotalsAccount *accounts, int features)
 {
@@ -408,8 +416,8 @@ charge_account(QuotaStore *store, const TotalsAccount *accounts, int features)
 }
 
 /*
- * Do to an account what one attachment does to it: first what is given back,
- * since it may make room. A gauge has one window, of whatever time.
+ * Refund and charge an account by one attachment, or raise. Refunds come first,
+ * since they may make room. A gauge has one window, whatever the time.
  */
 static void
 charge_attachment(QuotaStore *store, const TotalsAccount *account)
@@ -427,7 +435,7 @@ charge_attachment(QuotaStore *store, const TotalsAccount *account)
 			quota_consume_prepare(&charge, feature, entry->spans[i].refund);
 			charge.origin.what = "trigger";
 			quota_consume_refund(store, account->name, &charge, entry->spans[i].at);
-			/* what was written is written again, or read, only after a refresh */
+			/* the store must be refreshed before the same counter is read again */
 			quota_store_refresh(store);
 		}
 	moved = Min(entry->moved, entry->n);
@@ -455,7 +463,7 @@ charge_attachment(QuotaStore *store, const TotalsAccount *account)
 	}
 }
 
-/* The account whose group an account belongs to: its pool, or itself. */
+/* Return the account that leads a group: the pool, or the account itself. */
 static inline QuotaAccountBytes
 group_of(const TotalsAccount *account)
 {
@@ -463,9 +471,9 @@ group_of(const TotalsAccount *account)
 }
 
 /*
- * The order in which counters are locked: a pool comes before its members, and
- * they before what is after the pool. Of the members those come first that only
- * give back, since what they have used is room for the others.
+ * Compare in lock order: a pool before its members, these before the next
+ * account. Members that are only refunded come first, since that is room for
+ * the others.
  */
 static inline int
 compare_accounts(const TotalsAccount *left, const TotalsAccount *right)
@@ -481,7 +489,7 @@ compare_accounts(const TotalsAccount *left, const TotalsAccount *right)
 	return order != 0 ? order : strcmp(left->totals->attachment->feature, right->totals->attachment->feature);
 }
 
-/* they do not overlap */
+/* Compare spans, which do not overlap. */
 static int
 compare_spans(const void *a, const void *b)
 {

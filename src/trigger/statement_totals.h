@@ -1,6 +1,4 @@
-/*
- * What one statement does to accounts.
- */
+/* What one statement charges and refunds to accounts. */
 #ifndef QUOTA_STATEMENT_TOTALS_H
 #define QUOTA_STATEMENT_TOTALS_H
 

@@ -1,15 +1,20 @@
 /*
- * The triggers on the application's tables, which quota_attach makes.
+ * statement_trigger.c
+ * 		The statement triggers on the application's tables.
  *
- * Rows are charged at the end of the statement that inserted, updated or deleted
- * them, each account once, in the order of accounts: only rows that really went
- * in cost anything. A table may have several features attached, each with triggers
- * of its own; the one that fires last does the work of all, so that a statement
- * locks its counters in one order (src/charge/lock_order.c).
+ * Rows are charged at the end of the statement that inserted, updated or
+ * deleted them, so only rows that are in the table are charged. Several
+ * features may be attached to a table, each with triggers of its own; the one
+ * that fires last does the work of all, so that the statement locks its
+ * counters in one order (src/charge/lock_order.c).
  *
- * A gauge follows the totals of the rows. A counter is charged for rows that come,
- * and keeps what was charged for rows that go; with counted_when, a row that
- * stops to be counted is refunded to the windows in which it was charged.
+ * A gauge follows the sum of its rows. A counter is charged for inserted rows,
+ * and deleting rows refunds nothing. With counted_when it is tracked: a row
+ * that stops to be counted is refunded to the windows in which it was charged.
+ *
+ * Locks: those of src/trigger/statement_totals.c and
+ * src/trigger/charged_rows.c.
+ * Memory: the trigger's context, which ends with the call.
  */
 #include "postgres.h"
 
@@ -25,24 +30,24 @@
 #include "trigger/renamed.h"
 #include "trigger/row_filter.h"
 
-/* The charge of a row that is to be remembered. */
+/* An entry to insert into quota.charged_rows. */
 typedef struct RowEntry
 {
 	char *key;
 	TimestampTz at;
 } RowEntry;
 
-/* The two versions of a row that a statement has updated. */
+/* The two versions of an updated row. */
 typedef struct RowUpdate
 {
 	QuotaRow before;
 	QuotaRow after;
 } RowUpdate;
 
-/* What one attachment has to do for a statement. */
+/* What one attachment does for a statement. */
 typedef struct Work
 {
-	TriggerData trigdata; /* as its own trigger has it */
+	TriggerData trigdata; /* of its own trigger */
 	QuotaAttachment attachment;
 	QuotaStatementTotals *totals;
 } Work;
@@ -66,10 +71,10 @@ static void truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachm
 static TupleTableSlot *slot_for(QuotaAttachment *attachment, Tuplestorestate *rows);
 
 /*
- * AFTER INSERT, UPDATE or DELETE STATEMENT trigger with transition tables:
- * charges each account once.
+ * quota.charge_rows(): AFTER INSERT, UPDATE or DELETE STATEMENT trigger with
+ * transition tables that charges each account once.
  *
- * Errors: PT429, PT402, PT403 for what the limits refuse; those of
+ * Errors: PT429, PT402, PT403 where a limit refuses; those of
  * quota_attachment_read and quota_row_read.
  */
 PG_FUNCTION_INFO_V1(quota_charge_rows);
@@ -101,8 +106,9 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * BEFORE TRUNCATE STATEMENT trigger: takes back what the rows of this table, and
- * of no other partition, amount to. Nobody else can change them any more.
+ * quota.truncate_rows(): BEFORE TRUNCATE STATEMENT trigger that refunds the
+ * rows of this table, without its partitions. TRUNCATE has locked out all
+ * writers.
  */
 PG_FUNCTION_INFO_V1(quota_truncate_rows);
 
@@ -123,9 +129,10 @@ quota_truncate_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * True for the last of the triggers of a statement that call this function for
- * this event: triggers fire in the order of their names, and the relation lists
- * them so. Those before it have been checked by their own calls.
+ * Return whether this is the last trigger of the statement that calls this
+ * function for this event. Triggers fire in the order of their names, and the
+ * relation lists them so. The earlier ones have been checked by their own
+ * calls.
  */
 static bool
 is_last(TriggerData *trigdata)
@@ -138,7 +145,7 @@ is_last(TriggerData *trigdata)
 	return true;
 }
 
-/* True if a trigger of the relation fires with the one that is running, and calls the same function. */
+/* Return whether a trigger fires with the running one and calls the same function. */
 static bool
 fires_together(const TriggerData *trigdata, const Trigger *trigger)
 {
@@ -148,7 +155,7 @@ fires_together(const TriggerData *trigdata, const Trigger *trigger)
 		   trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != disabled;
 }
 
-/* Begin the work of all triggers that fire with the one that is running. */
+/* Begin the work of all triggers that fire with the running one. */
 static Work *
 read_all(TriggerData *trigdata, int *count)
 {
@@ -171,7 +178,7 @@ read_all(TriggerData *trigdata, int *count)
 	return works;
 }
 
-/* Sum up what the rows of a statement come to by one attachment. */
+/* Add the rows of a statement to the totals of one attachment. */
 static void
 add_statement(Work *work)
 {
@@ -181,7 +188,7 @@ add_statement(Work *work)
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
-		/* rows that are tracked are looked at in any case, for the time that each has */
+		/* tracked rows are read in any case, for the time of each */
 		if (!was_filtered(work) || attachment->tracked ||
 			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), totals))
 			add_rows(totals, attachment, trigdata->tg_newtable, 1);
@@ -210,7 +217,7 @@ charge_all(const Work *works, int count)
 	quota_statement_totals_charge(totals, count);
 }
 
-/* True if the rows of a statement were filtered one by one before they went in. */
+/* Return whether the rows of a statement were checked before they were inserted. */
 static bool
 was_filtered(const Work *work)
 {
@@ -247,7 +254,7 @@ add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorest
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Rows of a gauge that have followed their account to the key that this has now. */
+/* Mark rows of a gauge that followed a renamed account, in the totals. */
 static void
 move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
@@ -258,7 +265,7 @@ move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tri
 
 	quota_attachment_read(trigdata, &after);
 	quota_attachment_begin(attachment, &saved);
-	/* otherwise nobody knows which belong together */
+	/* with unequal counts old and new rows cannot be paired */
 	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
 		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
@@ -277,14 +284,14 @@ move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tri
 }
 
 /*
- * Rows of a counter that were updated. PostgreSQL puts the old and the new version
- * into their tables together, also where a row moves to another partition; unless
- * a trigger there leaves the row out.
+ * Add the updated rows of a tracked counter. PostgreSQL stores the old and the
+ * new version at the same place of their transition tables, also of a row that
+ * moves to another partition, unless a trigger there leaves it out.
  */
 static void
 update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
-	/* an attachment has memory for one row */
+	/* an attachment holds one row at a time, so the new version needs another */
 	QuotaAttachment after;
 	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
 	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
@@ -308,20 +315,20 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 		CHECK_FOR_INTERRUPTS();
 		quota_row_read_old(attachment, old_slot, &update.before);
 		quota_row_read(&after, new_slot, &update.after);
-		/* what it was charged has gone there already */
+		/* the rename has moved its charge already */
 		if (follows_rename(attachment, &after, &update))
 			update.before.account = update.after.account;
 		entries = update_tracked_row(totals, attachment, &update, any_entries, entries);
 	}
 	quota_attachment_end(attachment, &saved);
-	/* only now: a row may have the key that another had before */
+	/* only now, since a row may get a key that another row had before */
 	foreach (cell, entries)
 		quota_charged_rows_insert(attachment, ((RowEntry *) lfirst(cell))->key, ((RowEntry *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
 }
 
-/* Whether a row that was counted follows its account to a key that this has got in this transaction. */
+/* Return whether a counted row follows an account that was renamed in this transaction. */
 static bool
 follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update)
 {
@@ -335,7 +342,7 @@ follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, 
 	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
-/* One of them. Returns the entries with that of this row, if it needs one. */
+/* Add one updated row. Returns the entries to insert, with that of this row if it needs one. */
 static List *
 update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries)
 {
@@ -352,7 +359,7 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Ro
 		known = charged_at(attachment, before, any_entries, &at, &had_entry);
 	if (!same)
 	{
-		/* a row whose time is not known was never charged */
+		/* a row whose time is unknown was never charged */
 		if (known)
 			quota_statement_totals_refund(totals, before, at);
 		quota_statement_totals_add(totals, after, 1);
@@ -360,7 +367,7 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Ro
 		known = after->n > 0;
 		had_entry = false;
 	}
-	/* what was remembered stays so, be it under another key */
+	/* keep an entry that the row had, under its new key */
 	if (had_entry || (known && needs_entry(totals, attachment, after, at)))
 	{
 		RowEntry *entry = palloc(sizeof(RowEntry));
@@ -372,7 +379,7 @@ update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, Ro
 	return entries;
 }
 
-/* When a row was charged, if that is known. What was remembered of it is forgotten. */
+/* Find the time at which a row was charged, and delete its entry; false if unknown. */
 static bool
 charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry)
 {
@@ -388,7 +395,7 @@ charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, T
 	return quota_row_time(attachment, row->slot, at);
 }
 
-/* Whether a row's own time does not tell the windows of the time at which it was charged. */
+/* Return whether a row's own time is in other windows than the time of its charge. */
 static bool
 needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
 {
@@ -399,7 +406,7 @@ needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const Quo
 	return !quota_row_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
 }
 
-/* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
+/* Delete the entries of deleted rows. Their charge stays, or deleting rows would evade the limit. */
 static void
 delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
@@ -428,7 +435,7 @@ delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot)
 static void
 truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 {
-	/* also rows that the transaction's snapshot does not see: they go as well */
+	/* TRUNCATE removes rows that the transaction's snapshot does not see */
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
 	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
@@ -454,7 +461,7 @@ truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 	UnregisterSnapshot(snapshot);
 }
 
-/* A slot for the rows of a transition table, which stands before the first: other triggers read them too. */
+/* Make a slot for a transition table, and rewind the table, which other triggers read too. */
 static TupleTableSlot *
 slot_for(QuotaAttachment *attachment, Tuplestorestate *rows)
 {

@@ -51,6 +51,7 @@ quota_table_open(Oid relid)
 	return rel;
 }
 
+/* Raise undefined_table. */
 void
 quota_table_raise_missing(Oid relid)
 {
@@ -82,6 +83,7 @@ quota_table_attribute(Relation rel, const char *name)
 	return NULL;
 }
 
+/* Describe a column. */
 QuotaColumn
 quota_table_column(Form_pg_attribute attribute)
 {

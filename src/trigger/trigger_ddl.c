@@ -36,7 +36,7 @@
 #include "owner.h"
 #include "trigger/expression.h"
 
-/* A trigger to be made, by QuotaTrigger. */
+/* How each kind of trigger is made. */
 static const struct
 {
 	const char *function;
@@ -53,7 +53,6 @@ static const struct
 	{"begin_filter", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL},
 	{"filter_row", true, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL}};
 
-/* A trigger that found_trigger the rows of a table. */
 static void refuse_foreign_table(Oid relid, const QuotaAttached *attached);
 static List *tables_of(Oid relid, LOCKMODE lock);
 static void make_statement_triggers(Oid relid, const QuotaAttached *attached);
@@ -62,7 +61,7 @@ static bool drop_triggers(Oid relid, const char *feature, bool partitions);
 static List *triggers_of(Oid relid, const char *feature);
 static Oid trigger_function(const char *name);
 
-/* Whether a table has triggers of a feature. */
+/* Return whether a table has triggers of a feature. */
 bool
 quota_trigger_ddl_exists(Oid relid, const char *feature)
 {
@@ -72,6 +71,9 @@ quota_trigger_ddl_exists(Oid relid, const char *feature)
 /*
  * quota.make_triggers(attachment): make the triggers of an attachment on its
  * table and the partitions of that.
+ *
+ * Errors: undefined_object; wrong_object_type for a foreign partition.
+ * Locks: ShareRowExclusiveLock on these tables.
  */
 PG_FUNCTION_INFO_V1(quota_make_triggers);
 
@@ -92,7 +94,7 @@ quota_make_triggers(PG_FUNCTION_ARGS)
 		refuse_foreign_table(lfirst_oid(cell), attached);
 		make_statement_triggers(lfirst_oid(cell), attached);
 	}
-	/* partitions get this one by themselves */
+	/* PostgreSQL clones row triggers to the partitions */
 	if (strcmp(attached->on_block, "raise") != 0)
 		make_trigger(attached->relation, attached, QUOTA_TRIGGER_FILTER);
 	PG_RETURN_VOID();
@@ -100,7 +102,9 @@ quota_make_triggers(PG_FUNCTION_ARGS)
 
 /*
  * quota.drop_triggers(table, feature): drop the triggers of a feature from a
- * table and its partitions; false: there were none.
+ * table and its partitions.
+ *
+ * Returns false if there were none.
  */
 PG_FUNCTION_INFO_V1(quota_drop_triggers);
 
@@ -123,6 +127,12 @@ quota_drop_expressions(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Replace the statement triggers of a table and its partitions by those of an
+ * attachment, as the extension's owner.
+ *
+ * Errors: wrong_object_type for a foreign partition.
+ */
 void
 quota_trigger_ddl_add(Oid relid, const QuotaAttached *attached)
 {
@@ -130,7 +140,7 @@ quota_trigger_ddl_add(Oid relid, const QuotaAttached *attached)
 	QuotaOwner saved;
 
 	quota_owner_begin_extension(&saved);
-	/* the statement has locked them: nothing is waited for */
+	/* the statement holds these locks already, so this does not wait */
 	foreach (cell, tables_of(relid, ShareRowExclusiveLock))
 	{
 		refuse_foreign_table(lfirst_oid(cell), attached);
@@ -140,7 +150,11 @@ quota_trigger_ddl_add(Oid relid, const QuotaAttached *attached)
 	quota_owner_end(&saved);
 }
 
-/* The triggers that charge the rows of a table; InvalidOid: of all tables. */
+/*
+ * List the triggers that charge the rows of a table as QuotaChargeTrigger.
+ *
+ * relid: InvalidOid lists those of all tables.
+ */
 List *
 quota_trigger_ddl_list_charging(Oid relid)
 {
@@ -183,7 +197,7 @@ refuse_foreign_table(Oid relid, const QuotaAttached *attached)
 				 errdetail("Feature \"%s\" is attached to the table, and rows of foreign tables cannot be counted.", attached->feature)));
 }
 
-/* A table and its partitions, locked. */
+/* Lock a table and its partitions, and list them. */
 static List *
 tables_of(Oid relid, LOCKMODE lock)
 {
@@ -234,7 +248,7 @@ make_trigger(Oid relid, const QuotaAttached *attached, QuotaTrigger kind)
 	CommandCounterIncrement();
 }
 
-/* Whether there were any. */
+/* Returns false if there were none. */
 static bool
 drop_triggers(Oid relid, const char *feature, bool partitions)
 {
@@ -254,7 +268,7 @@ drop_triggers(Oid relid, const char *feature, bool partitions)
 	return dropped;
 }
 
-/* The triggers of a feature on a table, by name; not those that partitions have from their parent. */
+/* List the triggers of a feature on a table by name, without those cloned from a parent. */
 static List *
 triggers_of(Oid relid, const char *feature)
 {
