@@ -1,28 +1,26 @@
-/*
- * Values of composite types, written column by column.
- */
+/* Values of composite types, written column by column. */
 #ifndef QUOTA_COMPOSITE_H
 #define QUOTA_COMPOSITE_H
 
 #include "access/htup.h"
 #include "datatype/timestamp.h"
 
-/* A composite type, and what is kept of it: one static variable each. */
+/* A composite type and its cached header: one static variable each. */
 typedef struct QuotaCompositeType
 {
 	const int16 *lengths; /* of the columns in bytes, -1: a text */
 	int columns;
 	struct TypeCacheEntry *entry;
 	uint64 version;
-	HeapTupleHeader header; /* of every value, without its nulls */
+	HeapTupleHeader header; /* of every value, without its null bits */
 } QuotaCompositeType;
 
-/* A value while it is written. */
+/* A value that is being written. */
 typedef struct QuotaComposite
 {
 	HeapTupleHeader header;
 	char *end;
-	int column; /* the next one */
+	int column; /* number of the next one */
 } QuotaComposite;
 
 extern void quota_composite_begin(QuotaComposite *record, QuotaCompositeType *type, Oid oid, Size size);

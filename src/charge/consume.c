@@ -1,21 +1,23 @@
 /*
- * Charging: consume, enforce, record, consume_many, refund.
+ * consume.c
+ * 		Charge and refund units: consume, enforce, record, consume_many, refund.
  *
- * A charge reads what the account is entitled to and its counters, decides, and
- * updates the counters. It takes no lock before it knows that it may write: if
- * a counter is found changed by another transaction, which the update waits
- * for, everything is read and decided again on what is then there. So no limit
- * is passed, and a denial locks nothing, and generation nothing but an event where the
- * feature has a ledger; unless its charge lost to others on the way, when a
- * counter may stay locked, or stay behind at 0.
+ * A charge reads the account's entitlement and counters, decides, and updates
+ * the counters. If an update finds that another transaction has changed a
+ * counter, which it waits for, everything is read and decided again. So no
+ * limit is exceeded, and a denial locks and writes nothing but its event in the
+ * ledger; unless it lost a race before, which may leave a counter locked, or
+ * inserted with a use of 0.
  *
- * Rates are judged in the same way and taken last, when all counters have been
- * written: what a rate has given is not undone. If another took the room
- * meanwhile, the counters are taken back and all is judged again.
+ * Rates are taken last, after all counters are written, since they do not roll
+ * back. If another transaction has taken the room of a rate, the counters are
+ * changed back and all is decided again.
  *
- * Locks: rows of quota.usage, those of a pool before those of its member, each in
- * the order (feature, period), until the end of the transaction. Memory: the
- * caller's context.
+ * Lock				Protects			Order								While held
+ * row of counter	use, until commit	pool before member, then feature,	other counters are
+ * 									period								written, rates taken
+ *
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -39,10 +41,10 @@
 #include "rights/gate.h"
 #include "tables/relations.h"
 
-/* features that quota_consume_many takes */
+/* features in one call of quota_consume_many */
 #define MAX_AMOUNTS 1000
 
-/* changes with each write of a counter by this backend, also by one that is undone */
+/* bumped by each write of a counter in this backend, also by one that is rolled back */
 static uint64 generation = 0;
 
 static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
@@ -73,7 +75,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume)
 	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "consume", .returns_denial = true}, mode, false);
 }
 
-/* quota_enforce(account, feature, n, key, metadata): a denial is an error */
+/* quota_enforce(account, feature, n, key, metadata): raise a denial. */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
 	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
@@ -81,14 +83,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "enforce"}, mode, true);
 }
 
-/* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
+/* quota_record(account, feature, n, key, metadata): charge whatever the limits say. */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
 	quota_gate_require(QUOTA_GATE_RECORD);
 	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
 }
 
-/* quota_consume_many(account, amounts): all or none, a row a feature */
+/* quota_consume_many(account, amounts): charge all or nothing, and return a row a feature. */
 QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -112,8 +114,8 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 }
 
 /*
- * quota_refund(account, feature, n, at): gives units back to the windows that
- * hold `at`, to none of them more than is used. A rate has no windows in the past.
+ * quota_refund(account, feature, n, at): refund to the windows that contain
+ * `at`, to none of them more than is used. A rate has only its present window.
  */
 QUOTA_ACCOUNT_FUNCTION(quota_refund)
 {
@@ -135,13 +137,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 }
 
 /*
- * Prepare to charge n units, at least 1, of a feature. The origin is the
- * caller's to tell, for the ledger.
+ * Prepare to charge n units, at least 1, of a feature. The caller sets the
+ * origin.
+ *
+ * Errors: undefined_object for a name that is longer than any feature.
  */
 void
 quota_consume_prepare(QuotaCharge *charge, const char *feature, int64 n)
 {
-	/* a name that is longer than any feature names none: the look at the catalogue says so */
 	if (strlen(feature) > QUOTA_MAX_FEATURE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -157,16 +160,18 @@ quota_consume_prepare(QuotaCharge *charge, const char *feature, int64 n)
 /*
  * Charge an account, all or nothing.
  *
- * store: begun, or refreshed since it last served. account: text of 1 to 255
- * bytes. charges: as quota_consume_prepare prepared them, no feature twice;
- * they are put into the order in which they are locked, and each gets its
- * decision, whose figures count this call where it was charged.
- * Returns whether it was charged.
- * Errors: undefined_object for an unknown feature; wrong_object_type for a flag;
- * numeric_value_out_of_range where the use cannot be counted;
- * read_only_sql_transaction; serialization_failure at the higher isolation levels.
+ * store: begun, or refreshed since its last use. account: text of 1 to 255
+ * bytes. charges: prepared, no feature twice. They are sorted into lock order,
+ * and each gets its decision, whose figures include this call if it was
+ * charged.
+ *
+ * Returns true if the account was charged.
+ * Errors: undefined_object for an unknown feature; wrong_object_type for a
+ * flag; numeric_value_out_of_range where the use exceeds bigint;
+ * read_only_sql_transaction; serialization_failure at the higher isolation
+ * levels.
  * Locks: the counters' rows, until the end of the transaction; rollback undoes
- * the charge. A denial locks nothing, unless others came first.
+ * the charge. A denial that lost no race locks nothing.
  */
 bool
 quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
@@ -200,11 +205,11 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 }
 
 /*
- * Give units back to the windows that hold `at`, to none of them more than is
- * used and not held. It is never refused.
+ * Refund units to the windows that contain `at`, to none of them more than is
+ * used and not held. It is never denied.
  *
- * store, account, errors and locks as of quota_consume_charge; charge: as
- * quota_consume_prepare prepared it, gets a decision with the figures as they are then.
+ * store, account, errors and locks: as for quota_consume_charge. charge:
+ * prepared; its decision gets the figures after the refund.
  */
 void
 quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
@@ -217,7 +222,7 @@ quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, Time
 		quota_consume_read(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
 		{
-			/* what is held is for who reserved it to give back */
+			/* held units are given back by their reservation only */
 			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i]);
 			int64 used = is_rate(charge) ? charge->rates[i].used : charge->counters[i].used;
 
@@ -234,15 +239,17 @@ quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, Time
 }
 
 /*
- * What an account may have of a feature, and what it has used, in the windows
- * that hold `at`.
+ * Read an account's entitlement to a feature, and its use in the windows that
+ * contain `at`.
+ *
+ * Errors: undefined_object; wrong_object_type for a flag.
  */
 void
 quota_consume_read(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
 {
 	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
 
-	/* a rate may have become a counter; who has the lock of quota.usage looks at the catalogue after it */
+	/* opening quota.usage may wait for a change of the catalogue, which may have made a rate a counter */
 	if (feature->kind != QUOTA_RATE && feature->kind != QUOTA_FLAG && quota_store_open_usage(store))
 	{
 		quota_plan_begin();
@@ -277,8 +284,8 @@ quota_consume_read(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 }
 
 /*
- * Let limits that charge refuse what is past them, unless the feature leaves
- * overage to level user. For a charge that quota_consume_read has filled in.
+ * Make limits with on_limit charge deny overage, unless the feature allows it
+ * to level user. Call it after quota_consume_read.
  */
 void
 quota_consume_close_overage(QuotaCharge *charge)
@@ -295,10 +302,10 @@ quota_consume_close_overage(QuotaCharge *charge)
 }
 
 /*
- * Lock a counter whole until the end of the transaction, making its row where
- * there is none. Waits for whoever has charged it.
+ * Lock a whole counter until the end of the transaction, and insert it if it
+ * has no row. Waits for all transactions that have charged it.
  *
- * Errors: undefined_object where it would make the counter of no feature.
+ * Errors: undefined_object where it would insert a counter of no feature.
  */
 void
 quota_consume_lock_counter(QuotaStore *store, const QuotaCounterKey *key)
@@ -317,8 +324,8 @@ quota_consume_lock_counter(QuotaStore *store, const QuotaCounterKey *key)
 }
 
 /*
- * A number that is another after every write of a counter by this backend:
- * whoever keeps what it read compares it.
+ * Return the generation number, bumped by every counter write in this backend;
+ * callers that cache a counter compare it.
  */
 uint64
 quota_consume_generation(void)
@@ -332,7 +339,7 @@ quota_consume_next_generation(void)
 	generation++;
 }
 
-/* What is used in a window, as it was read or written last. */
+/* Return the use of a window as last read or written. */
 static int64
 used_in(const QuotaCharge *charge, int window)
 {
@@ -341,14 +348,14 @@ used_in(const QuotaCharge *charge, int window)
 	return charge->counters[window].used - charge->counters[window].expired;
 }
 
-/* How the caller of a function may charge an account, if it may. */
+/* Return how the caller may charge an account. Errors: insufficient_privilege. */
 static QuotaChargeMode
 mode_of_caller(QuotaGateFunction function, Datum account)
 {
 	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
 }
 
-/* The common body of consume, enforce and record. */
+/* Run consume, enforce or record. */
 static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
 {
@@ -371,7 +378,7 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, Quo
 	}
 	origin.metadata = quota_argument_metadata(fcinfo, 4);
 	charge.origin = origin;
-	/* an answer is written, also where what it is about is not */
+	/* a remembered answer is written even if nothing is charged */
 	store = call.key != 0 ? quota_store_begin_write() : begin_store(&charge, 1);
 	if (!quota_idempotency_find(store, &call, &answer))
 	{
@@ -385,7 +392,7 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, Quo
 	return answer.decision;
 }
 
-/* Errors: insufficient_privilege where level user may not charge so much at once. */
+/* Refuse more units than level user may charge in a call. Errors: insufficient_privilege. */
 static void
 check_user_max(const QuotaCharge *charge)
 {
@@ -401,7 +408,7 @@ check_user_max(const QuotaCharge *charge)
 				 errhint("\"user_max\" of the feature in the plan document allows more.")));
 }
 
-/* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
+/* Begin the store. Rates alone write nothing, so they can be charged in read-only transactions. */
 static QuotaStore *
 begin_store(const QuotaCharge *charges, int count)
 {
@@ -413,7 +420,7 @@ begin_store(const QuotaCharge *charges, int count)
 	return rates ? quota_store_begin_rates() : quota_store_begin_write();
 }
 
-/* Decide on every charge; true where all are allowed. */
+/* Decide on every charge; true if all are allowed. */
 static bool
 decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
 {
@@ -443,7 +450,7 @@ decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int
 	return allowed;
 }
 
-/* Whether there are holds to return of the counters that are about to be charged. */
+/* Return whether a counter to be charged has expired holds that must be returned. */
 static bool
 has_expired(const QuotaCharge *charges, int count)
 {
@@ -455,10 +462,10 @@ has_expired(const QuotaCharge *charges, int count)
 }
 
 /*
- * Return the holds that have expired of the counters that are about to be
- * charged; what was read is not so any more then. First all counters are locked, in
- * their order. If others were waited for, all is judged again before anything is
- * returned, so that a charge that is denied in the end has returned nothing.
+ * Return the expired holds of the counters to be charged; the caller then reads
+ * and decides again. All counters are locked first, in order. If that waited,
+ * nothing is returned yet, so that a charge that is denied in the end has
+ * returned nothing.
  */
 static void
 return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
@@ -477,7 +484,10 @@ return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz n
 			}
 }
 
-/* Who has a slot of the counter leaves it to others, unless there is no room without. */
+/*
+ * Return whether the charge must return expired holds. A transaction that has a
+ * slot of the counter does so only if its charge does not fit otherwise.
+ */
 static bool
 must_return(const QuotaCounter *counter, const QuotaCounterChange *change)
 {
@@ -485,7 +495,10 @@ must_return(const QuotaCounter *counter, const QuotaCounterChange *change)
 		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
 }
 
-/* Lock the counters whole, but for those that this transaction has a slot of and need not return; false: one has changed. */
+/*
+ * Lock the counters whole, except those with a slot of this transaction that
+ * need no return; false if one has changed.
+ */
 static bool
 lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 {
@@ -505,8 +518,8 @@ lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 }
 
 /*
- * Add to all counters and rates of all charges; false, with nothing added, where
- * one of them has changed since it was read.
+ * Write all counters and rates of all charges; false, with all changes undone,
+ * if one has changed since it was read.
  */
 static bool
 write_charges(QuotaStore *store, QuotaCharge *charges, int count)
@@ -514,7 +527,7 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	quota_consume_next_generation();
 	for (int i = 0; i < count; i++)
 		memset(charges[i].changed, false, sizeof(charges[i].changed));
-	/* all of a pool's before all of its member's */
+	/* lock order: all of a pool's before all of its member's */
 	if (!write_windows(store, charges, count, true) || !write_windows(store, charges, count, false) ||
 		!write_rates(charges, count))
 	{
@@ -544,7 +557,7 @@ write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 	return true;
 }
 
-/* Add to the rates among the charges, to all or none. */
+/* Add to the rates among the charges, all or none. */
 static bool
 write_rates(QuotaCharge *charges, int count)
 {
@@ -564,7 +577,7 @@ is_rate(const QuotaCharge *charge)
 	return charge->entitlement.feature.kind == QUOTA_RATE;
 }
 
-/* Units to be added to a window, which keep to its limit where they are limited. */
+/* Make the change of a window by some units, up to its limit if limited. */
 static QuotaCounterChange
 make_change(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
@@ -578,7 +591,7 @@ make_change(const QuotaCharge *charge, int window, int64 units, bool limited)
 	return change;
 }
 
-/* Undo what was done. The counters stay locked. */
+/* Change the counters back. They stay locked. */
 static void
 undo_changes(QuotaStore *store, QuotaCharge *charges, int count)
 {
@@ -589,7 +602,7 @@ undo_changes(QuotaStore *store, QuotaCharge *charges, int count)
 				quota_counter_take_back(store, &charges[i].counters[j], &charges[i].changes[j]);
 }
 
-/* {"feature": n, ...}: jsonb has each key once. */
+/* Read {"feature": n, ...}. jsonb has each key once. */
 static QuotaCharge *
 charges_of_jsonb(Jsonb *amounts, int *count)
 {
@@ -613,7 +626,7 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	JsonbIteratorNext(&iterator, &value, true);
 	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
-		/* enough of it for quota_consume_prepare to see that it is longer than any feature */
+		/* cut to a length that quota_consume_prepare still finds too long for a feature */
 		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
 																	QUOTA_MAX_SHOWN));
 

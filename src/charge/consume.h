@@ -1,6 +1,4 @@
-/*
- * Charging.
- */
+/* Charge, record and refund units. */
 #ifndef QUOTA_CONSUME_H
 #define QUOTA_CONSUME_H
 

@@ -1,13 +1,13 @@
 /*
- * What a charge tells of itself beside its decision: an event in the ledger,
- * where the feature has one, and alerts when a counter reaches a threshold of its
- * limit, as rows and by NOTIFY.
+ * event.c
+ * 		Events in the ledger, and alerts when a counter reaches a threshold.
  *
- * All of it is part of the charge's transaction and goes with it. That a
- * threshold has been told of stands in the counter's row, written by the very
- * update that reaches it: so it is told once, and again if it is rolled back.
+ * Both are part of the charge's transaction. The row of the counter stores the
+ * highest threshold reported, in the very update that reaches it. So a
+ * threshold is reported once, and again if that was rolled back. An alert is a
+ * row, and a NOTIFY if setting quota.notify_channel is set.
  *
- * Locks nothing of its own; allocates in the caller's context.
+ * Locks: none of its own. Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@
 
 #include "guc.h"
 
-/* thresholds, as `alerted` of a counter has them */
+/* values of `alerted` of a counter */
 enum
 {
 	THRESHOLD_NONE,
@@ -43,9 +43,9 @@ static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int 
 static void notify(const QuotaAlertRow *alert);
 
 /*
- * The threshold that a counter will have told of when units are added: that which
- * it reaches, and none it has told of before. A gauge that falls below all of them
- * tells anew.
+ * Return the threshold to store in a counter to which units are added: the
+ * highest one reported or reached. A gauge that falls below all of them starts
+ * again.
  */
 int16
 quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
@@ -54,7 +54,7 @@ quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 	int16 alerted = charge->counters[window].alerted;
 	int64 used;
 
-	/* that it cannot be counted is for others to tell */
+	/* quota_counter_add reports the overflow */
 	if (pg_add_s64_overflow(charge->counters[window].used, units, &used))
 		used = PG_INT64_MAX;
 	if (limit->unlimited || charge->entitlement.bypass)
@@ -69,10 +69,10 @@ quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 }
 
 /*
- * Tell of what was decided: of what was charged, or of a denial that stays.
+ * Report a decision: what was charged, or a denial that is returned.
  *
  * Errors: invalid_parameter_value where the ledger cannot hold the kind or the
- * user that it is to name.
+ * user.
  */
 void
 quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
@@ -86,7 +86,7 @@ quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool cha
 		write_event(store, charge, charge->n);
 }
 
-/* Tell of a reservation that is settled: of what is used more than was reserved, or less. */
+/* Report a settled reservation. amount: units used beyond the reserved ones; below 0: fewer. */
 void
 quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
@@ -94,7 +94,7 @@ quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int6
 		write_event(store, charge, amount);
 }
 
-/* Tell of a refund: of what the window that got most of it got back. */
+/* Report a refund: the most that a window got back. */
 void
 quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
 {
@@ -106,7 +106,7 @@ quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
 		write_event(store, charge, amount);
 }
 
-/* A rate writes nothing: it is to cost no write, and is taken where nothing may be written. */
+/* Rates have no ledger: they are charged in read-only transactions too. */
 static bool
 has_ledger(const QuotaCharge *charge)
 {
@@ -127,7 +127,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 	quota_ledger_event(store, &event);
 }
 
-/* What kind of event it is: the caller may name what was done, but not what was refused. */
+/* Return the kind of an event. The metadata may name what was charged, but not a denial. */
 static const char *
 event_kind(const QuotaCharge *charge)
 {
@@ -157,14 +157,14 @@ event_kind(const QuotaCharge *charge)
 	return name;
 }
 
-/* Whether quota_decision_error() gives the name to some denial. */
+/* Return whether quota_decision_error gives this name to a denial. */
 static bool
 is_denial_kind(const char *kind)
 {
 	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
-/* Tell of the thresholds that a charge has reached in a window. */
+/* Report the thresholds that a charge reaches in a window. */
 static void
 report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 {
@@ -188,7 +188,7 @@ report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 	}
 }
 
-/* The row as JSON, at most some 3,000 bytes of the 8,000 that a payload may have. */
+/* Notify with the row as JSON: at most some 3,000 of the 8,000 bytes of a payload. */
 static void
 notify(const QuotaAlertRow *alert)
 {

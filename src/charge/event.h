@@ -1,6 +1,4 @@
-/*
- * What a charge tells of itself: events and alerts.
- */
+/* Events and alerts of a charge. */
 #ifndef QUOTA_EVENT_H
 #define QUOTA_EVENT_H
 

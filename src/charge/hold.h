@@ -1,6 +1,4 @@
-/*
- * What of a counter's use is only held, by reservations.
- */
+/* The part of a counter's use that reservations hold. */
 #ifndef QUOTA_HOLD_H
 #define QUOTA_HOLD_H
 

@@ -1,14 +1,16 @@
 /*
- * Calls with a key: the first is answered, and those after it get its answer.
+ * idempotency.c
+ * 		Idempotency keys: repeat the remembered answer of the first call.
  *
- * The answer is a row of quota.keys, written in the transaction of the call: it
- * commits with what was charged, or vanishes with it. A call looks for the row
- * whatever its snapshot; where a transaction that has not ended has written it,
- * it waits for its end. From the look to the write of its own row it holds a
- * lock of the key, so that of two calls at once one is the first.
+ * The answer is a row of quota.keys, inserted in the transaction of the call:
+ * it commits with the charge or vanishes with it. A call looks for the row
+ * whatever its snapshot, and waits for a transaction in progress that has
+ * inserted it.
  *
- * Locks: that lock, one of the lock manager's, by hash of account and key. It is
- * taken before any counter and given back with the row, or by a rollback: a
+ * Lock										Protects					Order					While held
+ * advisory, hash of account and key	look-up and insert of a row	before any counter	the call is charged
+ *
+ * The lock is released when the row is inserted, or by rollback, so that a
  * transaction with any number of keys does not fill the lock table.
  */
 #include "postgres.h"
@@ -24,7 +26,7 @@
 #include "guc.h"
 #include "tables/keys.h"
 
-/* in the fourth field of an advisory lock, where the application's own have 1 or 2 */
+/* class of the advisory locks; the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
 
 static bool has_key(const QuotaKeyedCall *call);
@@ -33,11 +35,13 @@ static uint64 hash_of(Datum value, uint64 seed);
 static void check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row);
 
 /*
- * The answer that a call with the same account and key has got; false: there is
- * none, or no key. Where there is a key it is to be remembered then.
+ * Find the remembered answer of a call with the same account and key.
  *
- * Errors: invalid_parameter_value where that call asked for something else.
- * Locks: waits for whoever is answering the same.
+ * Returns false if there is none, or if the call has no key. Remember an answer
+ * then.
+ * Errors: invalid_parameter_value where the first call had other arguments.
+ * Locks: the key, if there is no answer. Waits for a session that is answering
+ * it.
  */
 bool
 quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRememberedAnswer *answer)
@@ -55,7 +59,7 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRemem
 		LockAcquire(&lock, ExclusiveLock, false, false);
 		if (!quota_keys_find(&row, &writer))
 		{
-			/* others may have been waited for */
+			/* the lock may have waited */
 			quota_store_look_anew(store);
 			return false;
 		}
@@ -70,7 +74,7 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRemem
 	return true;
 }
 
-/* Remember the answer of a call that quota_idempotency_find did not know; without a key nothing. */
+/* Remember the answer of a call for which quota_idempotency_find returned false. */
 void
 quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const QuotaRememberedAnswer *answer)
 {
@@ -92,7 +96,7 @@ quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const 
 	LockRelease(&lock, ExclusiveLock, false);
 }
 
-/* While nothing is enforced nothing is charged: there is nothing to repeat. */
+/* With quota.enforcement = off nothing is charged, so there is nothing to repeat. */
 static bool
 has_key(const QuotaKeyedCall *call)
 {

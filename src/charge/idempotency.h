@@ -1,6 +1,4 @@
-/*
- * Calls with a key, which are answered once.
- */
+/* Calls with an idempotency key. */
 #ifndef QUOTA_IDEMPOTENCY_H
 #define QUOTA_IDEMPOTENCY_H
 
@@ -10,10 +8,10 @@ typedef struct QuotaKeyedCall
 {
 	Datum account;
 	Datum key;            /* text; 0: none */
-	const char *function; /* the name in SQL */
+	const char *function; /* its name in SQL */
 	const char *feature;
 	int64 n;
-	bool as_user; /* at level user, which is told nothing of another call */
+	bool as_user; /* level user, to which an error shows nothing of another call */
 } QuotaKeyedCall;
 
 typedef struct QuotaRememberedAnswer

@@ -1,13 +1,12 @@
 /*
- * ordered.c
- *		The order in which counters are locked.
+ * lock_order.c
+ * 		The order in which counters are locked.
  *
- * An account without a pool, or that is a pool, stands by itself; members stand
- * behind their pool. Of each account counters are locked by feature, period and
- * window. Charges of one call keep this order by themselves (src/charge/consume.c), and
- * so do most statements on attached tables. Where the changes of a statement, made
- * one after another, would not, it first locks here all counters that they can
- * meet.
+ * A pool comes before its members, and these before the next account. Counters
+ * of an account are ordered by feature, period and window. The charges of one
+ * call keep this order by themselves (src/charge/consume.c), and so do most
+ * statements on attached tables. Where the changes of a statement, made one
+ * after another, would not, it first locks here all counters that they can use.
  *
  * Locks: each counter whole, until the end of the transaction. Memory: the
  * caller's context.
@@ -19,21 +18,21 @@
 #include "charge/account_bytes.h"
 #include "charge/consume.h"
 
-/* A counter, and where it stands. */
+/* A counter and its place in the order. */
 typedef struct OrderedKey
 {
 	QuotaCounterKey key;
-	Datum group;     /* the account that has no pool */
-	bool of_member; /* of that account, which is its pool */
+	Datum group;     /* the pool, or the account itself */
+	bool of_member; /* of a member of that pool */
 } OrderedKey;
 
 static int compare_keys(const ListCell *a, const ListCell *b);
 
 /*
- * Add the counters that a charge or refund of a feature can meet, in the windows
- * that hold `at`.
+ * Add the counters that a charge or refund of a feature can use, in the windows
+ * that contain `at`.
  *
- * account: loaded; it and the feature's name live as long as the list.
+ * account: loaded; it and the feature's name must outlive the list.
  * Errors: those of quota_account_entitle.
  */
 List *
@@ -58,7 +57,7 @@ quota_lock_order_add(List *keys, const QuotaAccount *account, const char *featur
 	return keys;
 }
 
-/* Lock the counters of a list, each once. The store is refreshed then. */
+/* Lock the counters of a list, each once, and refresh the store. */
 void
 quota_lock_order_lock(QuotaStore *store, List *keys)
 {
