@@ -1,6 +1,9 @@
 /*
- * Deciding without charging: evaluate, has_feature, feature, require_feature.
- * Writes and locks nothing, works on a standby and in read-only transactions.
+ * evaluate.c
+ *		Decisions without a charge: evaluate, rates, has_feature, feature, require_feature.
+ *
+ * Works on a standby and in read-only transactions. Locks: none. Memory: the
+ * caller's context.
  */
 #include "postgres.h"
 
@@ -16,7 +19,7 @@
 #include "rights/gate.h"
 #include "tables/relations.h"
 
-/* Puts the row of one window of a feature into a result. */
+/* Add the row of one window of a feature to a result. */
 typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 
 static void put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put);
@@ -29,7 +32,7 @@ static bool is_true(Datum jsonb);
 static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
 static int compare_names(const ListCell *a, const ListCell *b);
 
-/* quota_evaluate(account, feature, n): the verdict for n more units */
+/* quota_evaluate(account, feature, n): decide on n more units. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 {
 	QuotaCharge charge;
@@ -49,14 +52,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	return quota_decision_datum(&charge.decision);
 }
 
-/* quota_evaluate(account): a row a feature that can be counted, and window */
+/* quota_evaluate(account): decide on one more unit of each countable feature, a row a window. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
 	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
 	return (Datum) 0;
 }
 
-/* quota_rates(account): a row a rate and window */
+/* quota_rates(account): return a row for each rate and window. */
 QUOTA_ACCOUNT_FUNCTION(quota_rates)
 {
 	quota_gate_require_account(QUOTA_GATE_RATES, account);
@@ -75,7 +78,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
 
-/* quota_feature(account, feature): the flag's value, or the limits in force */
+/* quota_feature(account, feature): return the flag's value, or the limits in force. */
 QUOTA_ACCOUNT_FUNCTION(quota_feature)
 {
 	QuotaAccount loaded;
@@ -87,14 +90,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	if (loaded.suspended)
 		PG_RETURN_NULL();
 	if (quota_account_value(&loaded, entitlement.feature.feature, &value))
-		/* a copy: the cache's own may go */
+		/* a copy, since the cache may free its own */
 		PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
 	if (!entitlement.in_plan)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(limits_as_jsonb(&entitlement));
 }
 
-/* quota_require_feature(account, feature): an error unless the account has it */
+/* quota_require_feature(account, feature): raise unless the account has the feature. */
 QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 {
 	QuotaAccount loaded;
@@ -118,7 +121,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	PG_RETURN_VOID();
 }
 
-/* The windows of all features that an account has limits of, in the order of features. */
+/* Add the windows of all features that an account has limits of, in the order of features. */
 static void
 put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put)
 {
@@ -155,7 +158,7 @@ put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put
 	quota_store_end(store);
 }
 
-/* The features of which an account has limits, some more than once, appended to a list. */
+/* Append the features of which an account has limits; some more than once. */
 static List *
 limited_features(const QuotaAccount *account, List *names)
 {
@@ -169,7 +172,10 @@ limited_features(const QuotaAccount *account, List *names)
 	return names;
 }
 
-/* Each window judged on its own; one that is as full as can be counted, as it stands, or nothing could be told of the others. */
+/*
+ * Judge each window for one more unit. If its use is already INT64_MAX, ask for
+ * 0, so that the call does not fail for the other windows.
+ */
 static void
 put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
 {
@@ -211,7 +217,10 @@ load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, Quota
 	quota_account_entitle(loaded, feature, loaded->now, entitlement);
 }
 
-/* A flag is had unless its value is false or null; all else where the plan, or an override, allows at least one unit. */
+/*
+ * Return whether an account has a feature: a flag unless its value is false or
+ * null; any other if the plan or an override allows at least one unit.
+ */
 static bool
 has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
 {

@@ -1,4 +1,6 @@
-/* A charge: units of one feature, and the decision on them. */
+/*
+ * A charge: units of one feature, and the decision on them.
+ */
 #ifndef QUOTA_CHARGE_H
 #define QUOTA_CHARGE_H
 
@@ -7,7 +9,7 @@
 
 typedef enum QuotaChargeMode
 {
-	QUOTA_CHARGE_LIMITED,  /* as far as the limits allow */
+	QUOTA_CHARGE_LIMITED, /* as far as the limits allow */
 	QUOTA_CHARGE_AS_USER, /* the same for level user, with overage closed */
 	QUOTA_CHARGE_ALWAYS   /* whatever the limits say */
 } QuotaChargeMode;
@@ -15,9 +17,9 @@ typedef enum QuotaChargeMode
 /* The call that a charge is part of, for the ledger. */
 typedef struct QuotaChargeOrigin
 {
-	const char *what;  /* name of the function called */
-	const char *key;   /* NULL: none */
-	Datum metadata;    /* jsonb, 0: none */
+	const char *what;    /* name of the function called */
+	const char *key;     /* NULL: none */
+	Datum metadata;      /* jsonb, 0: none */
 	bool returns_denial; /* a denial is returned, not raised, so its event stays */
 } QuotaChargeOrigin;
 

@@ -1,6 +1,6 @@
 /*
  * composite.c
- * 		Values of composite types, written column by column.
+ *		Values of composite types, written column by column.
  *
  * heap_form_tuple reads the type's descriptor and passes over the columns three
  * times, which cost more than a decision. Here the columns are known at compile

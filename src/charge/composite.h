@@ -1,4 +1,6 @@
-/* Values of composite types, written column by column. */
+/*
+ * Values of composite types, written column by column.
+ */
 #ifndef QUOTA_COMPOSITE_H
 #define QUOTA_COMPOSITE_H
 

@@ -1,6 +1,6 @@
 /*
  * consume.c
- * 		Charge and refund units: consume, enforce, record, consume_many, refund.
+ *		Charge and refund units: consume, enforce, record, consume_many, refund.
  *
  * A charge reads the account's entitlement and counters, decides, and updates
  * the counters. If an update finds that another transaction has changed a
@@ -15,7 +15,7 @@
  *
  * Lock				Protects			Order								While held
  * row of counter	use, until commit	pool before member, then feature,	other counters are
- * 									period								written, rates taken
+ *									period								written, rates taken
  *
  * Memory: the caller's context.
  */

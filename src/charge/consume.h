@@ -1,4 +1,6 @@
-/* Charge, record and refund units. */
+/*
+ * Charge, record and refund units.
+ */
 #ifndef QUOTA_CONSUME_H
 #define QUOTA_CONSUME_H
 

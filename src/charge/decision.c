@@ -1,7 +1,7 @@
 /*
  * decision.c
- * 		Decisions: made from an entitlement and counters, and shown as a row, as a
- * 		message, as a line of the server log, as an event or as an error.
+ *		Decisions: made from an entitlement and counters, and shown as a row, as a
+ *		message, as a line of the server log, as an event or as an error.
  *
  * Locks: none. Memory: the caller's context; the header of the row type is
  * cached in TopMemoryContext.

@@ -1,4 +1,6 @@
-/* A decision on a charge, and its forms: row, message, log line, event, error. */
+/*
+ * A decision on a charge, and its forms: row, message, log line, event, error.
+ */
 #ifndef QUOTA_DECISION_H
 #define QUOTA_DECISION_H
 

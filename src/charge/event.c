@@ -1,6 +1,6 @@
 /*
  * event.c
- * 		Events in the ledger, and alerts when a counter reaches a threshold.
+ *		Events in the ledger, and alerts when a counter reaches a threshold.
  *
  * Both are part of the charge's transaction. The row of the counter stores the
  * highest threshold reported, in the very update that reaches it. So a

@@ -1,4 +1,6 @@
-/* Events and alerts of a charge. */
+/*
+ * Events and alerts of a charge.
+ */
 #ifndef QUOTA_EVENT_H
 #define QUOTA_EVENT_H
 

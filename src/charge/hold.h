@@ -1,4 +1,6 @@
-/* The part of a counter's use that reservations hold. */
+/*
+ * The part of a counter's use that reservations hold.
+ */
 #ifndef QUOTA_HOLD_H
 #define QUOTA_HOLD_H
 

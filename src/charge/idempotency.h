@@ -1,4 +1,6 @@
-/* Calls with an idempotency key. */
+/*
+ * Calls with an idempotency key.
+ */
 #ifndef QUOTA_IDEMPOTENCY_H
 #define QUOTA_IDEMPOTENCY_H
 

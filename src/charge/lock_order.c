@@ -1,6 +1,6 @@
 /*
  * lock_order.c
- * 		The order in which counters are locked.
+ *		The order in which counters are locked.
  *
  * A pool comes before its members, and these before the next account. Counters
  * of an account are ordered by feature, period and window. The charges of one
@@ -22,7 +22,7 @@
 typedef struct OrderedKey
 {
 	QuotaCounterKey key;
-	Datum group;     /* the pool, or the account itself */
+	Datum group;    /* the pool, or the account itself */
 	bool of_member; /* of a member of that pool */
 } OrderedKey;
 

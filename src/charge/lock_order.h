@@ -1,4 +1,6 @@
-/* The order in which counters are locked. */
+/*
+ * The order in which counters are locked.
+ */
 #ifndef QUOTA_LOCK_ORDER_H
 #define QUOTA_LOCK_ORDER_H
 

@@ -1,6 +1,6 @@
 /*
  * reserve.c
- * 		Reservations: reserve, commit, release.
+ *		Reservations: reserve, commit, release.
  *
  * For work whose cost is known only when it is done. A reservation is a charge
  * whose counters are listed in quota.holds. Settling it replaces the held units

@@ -1,6 +1,6 @@
 /*
  * reset.c
- * 		Single counters, for the SQL functions that reset them.
+ *		Single counters, for the SQL functions that reset them.
  *
  * Locks: the whole counter (src/tables/counter.c), until the end of the
  * transaction; slots are merged. Memory: the caller's context.

@@ -1,6 +1,6 @@
 /*
  * adopt.c
- * 		Tables of accounts that quota_adopt made quota follow.
+ *		Tables of accounts that quota_adopt made quota follow.
  *
  * quota.adopted names the adopted tables and their columns. A trigger on such a
  * table has one argument, the number of the adoption. The trigger function

@@ -1,6 +1,6 @@
 /*
  * attach.c
- * 		Rights for quota_attach, quota_detach and quota_reconcile.
+ *		Rights for quota_attach, quota_detach and quota_reconcile.
  *
  * The triggers on a table are made by the extension's owner, so the caller's
  * ownership is checked here first, and again after the table is locked by its

@@ -1,4 +1,6 @@
-/* When rows were charged, if their own time does not tell. */
+/*
+ * When rows were charged, if their own time does not tell.
+ */
 #ifndef QUOTA_CHARGED_ROWS_H
 #define QUOTA_CHARGED_ROWS_H
 

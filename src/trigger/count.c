@@ -1,6 +1,6 @@
 /*
  * count.c
- * 		Count the rows of attached tables, as their triggers do.
+ *		Count the rows of attached tables, as their triggers do.
  *
  * All rows are read as the owner of the table (src/owner.c), whatever row-level
  * security hides. Errors name the table and the row, since the rows of a

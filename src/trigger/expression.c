@@ -1,6 +1,6 @@
 /*
  * expression.c
- * 		Expressions on rows of attached tables: amount, counted_when and mark_when.
+ *		Expressions on rows of attached tables: amount, counted_when and mark_when.
  *
  * quota_attach parses an expression once, as the owner of the table and with
  * fixed settings, and stores the parsed tree as the body of a function of
@@ -400,13 +400,13 @@ check_immutable(Node *node)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("volatile functions cannot be used on a row that is counted"),
-				 errdetail("A row must come to the same when it goes as when it came.")));
+				 errdetail("The expression must have the same value when a row is deleted as when it was inserted.")));
 	/* PostgreSQL treats XML as immutable, though its times and binary data depend on settings */
 	if (contain_mutable_functions(node) || is_xml(node, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("stable functions cannot be used on a row that is counted"),
-				 errdetail("A row must come to the same when it goes as when it came. What depends on the time or on settings does not."),
+				 errdetail("The expression must have the same value when a row is deleted as when it was inserted, whatever the time and the settings are."),
 				 errhint("Use functions that are IMMUTABLE.")));
 }
 

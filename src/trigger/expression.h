@@ -1,4 +1,6 @@
-/* Expressions on rows of attached tables. */
+/*
+ * Expressions on rows of attached tables.
+ */
 #ifndef QUOTA_EXPRESSION_H
 #define QUOTA_EXPRESSION_H
 

@@ -1,6 +1,6 @@
 /*
  * renamed.c
- * 		Accounts that were renamed in this transaction.
+ *		Accounts that were renamed in this transaction.
  *
  * A rename moves what an account was charged to its new key. Rows of the
  * application that follow, by ON UPDATE CASCADE or another statement, look like

@@ -1,4 +1,6 @@
-/* Accounts that were renamed in this transaction. */
+/*
+ * Accounts that were renamed in this transaction.
+ */
 #ifndef QUOTA_RENAMED_H
 #define QUOTA_RENAMED_H
 

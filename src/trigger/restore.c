@@ -1,6 +1,6 @@
 /*
  * restore.c
- * 		Tell rows that a dump restores from others.
+ *		Tell rows that a dump restores from others.
  *
  * The audit log does not record restored rows, since the dump restores the log
  * as well. A dump's script and pg_restore insert rows by COPY statements of

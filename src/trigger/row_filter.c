@@ -1,6 +1,6 @@
 /*
  * row_filter.c
- * 		Rows that a limit may leave out or mark: on_block skip and mark.
+ *		Rows that a limit may leave out or mark: on_block skip and mark.
  *
  * Such a row is checked before it is inserted, when the rows to come are
  * unknown. A statement has a frame, which sums up what its rows will use for
@@ -15,7 +15,7 @@
  *
  * Lock				Protects					Order					While held
  * counter, whole	room for the rows admitted	of the rows; one row's	reads and rows, until
- * 								counters in lock order	the transaction ends
+ *								counters in lock order	the transaction ends
  *
  * Memory: a frame has a child context of TopTransactionContext.
  */
@@ -41,7 +41,7 @@ typedef struct FilterAccount
 {
 	int64 n;                       /* units of the rows admitted, of the account and its members */
 	int64 own;                     /* of its own rows only */
-	int64 max_n;                    /* n up to which no decision is needed; below 0: each row needs one */
+	int64 max_n;                   /* n up to which no decision is needed; below 0: each row needs one */
 	QuotaEntitlement *entitlement; /* NULL until the counters are locked; allocated for its windows only */
 	int64 *used;                   /* in each window, before the statement */
 	TimestampTz now;               /* when that was read */
@@ -71,7 +71,7 @@ typedef struct Frame
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
 	accounts_hash *columns;  /* the same, by the value of the rows' column */
-	int64 admitted;            /* rows, also those that are not counted */
+	int64 admitted;          /* rows, also those that are not counted */
 	int64 skipped;
 	bool rows_final; /* no row can change after it was checked */
 } Frame;

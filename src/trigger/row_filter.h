@@ -1,4 +1,6 @@
-/* Rows that a limit may leave out or mark. */
+/*
+ * Rows that a limit may leave out or mark.
+ */
 #ifndef QUOTA_ROW_FILTER_H
 #define QUOTA_ROW_FILTER_H
 

@@ -1,6 +1,6 @@
 /*
  * statement_totals.c
- * 		What one statement charges and refunds to accounts.
+ *		What one statement charges and refunds to accounts.
  *
  * Units are summed up row by row in a hash table by account, and charged at the
  * end of the statement, each account once, in lock order. That is linear in the

@@ -1,4 +1,6 @@
-/* What one statement charges and refunds to accounts. */
+/*
+ * What one statement charges and refunds to accounts.
+ */
 #ifndef QUOTA_STATEMENT_TOTALS_H
 #define QUOTA_STATEMENT_TOTALS_H
 

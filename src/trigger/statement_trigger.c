@@ -1,6 +1,6 @@
 /*
  * statement_trigger.c
- * 		The statement triggers on the application's tables.
+ *		The statement triggers on the application's tables.
  *
  * Rows are charged at the end of the statement that inserted, updated or
  * deleted them, so only rows that are in the table are charged. Several

@@ -24,8 +24,6 @@
 #include "compat.h"
 #include "owner.h"
 
-
-
 /*
  * Refuse a table that the caller does not own.
  *
