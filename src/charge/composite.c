@@ -103,6 +103,7 @@ quota_composite_text(QuotaComposite *record, const char *bytes, Size length)
 	memcpy(VARDATA_ANY(value), bytes, length);
 }
 
+/* End a value whose columns are all written, and return it. */
 Datum
 quota_composite_end(QuotaComposite *record)
 {

@@ -333,6 +333,7 @@ quota_consume_generation(void)
 	return generation;
 }
 
+/* Bump the generation number. Call it before a counter is written, and after a rollback. */
 void
 quota_consume_next_generation(void)
 {
@@ -355,7 +356,6 @@ mode_of_caller(QuotaGateFunction function, Datum account)
 	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
 }
 
-/* Run consume, enforce or record. */
 static Datum
 charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
 {

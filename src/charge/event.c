@@ -164,7 +164,6 @@ is_denial_kind(const char *kind)
 	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
-/* Report the thresholds that a charge reaches in a window. */
 static void
 report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 {

@@ -3,7 +3,7 @@
  *
  * Rows are read with a catalog snapshot, as they are now: whoever attaches
  * holds a lock of the table that writers of its rows wait for. Memory: the
- * caller's; src/trigger/attachment.c keeps what it makes of them. Locks: AccessShareLock
+ * caller's; src/trigger/binding.c keeps copies. Locks: AccessShareLock
  * on quota.attached while it is read.
  */
 #include "postgres.h"

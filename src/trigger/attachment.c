@@ -130,6 +130,7 @@ quota_attachment_begin(const QuotaAttachment *attachment, QuotaOwner *saved)
 		quota_owner_begin(saved, attachment->owner, attachment->code);
 }
 
+/* End what quota_attachment_begin began. */
 void
 quota_attachment_end(const QuotaAttachment *attachment, const QuotaOwner *saved)
 {

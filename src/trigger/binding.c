@@ -38,7 +38,6 @@ static void relation_changed(Oid relid);
 static void definition_changed(Datum arg, int cacheid, uint32 hash);
 static void forget_invalid(void);
 static QuotaAttached *copy_attached(const QuotaAttached *attached);
-static char *copy_string(const char *string);
 static bool is_part_of(Relation rel, Oid root);
 static void load_columns(const QuotaAttached *attached, Relation rel, QuotaAttachment *model);
 static void load_expressions(const QuotaAttached *attached, Relation rel, QuotaAttachment *model, Expr **expressions);
@@ -230,16 +229,13 @@ static QuotaAttached *
 copy_attached(const QuotaAttached *attached)
 {
 	QuotaAttached *copy = palloc(sizeof(QuotaAttached));
+	char **texts[] = {&copy->feature, &copy->account_column, &copy->amount_column, &copy->on_block,
+					  &copy->status_column, &copy->blocked_status, &copy->message_column, &copy->time_column};
 
 	*copy = *attached;
-	copy->feature = copy_string(attached->feature);
-	copy->account_column = copy_string(attached->account_column);
-	copy->amount_column = copy_string(attached->amount_column);
-	copy->on_block = copy_string(attached->on_block);
-	copy->status_column = copy_string(attached->status_column);
-	copy->blocked_status = copy_string(attached->blocked_status);
-	copy->message_column = copy_string(attached->message_column);
-	copy->time_column = copy_string(attached->time_column);
+	for (size_t i = 0; i < lengthof(texts); i++)
+		if (*texts[i] != NULL)
+			*texts[i] = pstrdup(*texts[i]);
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 	{
 		ListCell *cell;
@@ -249,12 +245,6 @@ copy_attached(const QuotaAttached *attached)
 			copy->columns[which] = lappend(copy->columns[which], pstrdup(lfirst(cell)));
 	}
 	return copy;
-}
-
-static char *
-copy_string(const char *string)
-{
-	return string == NULL ? NULL : pstrdup(string);
 }
 
 static bool

@@ -266,7 +266,6 @@ quota_make_expression(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Open the table in the first argument. */
 static Relation
 open_table(FunctionCallInfo fcinfo)
 {

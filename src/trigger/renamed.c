@@ -37,6 +37,7 @@ static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTr
 static bool same_key(Datum a, Datum b);
 static Datum key_of_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
+/* Register the callbacks that drop renames that ended or failed. */
 void
 quota_renamed_init(void)
 {

@@ -119,6 +119,7 @@ static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes)
 static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
+/* Register the callbacks that drop the frames of failed statements. */
 void
 quota_row_filter_init(void)
 {
@@ -470,7 +471,6 @@ account_of_row(const FilterState *state, const QuotaRow *row)
 	return account;
 }
 
-/* Find an account, or add it. */
 static FilterAccount *
 account_named(Frame *frame, QuotaAccountBytes bytes)
 {

@@ -91,6 +91,7 @@ static void charge_attachment(QuotaStore *store, const TotalsAccount *account);
 static inline QuotaAccountBytes group_of(const TotalsAccount *account);
 static int compare_spans(const void *a, const void *b);
 
+/* Begin the totals of an attachment, in the current memory context. */
 QuotaStatementTotals *
 quota_statement_totals_begin(QuotaAttachment *attachment)
 {
@@ -203,7 +204,6 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 	MemoryContextDelete(context);
 }
 
-/* List the accounts of all totals. */
 static TotalsAccount *
 list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 *naccounts)
 {
@@ -245,7 +245,6 @@ group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
 	return end;
 }
 
-/* Return the end of what is done to one account. */
 static uint64
 account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
 {
