@@ -53,6 +53,7 @@
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "owner.h"
 #include "rights/gate.h"
 #include "sizes.h"

@@ -334,7 +334,7 @@ only_expression(const char *expression)
 		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL ||
 		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
-		/* * and quota_row.* are lists of columns */
+		/* "*" and "quota_row.*" are lists of columns */
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),

@@ -33,6 +33,7 @@
 #include "utils/rel.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "owner.h"
 #include "trigger/expression.h"
 
