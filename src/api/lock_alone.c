@@ -1,6 +1,6 @@
 /*
  * lock_alone.c
- *		quota.lock_alone(): let one session at a time do an act.
+ *		Let one session at a time do an act, by quota.lock_alone.
  *
  * Not by LOCK TABLE: a role with USAGE on schema quota can take ROW EXCLUSIVE
  * on any of its tables without a right to write, by PREPARE of a DELETE, and

@@ -1,7 +1,6 @@
 /*
  * decision.c
- *		Decisions: made from an entitlement and counters, and shown as a row, as a
- *		message, as a line of the server log, as an event or as an error.
+ *		Make decisions, and show them as row, message, log line, event or error.
  *
  * Locks: none. Memory: the caller's context; the header of the row type is
  * cached in TopMemoryContext.

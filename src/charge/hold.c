@@ -1,6 +1,6 @@
 /*
  * hold.c
- *		Holds: the part of a counter's use that reservations have not settled.
+ *		The part of a counter's use that reservations hold.
  *
  * A hold counts as used until it expires. Then every reader of the counter
  * subtracts it, and the next charge returns it: it deletes the row of

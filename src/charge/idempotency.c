@@ -1,6 +1,6 @@
 /*
  * idempotency.c
- *		Idempotency keys: repeat the remembered answer of the first call.
+ *		Repeat the remembered answer to a call with the same idempotency key.
  *
  * The answer is a row of quota.keys, inserted in the transaction of the call:
  * it commits with the charge or vanishes with it. A call looks for the row

@@ -1,6 +1,6 @@
 /*
  * reserve.c
- *		Reservations: reserve, commit, release.
+ *		Reserve, commit and release units.
  *
  * For work whose cost is known only when it is done. A reservation is a charge
  * whose counters are listed in quota.holds. Settling it replaces the held units

@@ -1,6 +1,6 @@
 /*
  * binding.c
- *		What is bound to a table: its attachment, with columns and expressions.
+ *		An attachment bound to a table, with its columns and expressions.
  *
  * A backend binds a row of quota.attached to each table whose triggers it runs:
  * the attached table or a partition of it. A binding holds a copy of the row, a

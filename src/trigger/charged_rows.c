@@ -1,6 +1,6 @@
 /*
  * charged_rows.c
- *		quota.charged_rows: when rows were charged, if their own time does not tell.
+ *		The times at which rows were charged, if their own does not tell.
  *
  * A row that stops to be counted is refunded to the windows in which it was
  * charged. Its time column nearly always tells which these are. Only a row for

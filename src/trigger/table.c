@@ -1,6 +1,6 @@
 /*
  * table.c
- *		Tables of the application: owner, name and columns.
+ *		Owner, name and columns of the application's tables.
  *
  * Allocates in the caller's context. Locks: AccessShareLock on a table that it
  * opens.

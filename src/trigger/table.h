@@ -1,5 +1,5 @@
 /*
- * Tables of the application: owner, name and columns.
+ * Owner, name and columns of the application's tables.
  */
 #ifndef QUOTA_TABLE_H
 #define QUOTA_TABLE_H
