@@ -13,6 +13,7 @@
 #include "tables/ledger.h"
 #include "tables/newest.h"
 #include "tables/relations.h"
+#include "trigger/binding.h"
 #include "trigger/renamed.h"
 #include "trigger/row_filter.h"
 
@@ -31,7 +32,7 @@ _PG_init(void)
 	quota_ledger_init();
 	quota_newest_init();
 	quota_gate_init();
-	quota_attachment_init();
+	quota_binding_init();
 	quota_row_filter_init();
 	quota_renamed_init();
 }

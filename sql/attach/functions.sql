@@ -10,13 +10,13 @@ CREATE OR REPLACE FUNCTION quota.truncate_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_truncate_rows';
 COMMENT ON FUNCTION quota.truncate_rows() IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
 
-CREATE OR REPLACE FUNCTION quota.begin_rows() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_rows';
-COMMENT ON FUNCTION quota.begin_rows() IS 'BEFORE STATEMENT: begins the judging of rows, for skip and mark';
+CREATE OR REPLACE FUNCTION quota.begin_filter() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_filter';
+COMMENT ON FUNCTION quota.begin_filter() IS 'BEFORE STATEMENT: opens the filter of a statement''s rows, for skip and mark';
 
-CREATE OR REPLACE FUNCTION quota.judge_row() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_judge_row';
-COMMENT ON FUNCTION quota.judge_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
+CREATE OR REPLACE FUNCTION quota.filter_row() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_filter_row';
+COMMENT ON FUNCTION quota.filter_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
 
 CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_row_expression';

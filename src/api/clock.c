@@ -1,9 +1,9 @@
 /*
- * The clock and its windows, the default plan, the key of an account and the
- * user, for functions in SQL: what charging goes by and what a report shows
- * come from one place.
+ * clock.c
+ *		Clock, windows, default plan, account key and user, for functions in SQL.
  *
- * Writes and locks nothing.
+ * Charges and reports in SQL use the same code for them. Locks: none. Memory:
+ * the caller's context.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
 
-/* quota.now(): the time that decisions are made for */
+/* quota.now(): return the time that decisions are made for. */
 PG_FUNCTION_INFO_V1(quota_now);
 
 Datum
@@ -28,7 +28,7 @@ quota_now(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(quota_guc_now());
 }
 
-/* quota.timezone(): the time zone of accounts that have none of their own */
+/* quota.timezone(): return the time zone of accounts that have none of their own. */
 PG_FUNCTION_INFO_V1(quota_timezone);
 
 Datum
@@ -38,9 +38,10 @@ quota_timezone(PG_FUNCTION_ARGS)
 }
 
 /*
- * quota.window_start(period, at, timezone, anchor): the first instant of the
- * window that holds `at`. A NULL time zone is that of the setting, a NULL
- * anchor the calendar's.
+ * quota.window_start(period, at, timezone, anchor): return the first instant of
+ * the window that contains `at`.
+ *
+ * timezone: NULL for that of the setting. anchor: NULL for calendar windows.
  */
 PG_FUNCTION_INFO_V1(quota_window_start);
 
@@ -50,7 +51,7 @@ quota_window_start(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).start);
 }
 
-/* quota.window_end(period, at, timezone, anchor): the next window's first instant */
+/* quota.window_end(period, at, timezone, anchor): return the first instant of the next window. */
 PG_FUNCTION_INFO_V1(quota_window_end);
 
 Datum
@@ -59,7 +60,7 @@ quota_window_end(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).end);
 }
 
-/* quota.default_plan(): the plan of accounts that have no other; NULL: there is none */
+/* quota.default_plan(): return the plan of accounts that have no other; NULL if there is none. */
 PG_FUNCTION_INFO_V1(quota_default_plan);
 
 Datum
@@ -74,7 +75,7 @@ quota_default_plan(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(plan));
 }
 
-/* quota.account_key(key): the key, which is refused where it can name no account */
+/* quota.account_key(key): check and return the key of an account. Errors: invalid_parameter_value. */
 PG_FUNCTION_INFO_V1(quota_account_key);
 
 Datum
@@ -83,7 +84,7 @@ quota_account_key(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(quota_argument_account(fcinfo));
 }
 
-/* quota.user_id(): the application's user on whose behalf the session acts; NULL: unknown */
+/* quota.user_id(): return the application's user that the session acts for; NULL if unknown. */
 PG_FUNCTION_INFO_V1(quota_user_id);
 
 Datum
@@ -96,7 +97,10 @@ quota_user_id(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(user));
 }
 
-/* quota.charged_counters(owner, feature): the counters that are charged when an account is: whose, and of which period */
+/*
+ * quota.charged_counters(owner, feature): return the owner and period of each
+ * counter that a charge of an account uses.
+ */
 PG_FUNCTION_INFO_V1(quota_charged_counters);
 
 Datum

@@ -1,6 +1,9 @@
 /*
- * Deciding without charging: evaluate, has_feature, feature, require_feature.
- * Writes and locks nothing, works on a standby and in read-only transactions.
+ * evaluate.c
+ *		Decisions without a charge: evaluate, rates, has_feature, feature, require_feature.
+ *
+ * Works on a standby and in read-only transactions. Locks: none. Memory: the
+ * caller's context.
  */
 #include "postgres.h"
 
@@ -16,7 +19,7 @@
 #include "rights/gate.h"
 #include "tables/relations.h"
 
-/* Puts the row of one window of a feature into a result. */
+/* Add the row of one window of a feature to a result. */
 typedef void (*PutWindow)(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 
 static void put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put);
@@ -24,12 +27,12 @@ static List *limited_features(const QuotaAccount *account, List *names);
 static void put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static void put_rate(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo);
 static bool has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement);
-static void look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
+static void load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement);
 static bool is_true(Datum jsonb);
 static Datum limits_as_jsonb(const QuotaEntitlement *entitlement);
 static int compare_names(const ListCell *a, const ListCell *b);
 
-/* quota_evaluate(account, feature, n): the verdict for n more units */
+/* quota_evaluate(account, feature, n): decide on n more units. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 {
 	QuotaCharge charge;
@@ -37,10 +40,10 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	QuotaAccount loaded;
 	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
 
-	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
 	quota_account_load(store, account, &loaded);
-	quota_consume_look(store, &loaded, &charge, loaded.now);
+	quota_consume_read(store, &loaded, &charge, loaded.now);
 	quota_store_end(store);
 	if (unlikely(as_user))
 		quota_consume_close_overage(&charge);
@@ -49,14 +52,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	return quota_decision_datum(&charge.decision);
 }
 
-/* quota_evaluate(account): a row a feature that can be counted, and window */
+/* quota_evaluate(account): decide on one more unit of each countable feature, a row a window. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
 	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
 	return (Datum) 0;
 }
 
-/* quota_rates(account): a row a rate and window */
+/* quota_rates(account): return a row for each rate and window. */
 QUOTA_ACCOUNT_FUNCTION(quota_rates)
 {
 	quota_gate_require_account(QUOTA_GATE_RATES, account);
@@ -71,11 +74,11 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaEntitlement entitlement;
 
 	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
 
-/* quota_feature(account, feature): the flag's value, or the limits in force */
+/* quota_feature(account, feature): return the flag's value, or the limits in force. */
 QUOTA_ACCOUNT_FUNCTION(quota_feature)
 {
 	QuotaAccount loaded;
@@ -83,18 +86,18 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	Datum value;
 
 	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
 	if (quota_account_value(&loaded, entitlement.feature.feature, &value))
-		/* a copy: the cache's own may go */
+		/* a copy, since the cache may free its own */
 		PG_RETURN_DATUM(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
 	if (!entitlement.in_plan)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(limits_as_jsonb(&entitlement));
 }
 
-/* quota_require_feature(account, feature): an error unless the account has it */
+/* quota_require_feature(account, feature): raise unless the account has the feature. */
 QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 {
 	QuotaAccount loaded;
@@ -102,7 +105,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	QuotaDecision decision = {0};
 
 	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
-	look_at_feature(fcinfo, account, &loaded, &entitlement);
+	load_feature(fcinfo, account, &loaded, &entitlement);
 	decision.account = account;
 	decision.now = loaded.now;
 	decision.entitlement = &entitlement;
@@ -118,7 +121,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	PG_RETURN_VOID();
 }
 
-/* The windows of all features that an account has limits of, in the order of features. */
+/* Add the windows of all features that an account has limits of, in the order of features. */
 static void
 put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put)
 {
@@ -145,8 +148,8 @@ put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put
 		last = feature;
 		if (repeated || kind == QUOTA_FLAG || (put == put_rate && kind != QUOTA_RATE))
 			continue;
-		quota_consume_ask(&charge, feature, 1);
-		quota_consume_look(store, &loaded, &charge, loaded.now);
+		quota_consume_prepare(&charge, feature, 1);
+		quota_consume_read(store, &loaded, &charge, loaded.now);
 		if (as_user)
 			quota_consume_close_overage(&charge);
 		for (int window = 0; window < charge.entitlement.count; window++)
@@ -155,7 +158,7 @@ put_features(FunctionCallInfo fcinfo, Datum account, bool as_user, PutWindow put
 	quota_store_end(store);
 }
 
-/* The features of which an account has limits, some more than once, appended to a list. */
+/* Append the features of which an account has limits; some more than once. */
 static List *
 limited_features(const QuotaAccount *account, List *names)
 {
@@ -169,7 +172,10 @@ limited_features(const QuotaAccount *account, List *names)
 	return names;
 }
 
-/* Each window judged on its own; one that is as full as can be counted, as it stands, or nothing could be told of the others. */
+/*
+ * Judge each window for one more unit. If its use is already INT64_MAX, ask for
+ * 0, so that the call does not fail for the other windows.
+ */
 static void
 put_decision(const QuotaAccount *account, const QuotaCharge *charge, int window, ReturnSetInfo *rsinfo)
 {
@@ -201,7 +207,7 @@ put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *c
 }
 
 static void
-look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
+load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
 {
 	char *feature = quota_argument_feature(fcinfo, 1);
 	QuotaStore *store = quota_store_begin_read();
@@ -211,7 +217,10 @@ look_at_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, Qu
 	quota_account_entitle(loaded, feature, loaded->now, entitlement);
 }
 
-/* A flag is had unless its value is false or null; all else where the plan, or an override, allows at least one unit. */
+/*
+ * Return whether an account has a feature: a flag unless its value is false or
+ * null; any other if the plan or an override allows at least one unit.
+ */
 static bool
 has_feature(const QuotaAccount *account, const QuotaEntitlement *entitlement)
 {

@@ -1,12 +1,15 @@
 /*
- * Acts of which one may go on at a time: quota.lock_alone().
+ * lock_alone.c
+ *		Let one session at a time do an act, by quota.lock_alone.
  *
- * Not LOCK TABLE: whoever may use schema quota takes ROW EXCLUSIVE on any table
- * of it without a right to write, by PREPARE of a DELETE, and would keep such an
- * act waiting until the end of its transaction.
+ * Not by LOCK TABLE: a role with USAGE on schema quota can take ROW EXCLUSIVE
+ * on any of its tables without a right to write, by PREPARE of a DELETE, and
+ * could so block an act until the end of its transaction.
  *
- * Locks: one of the lock manager's, of the database and the name of the act,
- * until the transaction ends. SQL can make none of this class.
+ * Lock									Protects	Order			While held
+ * advisory, database and hash of the act	the act		by the caller	the transaction
+ *
+ * SQL cannot take advisory locks of this class. Memory: none.
  */
 #include "postgres.h"
 
@@ -19,10 +22,13 @@
 #include "argument.h"
 #include "compat.h"
 
-/* in the fourth field of an advisory lock, where the application's own have 1 or 2, and keys 0x7175 */
+/* class of the advisory locks; the application's own have 1 or 2, idempotency keys 0x7175 */
 #define LOCK_OF_ACTS 0x7176
 
-/* quota.lock_alone(act, shared): wait for others that do the same; shared: only for those that do it alone */
+/*
+ * quota.lock_alone(act, shared): lock an act until the transaction ends; shared
+ * locks do not exclude each other.
+ */
 PG_FUNCTION_INFO_V1(quota_lock_alone);
 
 Datum

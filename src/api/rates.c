@@ -1,5 +1,8 @@
 /*
- * Functions in SQL that manage the memory of rates.
+ * rates.c
+ *		SQL functions that manage the memory of rates.
+ *
+ * Locks: those of src/memory/rates.c. Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -10,7 +13,7 @@
 #include "rights/gate.h"
 #include "tables/relations.h"
 
-/* quota.forget_rate(owner, feature): its buckets are empty again */
+/* quota.forget_rate(owner, feature): empty the buckets of a rate. */
 PG_FUNCTION_INFO_V1(quota_forget_rate);
 
 Datum
@@ -21,14 +24,14 @@ quota_forget_rate(PG_FUNCTION_ARGS)
 		.account = quota_argument_account(fcinfo),
 		.feature = quota_argument_feature(fcinfo, 1)};
 
-	/* no feature has a longer name */
+	/* a longer name is no feature's, and does not fit a key */
 	if (strlen(key.feature) <= QUOTA_MAX_FEATURE)
 		for (key.period = 0; key.period <= QUOTA_DAY; key.period++)
 			quota_rates_forget(&key);
 	PG_RETURN_VOID();
 }
 
-/* quota_rate_stats(): how full the memory of rates is */
+/* quota_rate_stats(): return how full the memory of rates is. */
 PG_FUNCTION_INFO_V1(quota_rate_stats);
 
 Datum

@@ -1,8 +1,9 @@
 /*
- * The signature of a Stripe webhook, and how the parts of a request to Stripe
- * are written. All else of Stripe is SQL, in sql/functions/stripe.sql.
+ * stripe.c
+ *		Check the signature of Stripe webhooks, and encode requests to Stripe.
  *
- * Reads no table and locks nothing.
+ * All else about Stripe is SQL, in sql/stripe. Reads no table. Locks: none.
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -24,18 +25,18 @@
 #include "guc.h"
 
 #define HEX_LENGTH (2 * (size_t) PG_SHA256_DIGEST_LENGTH)
-/* bytes of what is taken in; a webhook of Stripe has some thousand, its signature some hundred */
+/* most bytes accepted; a webhook has some thousand, its signature some hundred */
 #define MAX_PAYLOAD (1024 * 1024)
 #define MAX_SIGNATURE 8192
-/* one for each secret of the endpoint, of which Stripe keeps two for a day */
+/* one for each secret of the endpoint; Stripe keeps two for a day */
 #define MAX_DIGESTS 16
-/* seconds; beyond it a number of seconds is no time of ours, and nothing overflows */
+/* seconds; keeps the conversion to a timestamp from overflowing */
 #define MAX_SIGNED_AT INT64CONST(9999999999)
 
 /* The header: t=1492774577,v1=...,v1=...,v0=... */
 typedef struct SignatureHeader
 {
-	char *signed_at; /* as it stands there: it is part of what is signed */
+	char *signed_at; /* as text, since it is part of what is signed */
 	List *digests;   /* char *, in hexadecimal digits */
 } SignatureHeader;
 
@@ -47,14 +48,15 @@ static bool same_digest(const char *digest, const char *expected);
 pg_noreturn static void malformed(const char *detail);
 
 /*
- * quota.check_stripe_signature(payload, signature, secrets): refuses a payload
+ * quota.check_stripe_signature(payload, signature, secrets): refuse a payload
  * that was signed with none of the secrets, or too long ago.
  *
- * payload: the body of the request; what is signed are its bytes in UTF-8.
- * signature: the header Stripe-Signature.
- * Errors: object_not_in_prerequisite_state where there is no secret;
- * invalid_authorization_specification for a signature that is none, does not
- * match, or is not of now; invalid_parameter_value for what is too long.
+ * payload: the body of the request; its bytes in UTF-8 are signed. signature:
+ * the header Stripe-Signature.
+ * Errors: object_not_in_prerequisite_state without a secret;
+ * invalid_authorization_specification for a signature that is malformed, does
+ * not match or is not of now; invalid_parameter_value for arguments that are
+ * too long.
  */
 PG_FUNCTION_INFO_V1(quota_check_stripe_signature);
 
@@ -87,7 +89,7 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 	utf8 = (char *) pg_server_to_any(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), PG_UTF8);
 	initStringInfo(&signed_text);
 	appendStringInfo(&signed_text, "%s.", header.signed_at);
-	/* the payload itself is not terminated, what it was converted to is */
+	/* a text is not terminated, a converted string is */
 	appendBinaryStringInfo(&signed_text, utf8, utf8 == VARDATA_ANY(payload) ? VARSIZE_ANY_EXHDR(payload) : strlen(utf8));
 
 	for (int i = 0; i < secret_count; i++)
@@ -110,12 +112,12 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("Stripe signature does not match the payload"),
-				 errhint("The payload is the request's body byte for byte, and the secret that of the endpoint it came to.")));
+				 errhint("Pass the body of the request byte for byte, and store the secret of the endpoint that received it.")));
 	check_time(header.signed_at);
 	PG_RETURN_VOID();
 }
 
-/* Before it is decompressed. */
+/* Refuse a long value before it is decompressed. */
 static void
 check_size(Datum value, const char *name, Size most)
 {
@@ -128,7 +130,7 @@ check_size(Datum value, const char *name, Size most)
 				 errdetail("It has %zu bytes, the most is %zu.", size, most)));
 }
 
-/* Takes the header apart, in place. Schemes other than v1 do not count. */
+/* Split the header, in place. Only scheme v1 counts. */
 static SignatureHeader
 parse_header(char *header)
 {
@@ -165,8 +167,8 @@ parse_header(char *header)
 }
 
 /*
- * Refuses a signature that is older, or further ahead, than
- * quota.stripe_tolerance: whoever has overheard a webhook cannot send it later.
+ * Refuse a signature that is further from now than quota.stripe_tolerance, so
+ * that a webhook that somebody has overheard cannot be sent again later.
  */
 static void
 check_time(const char *signed_at)
@@ -210,7 +212,7 @@ digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_
 	hex[HEX_LENGTH] = '\0';
 }
 
-/* Takes as long wherever they differ: how much of a guess is right is not told. */
+/* Compare in constant time, which tells nothing about how much of a guess is right. */
 static bool
 same_digest(const char *digest, const char *expected)
 {
@@ -230,10 +232,10 @@ malformed(const char *detail)
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("Stripe signature is malformed"),
 			 errdetail_internal("%s", detail),
-			 errhint("It is the header \"Stripe-Signature\" of the request, as it came.")));
+			 errhint("Pass the header \"Stripe-Signature\" of the request unchanged.")));
 }
 
-/* quota.percent_encode(value): its bytes in UTF-8, but for letters, digits and ._~- */
+/* quota.percent_encode(value): encode its bytes in UTF-8, except letters, digits and ._~- */
 PG_FUNCTION_INFO_V1(quota_percent_encode);
 
 Datum

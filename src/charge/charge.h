@@ -1,5 +1,5 @@
 /*
- * A charge: units of one feature, and what came of them.
+ * A charge: units of one feature, and the decision on them.
  */
 #ifndef QUOTA_CHARGE_H
 #define QUOTA_CHARGE_H
@@ -9,33 +9,33 @@
 
 typedef enum QuotaChargeMode
 {
-	QUOTA_CHARGE_JUDGED,  /* as the limits allow */
-	QUOTA_CHARGE_AS_USER, /* the same for level user: overage is closed */
-	QUOTA_CHARGE_ALWAYS   /* whatever they say */
+	QUOTA_CHARGE_LIMITED, /* as far as the limits allow */
+	QUOTA_CHARGE_AS_USER, /* the same for level user, with overage closed */
+	QUOTA_CHARGE_ALWAYS   /* whatever the limits say */
 } QuotaChargeMode;
 
-/* What a charge is part of, for the ledger. */
-typedef struct QuotaOccasion
+/* The call that a charge is part of, for the ledger. */
+typedef struct QuotaChargeOrigin
 {
-	const char *what;  /* was called */
-	const char *key;   /* NULL: none */
-	Datum metadata;    /* jsonb, 0: none */
-	bool keeps_denial; /* and not undoes it by an error */
-} QuotaOccasion;
+	const char *what;    /* name of the function called */
+	const char *key;     /* NULL: none */
+	Datum metadata;      /* jsonb, 0: none */
+	bool returns_denial; /* a denial is returned, not raised, so its event stays */
+} QuotaChargeOrigin;
 
-/* Units of one feature: what is asked for, and what came of it. */
+/* Units of one feature, and the decision on them. */
 typedef struct QuotaCharge
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
 	int64 n;
-	int32 holds; /* to be added to each counter: 1 where the units are reserved */
-	QuotaOccasion occasion;
+	int32 holds; /* to add to each counter: 1 for a reservation */
+	QuotaChargeOrigin origin;
 	QuotaEntitlement entitlement;
-	int64 used[QUOTA_MAX_WINDOWS];                 /* in each window of the entitlement, less expired holds */
-	QuotaCounter counters[QUOTA_MAX_WINDOWS];      /* one a window, */
-	QuotaRate rates[QUOTA_MAX_WINDOWS];            /* or of a rate these */
-	QuotaCounterChange changes[QUOTA_MAX_WINDOWS]; /* what is to be done to each */
-	bool changed[QUOTA_MAX_WINDOWS];               /* what has been done */
+	int64 used[QUOTA_MAX_WINDOWS];                 /* in each window of the entitlement, without expired holds */
+	QuotaCounter counters[QUOTA_MAX_WINDOWS];      /* one a window */
+	QuotaRate rates[QUOTA_MAX_WINDOWS];            /* the same for a rate */
+	QuotaCounterChange changes[QUOTA_MAX_WINDOWS]; /* to make to each */
+	bool changed[QUOTA_MAX_WINDOWS];               /* the change has been made */
 	QuotaDecision decision;
 } QuotaCharge;
 

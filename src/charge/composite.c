@@ -1,13 +1,14 @@
 /*
- * Values of composite types, written column by column.
+ * composite.c
+ *		Values of composite types, written column by column.
  *
- * heap_form_tuple goes by the type's description and passes over the columns
- * three times. Here they are known when this is compiled, and a decision costs
- * less than its row did. Columns are written as they stand in every table; the
- * header, where PostgreSQL keeps more than concerns us, is a copy of one that
- * heap_form_tuple made, and made anew when the type changes.
+ * heap_form_tuple reads the type's descriptor and passes over the columns three
+ * times, which cost more than a decision. Here the columns are known at compile
+ * time. They are written in the format of heap tuples; the header is a copy of
+ * one that heap_form_tuple made, which is made anew when the type changes.
  *
- * Memory: a value in the caller's context, the header in TopMemoryContext.
+ * Memory: a value is in the caller's context, the header in TopMemoryContext.
+ * Locks: none.
  */
 #include "postgres.h"
 
@@ -26,16 +27,16 @@ static void look_up(QuotaCompositeType *type, Oid oid);
 static void *place(QuotaComposite *record, Size alignment, Size length);
 
 /*
- * Begin a value, whose columns are to be written in their order, all of them.
+ * Begin a value. The caller then writes all columns in their order.
  *
- * size: bytes that they take at most, without what aligns them.
+ * size: the most bytes that the columns take, without alignment.
  */
 void
 quota_composite_begin(QuotaComposite *record, QuotaCompositeType *type, Oid oid, Size size)
 {
 	Size start;
 
-	/* the cache never frees an entry, but it may let go of its description */
+	/* the type cache never frees an entry, but may drop its descriptor */
 	if (type->entry == NULL || type->entry->type_id != oid ||
 		type->entry->tupDesc == NULL || type->entry->tupDesc_identifier != type->version)
 		look_up(type, oid);
@@ -64,15 +65,15 @@ quota_composite_oid(QuotaComposite *record, Oid value)
 	*(Oid *) place(record, ALIGNOF_INT, sizeof(value)) = value;
 }
 
-/* also a timestamptz */
+/* Write a bigint or timestamptz. */
 void
-quota_record_int8(QuotaComposite *record, int64 value)
+quota_composite_int8(QuotaComposite *record, int64 value)
 {
 	*(int64 *) place(record, ALIGNOF_DOUBLE, sizeof(value)) = value;
 }
 
 void
-quota_record_float8(QuotaComposite *record, float8 value)
+quota_composite_float8(QuotaComposite *record, float8 value)
 {
 	*(float8 *) place(record, ALIGNOF_DOUBLE, sizeof(value)) = value;
 }
@@ -83,7 +84,7 @@ quota_composite_interval(QuotaComposite *record, const Interval *value)
 	*(Interval *) place(record, ALIGNOF_DOUBLE, sizeof(Interval)) = *value;
 }
 
-/* A short one has a header of one byte and is not aligned. */
+/* Write a text. A short one has a header of one byte and is not aligned. */
 void
 quota_composite_text(QuotaComposite *record, const char *bytes, Size length)
 {
@@ -102,6 +103,7 @@ quota_composite_text(QuotaComposite *record, const char *bytes, Size length)
 	memcpy(VARDATA_ANY(value), bytes, length);
 }
 
+/* End a value whose columns are all written, and return it. */
 Datum
 quota_composite_end(QuotaComposite *record)
 {
@@ -110,7 +112,7 @@ quota_composite_end(QuotaComposite *record)
 	return HeapTupleHeaderGetDatum(record->header);
 }
 
-/* Have a header made, of a value that has nulls and, by its columns, texts. */
+/* Make the header from a value with a text in the first column and nulls in the others. */
 static void
 look_up(QuotaCompositeType *type, Oid oid)
 {
@@ -146,13 +148,13 @@ look_up(QuotaCompositeType *type, Oid oid)
 	type->version = entry->tupDesc_identifier;
 }
 
-/* Where the next column is written. */
+/* Reserve the place of the next column. */
 static void *
 place(QuotaComposite *record, Size alignment, Size length)
 {
 	char *at = (char *) TYPEALIGN(alignment, record->end);
 
-	/* a reader takes what is not 0 for the beginning of a text */
+	/* padding must be 0: readers take another byte for a text's short header */
 	while (record->end < at)
 		*record->end++ = 0;
 	record->end += length;

@@ -1,21 +1,23 @@
 /*
- * Charging: consume, enforce, record, consume_many, refund.
+ * consume.c
+ *		Charge and refund units: consume, enforce, record, consume_many, refund.
  *
- * A charge reads what the account is entitled to and its counters, decides, and
- * updates the counters. It takes no lock before it knows that it may write: if
- * a counter is found changed by another transaction, which the update waits
- * for, everything is read and decided again on what is then there. So no limit
- * is passed, and a denial locks nothing, and writes nothing but an event where the
- * feature has a ledger; unless its charge lost to others on the way, when a
- * counter may stay locked, or stay behind at 0.
+ * A charge reads the account's entitlement and counters, decides, and updates
+ * the counters. If an update finds that another transaction has changed a
+ * counter, which it waits for, everything is read and decided again. So no
+ * limit is exceeded, and a denial locks and writes nothing but its event in the
+ * ledger; unless it lost a race before, which may leave a counter locked, or
+ * inserted with a use of 0.
  *
- * Rates are judged in the same way and taken last, when all counters have been
- * written: what a rate has given is not undone. If another took the room
- * meanwhile, the counters are taken back and all is judged again.
+ * Rates are taken last, after all counters are written, since they do not roll
+ * back. If another transaction has taken the room of a rate, the counters are
+ * changed back and all is decided again.
  *
- * Locks: rows of quota.usage, those of a pool before those of its member, each in
- * the order (feature, period), until the end of the transaction. Memory: the
- * caller's context.
+ * Lock				Protects			Order								While held
+ * row of counter	use, until commit	pool before member, then feature,	other counters are
+ *									period								written, rates taken
+ *
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -39,27 +41,27 @@
 #include "rights/gate.h"
 #include "tables/relations.h"
 
-/* features that quota_consume_many takes */
+/* features in one call of quota_consume_many */
 #define MAX_AMOUNTS 1000
 
-/* changes with each write of a counter by this backend, also by one that is undone */
-static uint64 writes = 0;
+/* bumped by each write of a counter in this backend, also by one that is rolled back */
+static uint64 generation = 0;
 
 static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
-static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises);
 static void check_user_max(const QuotaCharge *charge);
-static QuotaStore *begin(const QuotaCharge *charges, int count);
+static QuotaStore *begin_store(const QuotaCharge *charges, int count);
 static int64 used_in(const QuotaCharge *charge, int window);
-static bool judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
+static bool decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
 static bool has_expired(const QuotaCharge *charges, int count);
 static void return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
-static bool is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool must_return(const QuotaCounter *counter, const QuotaCounterChange *change);
 static bool lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
 static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
 static bool write_rates(QuotaCharge *charges, int count);
-static QuotaCounterChange change_by(const QuotaCharge *charge, int window, int64 units, bool limited);
-static void take_back(QuotaStore *store, QuotaCharge *charges, int count);
+static QuotaCounterChange make_change(const QuotaCharge *charge, int window, int64 units, bool limited);
+static void undo_changes(QuotaStore *store, QuotaCharge *charges, int count);
 static bool is_rate(const QuotaCharge *charge);
 static QuotaCharge *charges_of_jsonb(Jsonb *amounts, int *count);
 static int64 amount_of_json(const char *feature, const JsonbValue *value);
@@ -70,25 +72,25 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
 	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_CONSUME, account);
 
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "consume", .keeps_denial = true}, mode, false);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "consume", .returns_denial = true}, mode, false);
 }
 
-/* quota_enforce(account, feature, n, key, metadata): a denial is an error */
+/* quota_enforce(account, feature, n, key, metadata): raise a denial. */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
 	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
 
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "enforce"}, mode, true);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "enforce"}, mode, true);
 }
 
-/* quota_record(account, feature, n, key, metadata): counts, whatever the limit says */
+/* quota_record(account, feature, n, key, metadata): charge whatever the limits say. */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
 	quota_gate_require(QUOTA_GATE_RECORD);
-	return charge_one(fcinfo, account, (QuotaOccasion){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
 }
 
-/* quota_consume_many(account, amounts): all or none, a row a feature */
+/* quota_consume_many(account, amounts): charge all or nothing, and return a row a feature. */
 QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -103,8 +105,8 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 				 errmsg("amounts must not be null")));
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	store = begin(charges, count);
-	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_JUDGED);
+	store = begin_store(charges, count);
+	quota_consume_charge(store, account, charges, count, QUOTA_CHARGE_LIMITED);
 	quota_store_end(store);
 	for (int i = 0; i < count; i++)
 		quota_decision_put(&charges[i].decision, rsinfo->setResult);
@@ -112,8 +114,8 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 }
 
 /*
- * quota_refund(account, feature, n, at): gives units back to the windows that
- * hold `at`, to none of them more than is used. A rate has no windows in the past.
+ * quota_refund(account, feature, n, at): refund to the windows that contain
+ * `at`, to none of them more than is used. A rate has only its present window.
  */
 QUOTA_ACCOUNT_FUNCTION(quota_refund)
 {
@@ -122,26 +124,27 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
 	quota_gate_require(QUOTA_GATE_REFUND);
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
-	charge->occasion.what = "refund";
+	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	charge->origin.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("time of a refund must be finite")));
-	store = begin(charge, 1);
-	quota_consume_give_back(store, account, charge, at);
+	store = begin_store(charge, 1);
+	quota_consume_refund(store, account, charge, at);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 
 /*
- * Prepare to charge n units, at least 1, of a feature. The occasion is the
- * caller's to tell, for the ledger.
+ * Prepare to charge n units, at least 1, of a feature. The caller sets the
+ * origin.
+ *
+ * Errors: undefined_object for a name that is longer than any feature.
  */
 void
-quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
+quota_consume_prepare(QuotaCharge *charge, const char *feature, int64 n)
 {
-	/* a name that is longer than any feature names none: the look at the catalogue says so */
 	if (strlen(feature) > QUOTA_MAX_FEATURE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -149,7 +152,7 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 	strcpy(charge->feature, feature);
 	charge->n = n;
 	charge->holds = 0;
-	charge->occasion = (QuotaOccasion){0};
+	charge->origin = (QuotaChargeOrigin){0};
 	for (int i = 0; i < QUOTA_MAX_WINDOWS; i++)
 		charge->counters[i].conflicts = 0;
 }
@@ -157,16 +160,18 @@ quota_consume_ask(QuotaCharge *charge, const char *feature, int64 n)
 /*
  * Charge an account, all or nothing.
  *
- * store: begun, or refreshed since it last served. account: text of 1 to 255
- * bytes. charges: as quota_consume_ask prepared them, no feature twice;
- * they are put into the order in which they are locked, and each gets its
- * decision, whose figures count this call where it was charged.
- * Returns whether it was charged.
- * Errors: undefined_object for an unknown feature; wrong_object_type for a flag;
- * numeric_value_out_of_range where the use cannot be counted;
- * read_only_sql_transaction; serialization_failure at the higher isolation levels.
+ * store: begun, or refreshed since its last use. account: text of 1 to 255
+ * bytes. charges: prepared, no feature twice. They are sorted into lock order,
+ * and each gets its decision, whose figures include this call if it was
+ * charged.
+ *
+ * Returns true if the account was charged.
+ * Errors: undefined_object for an unknown feature; wrong_object_type for a
+ * flag; numeric_value_out_of_range where the use exceeds bigint;
+ * read_only_sql_transaction; serialization_failure at the higher isolation
+ * levels.
  * Locks: the counters' rows, until the end of the transaction; rollback undoes
- * the charge. A denial locks nothing, unless others came first.
+ * the charge. A denial that lost no race locks nothing.
  */
 bool
 quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int count, QuotaChargeMode mode)
@@ -178,7 +183,7 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
-		charged = judge(store, &loaded, charges, count, mode) &&
+		charged = decide(store, &loaded, charges, count, mode) &&
 				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 		if (!charged)
 			break;
@@ -194,34 +199,34 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 		if (charged)
 			decision->used = charges[i].used[decision->window - charges[i].entitlement.windows];
 		quota_decision_log(decision);
-		quota_event_charge(store, &charges[i], charged);
+		quota_event_report_charge(store, &charges[i], charged);
 	}
 	return charged;
 }
 
 /*
- * Give units back to the windows that hold `at`, to none of them more than is
- * used and not held. It is never refused.
+ * Refund units to the windows that contain `at`, to none of them more than is
+ * used and not held. It is never denied.
  *
- * store, account, errors and locks as of quota_consume_charge; charge: as
- * quota_consume_ask prepared it, gets a decision with the figures as they are then.
+ * store, account, errors and locks: as for quota_consume_charge. charge:
+ * prepared; its decision gets the figures after the refund.
  */
 void
-quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
+quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
 {
 	QuotaAccount loaded;
 
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
-		quota_consume_look(store, &loaded, charge, at);
+		quota_consume_read(store, &loaded, charge, at);
 		for (int i = 0; i < charge->entitlement.count; i++)
 		{
-			/* what is held is for who reserved it to give back */
+			/* held units are given back by their reservation only */
 			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i]);
 			int64 used = is_rate(charge) ? charge->rates[i].used : charge->counters[i].used;
 
-			charge->changes[i] = change_by(charge, i, -Min(charge->n, used - held), false);
+			charge->changes[i] = make_change(charge, i, -Min(charge->n, used - held), false);
 			charge->changes[i].least = held;
 		}
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
@@ -230,19 +235,21 @@ quota_consume_give_back(QuotaStore *store, Datum account, QuotaCharge *charge, T
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
 	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
-		quota_event_refunded(store, charge);
+		quota_event_report_refund(store, charge);
 }
 
 /*
- * What an account may have of a feature, and what it has used, in the windows
- * that hold `at`.
+ * Read an account's entitlement to a feature, and its use in the windows that
+ * contain `at`.
+ *
+ * Errors: undefined_object; wrong_object_type for a flag.
  */
 void
-quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
+quota_consume_read(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charge, TimestampTz at)
 {
 	const QuotaFeatureRow *feature = quota_plan_feature(charge->feature);
 
-	/* a rate may have become a counter; who has the lock of quota.usage looks at the catalogue after it */
+	/* opening quota.usage may wait for a change of the catalogue, which may have made a rate a counter */
 	if (feature->kind != QUOTA_RATE && feature->kind != QUOTA_FLAG && quota_store_open_usage(store))
 	{
 		quota_plan_begin();
@@ -270,15 +277,15 @@ quota_consume_look(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 		{
 			counter->key = (QuotaCounterKey){owner, charge->feature, window->period, window->window.start};
 			quota_counter_read(store, counter);
-			quota_hold_look(store, counter, account->now);
+			quota_hold_read_expired(store, counter, account->now);
 		}
 		charge->used[i] = used_in(charge, i);
 	}
 }
 
 /*
- * Let limits that charge refuse what is past them, unless the feature leaves
- * overage to level user. For a charge that quota_consume_look has filled in.
+ * Make limits with on_limit charge deny overage, unless the feature allows it
+ * to level user. Call it after quota_consume_read.
  */
 void
 quota_consume_close_overage(QuotaCharge *charge)
@@ -295,13 +302,13 @@ quota_consume_close_overage(QuotaCharge *charge)
 }
 
 /*
- * Lock a counter whole until the end of the transaction, making its row where
- * there is none. Waits for whoever has charged it.
+ * Lock a whole counter until the end of the transaction, and insert it if it
+ * has no row. Waits for all transactions that have charged it.
  *
- * Errors: undefined_object where it would make the counter of no feature.
+ * Errors: undefined_object where it would insert a counter of no feature.
  */
 void
-quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
+quota_consume_lock_counter(QuotaStore *store, const QuotaCounterKey *key)
 {
 	QuotaCounter counter = {.key = *key};
 
@@ -317,22 +324,23 @@ quota_consume_lock(QuotaStore *store, const QuotaCounterKey *key)
 }
 
 /*
- * A number that is another after every write of a counter by this backend:
- * whoever keeps what it read compares it.
+ * Return the generation number, bumped by every counter write in this backend;
+ * callers that cache a counter compare it.
  */
 uint64
-quota_consume_writes(void)
+quota_consume_generation(void)
 {
-	return writes;
+	return generation;
 }
 
+/* Bump the generation number. Call it before a counter is written, and after a rollback. */
 void
-quota_consume_wrote(void)
+quota_consume_next_generation(void)
 {
-	writes++;
+	generation++;
 }
 
-/* What is used in a window, as it was read or written last. */
+/* Return the use of a window as last read or written. */
 static int64
 used_in(const QuotaCharge *charge, int window)
 {
@@ -341,51 +349,50 @@ used_in(const QuotaCharge *charge, int window)
 	return charge->counters[window].used - charge->counters[window].expired;
 }
 
-/* How the caller of a function may charge an account, if it may. */
+/* Return how the caller may charge an account. Errors: insufficient_privilege. */
 static QuotaChargeMode
 mode_of_caller(QuotaGateFunction function, Datum account)
 {
-	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_JUDGED;
+	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
 }
 
-/* The common body of consume, enforce and record. */
 static Datum
-charge_one(FunctionCallInfo fcinfo, Datum account, QuotaOccasion occasion, QuotaChargeMode mode, bool raises)
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
 {
 	QuotaCharge charge;
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 3)};
-	QuotaAnswer answer = {0};
+	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 3)};
+	QuotaRememberedAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_entitlement_cache_expect(account);
-	quota_consume_ask(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 		check_user_max(&charge);
-	if (request.key != 0)
+	if (call.key != 0)
 	{
-		request.function = psprintf("quota_%s", occasion.what);
-		request.feature = charge.feature;
-		request.n = charge.n;
-		request.as_user = mode == QUOTA_CHARGE_AS_USER;
-		occasion.key = TextDatumGetCString(request.key);
+		call.function = psprintf("quota_%s", origin.what);
+		call.feature = charge.feature;
+		call.n = charge.n;
+		call.as_user = mode == QUOTA_CHARGE_AS_USER;
+		origin.key = TextDatumGetCString(call.key);
 	}
-	occasion.metadata = quota_argument_metadata(fcinfo, 4);
-	charge.occasion = occasion;
-	/* an answer is written, also where what it is about is not */
-	store = request.key != 0 ? quota_store_begin_write() : begin(&charge, 1);
-	if (!quota_idempotency_recall(store, &request, &answer))
+	origin.metadata = quota_argument_metadata(fcinfo, 4);
+	charge.origin = origin;
+	/* a remembered answer is written even if nothing is charged */
+	store = call.key != 0 ? quota_store_begin_write() : begin_store(&charge, 1);
+	if (!quota_idempotency_find(store, &call, &answer))
 	{
 		quota_consume_charge(store, account, &charge, 1, mode);
 		if (raises && charge.decision.verdict == QUOTA_BLOCK)
 			quota_decision_raise(&charge.decision);
 		answer.decision = quota_decision_datum(&charge.decision);
-		quota_idempotency_remember(store, &request, &answer);
+		quota_idempotency_remember(store, &call, &answer);
 	}
 	quota_store_end(store);
 	return answer.decision;
 }
 
-/* Errors: insufficient_privilege where level user may not charge so much at once. */
+/* Refuse more units than level user may charge in a call. Errors: insufficient_privilege. */
 static void
 check_user_max(const QuotaCharge *charge)
 {
@@ -401,9 +408,9 @@ check_user_max(const QuotaCharge *charge)
 				 errhint("\"user_max\" of the feature in the plan document allows more.")));
 }
 
-/* Begin to charge. Rates alone write nothing, so that they can be taken where nothing may be written. */
+/* Begin the store. Rates alone write nothing, so they can be charged in read-only transactions. */
 static QuotaStore *
-begin(const QuotaCharge *charges, int count)
+begin_store(const QuotaCharge *charges, int count)
 {
 	bool rates = count > 0;
 
@@ -413,9 +420,9 @@ begin(const QuotaCharge *charges, int count)
 	return rates ? quota_store_begin_rates() : quota_store_begin_write();
 }
 
-/* Decide on every charge; true where all are allowed. */
+/* Decide on every charge; true if all are allowed. */
 static bool
-judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
 {
 	bool allowed = true;
 
@@ -425,7 +432,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		QuotaDecision *decision = &charge->decision;
 		bool limited;
 
-		quota_consume_look(store, account, charge, account->now);
+		quota_consume_read(store, account, charge, account->now);
 		if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 			quota_consume_close_overage(charge);
 		*decision = quota_decision_make(account, &charge->entitlement, charge->used, charge->rates, charge->n);
@@ -435,7 +442,7 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 		limited = mode != QUOTA_CHARGE_ALWAYS && !charge->entitlement.bypass && decision->reason != QUOTA_REASON_SHADOW;
 		for (int j = 0; j < charge->entitlement.count; j++)
 		{
-			charge->changes[j] = change_by(charge, j, charge->n, limited);
+			charge->changes[j] = make_change(charge, j, charge->n, limited);
 			charge->changes[j].holds = charge->holds;
 		}
 		allowed &= decision->verdict != QUOTA_BLOCK;
@@ -443,32 +450,32 @@ judge(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int 
 	return allowed;
 }
 
-/* Whether there are holds to return of the counters that are about to be charged. */
+/* Return whether a counter to be charged has expired holds that must be returned. */
 static bool
 has_expired(const QuotaCharge *charges, int count)
 {
 	for (int i = 0; i < count; i++)
 		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
 				return true;
 	return false;
 }
 
 /*
- * Return the holds that have expired of the counters that are about to be
- * charged; what was read is not so any more then. First all counters are locked, in
- * their order. If others were waited for, all is judged again before anything is
- * returned, so that a charge that is denied in the end has returned nothing.
+ * Return the expired holds of the counters to be charged; the caller then reads
+ * and decides again. All counters are locked first, in order. If that waited,
+ * nothing is returned yet, so that a charge that is denied in the end has
+ * returned nothing.
  */
 static void
 return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
 {
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	if (!lock_windows(store, charges, count, true) || !lock_windows(store, charges, count, false))
 		return;
 	for (int i = 0; i < count; i++)
 		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (is_to_return(&charges[i].counters[j], &charges[i].changes[j]))
+			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
 			{
 				quota_store_refresh(store);
 				quota_counter_read(store, &charges[i].counters[j]);
@@ -477,15 +484,21 @@ return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz n
 			}
 }
 
-/* Who has a slot of the counter leaves it to others, unless there is no room without. */
+/*
+ * Return whether the charge must return expired holds. A transaction that has a
+ * slot of the counter does so only if its charge does not fit otherwise.
+ */
 static bool
-is_to_return(const QuotaCounter *counter, const QuotaCounterChange *change)
+must_return(const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	return counter->expired > 0 &&
 		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
 }
 
-/* Lock the counters whole, but for those that this transaction has a slot of and need not return; false: one has changed. */
+/*
+ * Lock the counters whole, except those with a slot of this transaction that
+ * need no return; false if one has changed.
+ */
 static bool
 lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 {
@@ -496,7 +509,7 @@ lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 
 			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
 				continue;
-			if (quota_counter_has_slot(counter) && !is_to_return(counter, &charges[i].changes[j]))
+			if (quota_counter_has_slot(counter) && !must_return(counter, &charges[i].changes[j]))
 				continue;
 			if (!quota_counter_lock(store, counter))
 				return false;
@@ -505,20 +518,20 @@ lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 }
 
 /*
- * Add to all counters and rates of all charges; false, with nothing added, where
- * one of them has changed since it was read.
+ * Write all counters and rates of all charges; false, with all changes undone,
+ * if one has changed since it was read.
  */
 static bool
 write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 {
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	for (int i = 0; i < count; i++)
 		memset(charges[i].changed, false, sizeof(charges[i].changed));
-	/* all of a pool's before all of its member's */
+	/* lock order: all of a pool's before all of its member's */
 	if (!write_windows(store, charges, count, true) || !write_windows(store, charges, count, false) ||
 		!write_rates(charges, count))
 	{
-		take_back(store, charges, count);
+		undo_changes(store, charges, count);
 		return false;
 	}
 	for (int i = 0; i < count; i++)
@@ -544,7 +557,7 @@ write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
 	return true;
 }
 
-/* Add to the rates among the charges, to all or none. */
+/* Add to the rates among the charges, all or none. */
 static bool
 write_rates(QuotaCharge *charges, int count)
 {
@@ -564,23 +577,23 @@ is_rate(const QuotaCharge *charge)
 	return charge->entitlement.feature.kind == QUOTA_RATE;
 }
 
-/* Units to be added to a window, which keep to its limit where they are limited. */
+/* Make the change of a window by some units, up to its limit if limited. */
 static QuotaCounterChange
-change_by(const QuotaCharge *charge, int window, int64 units, bool limited)
+make_change(const QuotaCharge *charge, int window, int64 units, bool limited)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
 	QuotaCounterChange change = {.used = units, .most = PG_INT64_MAX};
 
 	if (!is_rate(charge))
-		change.alerted = quota_event_alerted(charge, window, units);
+		change.alerted = quota_event_threshold(charge, window, units);
 	if (limited && !limit->unlimited)
 		change.most = limit->block_at;
 	return change;
 }
 
-/* Undo what was done. The counters stay locked. */
+/* Change the counters back. They stay locked. */
 static void
-take_back(QuotaStore *store, QuotaCharge *charges, int count)
+undo_changes(QuotaStore *store, QuotaCharge *charges, int count)
 {
 	quota_store_refresh(store);
 	for (int i = 0; i < count; i++)
@@ -589,7 +602,7 @@ take_back(QuotaStore *store, QuotaCharge *charges, int count)
 				quota_counter_take_back(store, &charges[i].counters[j], &charges[i].changes[j]);
 }
 
-/* {"feature": n, ...}: jsonb has each key once. */
+/* Read {"feature": n, ...}. jsonb has each key once. */
 static QuotaCharge *
 charges_of_jsonb(Jsonb *amounts, int *count)
 {
@@ -613,13 +626,13 @@ charges_of_jsonb(Jsonb *amounts, int *count)
 	JsonbIteratorNext(&iterator, &value, true);
 	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
-		/* enough of it for quota_consume_ask to see that it is longer than any feature */
+		/* cut to a length that quota_consume_prepare still finds too long for a feature */
 		char *feature = pnstrdup(value.val.string.val, pg_mbcliplen(value.val.string.val, value.val.string.len,
 																	QUOTA_MAX_SHOWN));
 
 		JsonbIteratorNext(&iterator, &value, true);
-		quota_consume_ask(&charges[*count], feature, amount_of_json(feature, &value));
-		charges[(*count)++].occasion = (QuotaOccasion){.what = "consume", .keeps_denial = true};
+		quota_consume_prepare(&charges[*count], feature, amount_of_json(feature, &value));
+		charges[(*count)++].origin = (QuotaChargeOrigin){.what = "consume", .returns_denial = true};
 	}
 	return charges;
 }

@@ -1,8 +1,9 @@
 /*
- * A decision: made of an entitlement and counters, and told as a row, as a
- * message for a person, as a line of the server log, as an event, or as an error.
+ * decision.c
+ *		Make decisions, and show them as row, message, log line, event or error.
  *
- * No locks; allocates in the caller's context.
+ * Locks: none. Memory: the caller's context; the header of the row type is
+ * cached in TopMemoryContext.
  */
 #include "postgres.h"
 
@@ -25,9 +26,9 @@
 static const int16 lengths[] = {-1, -1, -1, 4, 4, 1, 8, 8, 8, 8, 8, 8, 8, 16, -1, -1};
 static QuotaCompositeType decision_type = {.lengths = lengths, .columns = lengthof(lengths)};
 
-/* a name or two, and some words and numbers */
+/* two names, some words and numbers */
 #define MAX_MESSAGE (QUOTA_MAX_PLAN + QUOTA_MAX_FEATURE + 128)
-/* bytes that the columns take but for the account */
+/* the most bytes of the columns without the account */
 #define COLUMNS_SIZE (QUOTA_MAX_FEATURE + QUOTA_MAX_PLAN + 128 + MAX_MESSAGE)
 
 static const char *const reason_names[QUOTA_REASONS] = {
@@ -38,7 +39,7 @@ static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
 static void refuse_rate(QuotaDecision *decision, const QuotaRate *rate);
-static bool tighter(const QuotaDecision *a, const QuotaDecision *b);
+static bool is_tighter(const QuotaDecision *a, const QuotaDecision *b);
 static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
 static QuotaLimit limit_of(const QuotaDecision *decision);
 static int64 used_of(const QuotaDecision *decision);
@@ -47,7 +48,7 @@ static bool is_rate(const QuotaDecision *decision);
 static bool has_end(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
-static void put_string(QuotaComposite *record, const char *string);
+static void write_string(QuotaComposite *record, const char *string);
 static void put_times(QuotaComposite *record, const QuotaDecision *decision);
 static char *write_message(char *to, const QuotaDecision *decision);
 static char *write_limit(char *to, const QuotaDecision *decision);
@@ -61,11 +62,11 @@ static char *plan_with(const char *feature);
 static void append_json(StringInfo json, const char *key, const char *value);
 
 /*
- * The decision for n more units, with the figures of the tightest window.
+ * Decide on n more units, with the figures of the tightest window.
  *
- * used: what is used in each window of the entitlement. rates: those of a rate, as
- * read. The entitlement must outlive the decision. n: 0 or more.
- * Errors: numeric_value_out_of_range where used + n is no bigint.
+ * used: use of each window of the entitlement. rates: of a rate, as read. n: 0
+ * or more. The entitlement must outlive the decision.
+ * Errors: numeric_value_out_of_range where used + n exceeds bigint.
  */
 QuotaDecision
 quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,
@@ -77,13 +78,13 @@ quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitle
 	{
 		QuotaDecision other = quota_decision_of_window(account, entitlement, used, rates, i, n);
 
-		if (tighter(&other, &tightest))
+		if (is_tighter(&other, &tightest))
 			tightest = other;
 	}
 	return tightest;
 }
 
-/* The decision that one window alone would make. */
+/* Decide by one window alone. Parameters and errors as for quota_decision_make. */
 QuotaDecision
 quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *entitlement,
 						 const int64 *used, const QuotaRate *rates, int window, int64 n)
@@ -114,7 +115,7 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 	return decision;
 }
 
-/* A rate goes by the clock, not by the transaction's time, and lasts until there is room. */
+/* A rate goes by the clock, not by the transaction's time, and the denial lasts until it has room. */
 static void
 refuse_rate(QuotaDecision *decision, const QuotaRate *rate)
 {
@@ -123,7 +124,7 @@ refuse_rate(QuotaDecision *decision, const QuotaRate *rate)
 	decision->lasts_until = quota_rates_admits(rate, &decision->window->limit, decision->n);
 }
 
-/* What is counted whatever the limit says: a denial becomes a warning. */
+/* Turn a denial into a warning, for what is counted whatever the limit says. */
 void
 quota_decision_allow(QuotaDecision *decision)
 {
@@ -134,7 +135,7 @@ quota_decision_allow(QuotaDecision *decision)
 		decision->reason = limit_of(decision).on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
 }
 
-/* What setting quota.enforcement makes of a denial. */
+/* Apply setting quota.enforcement to a denial. */
 void
 quota_decision_enforce(QuotaDecision *decision)
 {
@@ -152,7 +153,7 @@ quota_decision_enforce(QuotaDecision *decision)
 	}
 }
 
-/* The decision as a value of the SQL type quota_decision: its columns in their order. */
+/* Return the decision as a value of the SQL type quota_decision, its columns in order. */
 Datum
 quota_decision_datum(const QuotaDecision *decision)
 {
@@ -166,9 +167,9 @@ quota_decision_datum(const QuotaDecision *decision)
 
 	quota_composite_begin(&record, &decision_type, quota_relations_oids()->decision_type, COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
 	quota_composite_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
-	put_string(&record, entitlement->feature.feature);
+	write_string(&record, entitlement->feature.feature);
 	if (entitlement->plan[0] != '\0')
-		put_string(&record, entitlement->plan);
+		write_string(&record, entitlement->plan);
 	else
 		quota_composite_null(&record);
 	if (window != NULL)
@@ -177,23 +178,23 @@ quota_decision_datum(const QuotaDecision *decision)
 		quota_composite_null(&record);
 	quota_composite_oid(&record, quota_relations_oids()->verdicts[decision->verdict]);
 	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
-	quota_record_int8(&record, used);
+	quota_composite_int8(&record, used);
 	if (limit.unlimited)
 		for (int i = 0; i < 3; i++)
 			quota_composite_null(&record);
 	else
 	{
-		quota_record_int8(&record, limit.per_window);
-		quota_record_int8(&record, quota_decide_remaining(&limit, used));
-		quota_record_float8(&record, quota_decide_ratio(&limit, used));
+		quota_composite_int8(&record, limit.per_window);
+		quota_composite_int8(&record, quota_decide_remaining(&limit, used));
+		quota_composite_float8(&record, quota_decide_ratio(&limit, used));
 	}
-	quota_record_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
+	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
 	put_times(&record, decision);
-	put_string(&record, reason_names[decision->reason]);
+	write_string(&record, reason_names[decision->reason]);
 	quota_composite_text(&record, message, write_message(message, decision) - message);
 	return quota_composite_end(&record);
 }
-/* The decision as a row of a set. */
+/* Add the decision to a result set. */
 void
 quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
 {
@@ -203,7 +204,7 @@ quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
 	tuplestore_puttuple(result, &tuple);
 }
 
-/* One English line for a person. */
+/* Return the message: one English line for a person. */
 char *
 quota_decision_message(const QuotaDecision *decision)
 {
@@ -213,7 +214,7 @@ quota_decision_message(const QuotaDecision *decision)
 	return pstrdup(message);
 }
 
-/* One line to the server log, where setting quota.log_decisions asks for it; always in shadow mode. */
+/* Write a line to the server log, if setting quota.log_decisions asks for it; always in shadow mode. */
 void
 quota_decision_log(const QuotaDecision *decision)
 {
@@ -242,7 +243,7 @@ quota_decision_log(const QuotaDecision *decision)
 	initStringInfo(&line);
 	appendStringInfoString(&line, "[usage] account=");
 	account = TextDatumGetCString(decision->account);
-	/* whatever could be taken for another field or line is quoted */
+	/* quote what could be taken for another field or line */
 	if (strspn(account, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.@:+") == strlen(account))
 		appendStringInfoString(&line, account);
 	else
@@ -263,7 +264,7 @@ quota_decision_log(const QuotaDecision *decision)
 			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
 }
 
-/* What a denial is called, for programs. */
+/* Return the name of a denial, for programs. */
 const char *
 quota_decision_error(const QuotaDecision *decision)
 {
@@ -278,7 +279,7 @@ quota_decision_error(const QuotaDecision *decision)
 	}
 }
 
-/* The decision as an event of the ledger; what was done and by whom is left to the caller. */
+/* Return the decision as an event of the ledger. The caller adds the call and the user. */
 QuotaEventRow
 quota_decision_event(const QuotaDecision *decision)
 {
@@ -305,9 +306,7 @@ quota_decision_event(const QuotaDecision *decision)
 	return event;
 }
 
-/*
- * A denial as an error: PT429, PT402 or PT403.
- */
+/* Raise a denial: PT429, PT402 or PT403. */
 void
 quota_decision_raise(const QuotaDecision *decision)
 {
@@ -325,11 +324,11 @@ quota_decision_raise(const QuotaDecision *decision)
 }
 
 /*
- * Whether decision a says more than b: the worse verdict; of two denials the
- * one that lasts longer; otherwise the one with less left.
+ * Return whether a decision is tighter than another: the worse verdict; of two
+ * denials the one that lasts longer; otherwise the one with less left.
  */
 static bool
-tighter(const QuotaDecision *a, const QuotaDecision *b)
+is_tighter(const QuotaDecision *a, const QuotaDecision *b)
 {
 	QuotaLimit left = limit_of(a);
 	QuotaLimit right = limit_of(b);
@@ -343,7 +342,7 @@ tighter(const QuotaDecision *a, const QuotaDecision *b)
 	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
 }
 
-/* What is refused because it is not in the plan has no window, a limit of nothing and no use. */
+/* A feature that is not in the plan is shown without a window, with a limit of 0 and no use. */
 static const QuotaWindowLimit *
 window_of(const QuotaDecision *decision)
 {
@@ -379,7 +378,6 @@ is_rate(const QuotaDecision *decision)
 	return decision->entitlement->feature.kind == QUOTA_RATE;
 }
 
-/* lifetime has no end, nor have rates */
 static bool
 has_end(const QuotaDecision *decision)
 {
@@ -394,7 +392,7 @@ limit_refuses(const QuotaDecision *decision)
 	return decision->reason == QUOTA_REASON_LIMIT_REACHED || decision->reason == QUOTA_REASON_RATE_LIMITED;
 }
 
-/* Whether there is a time from which on what is refused now is allowed. */
+/* Return whether what is denied now will be allowed at a known time. */
 static bool
 waiting_helps(const QuotaDecision *decision)
 {
@@ -403,7 +401,7 @@ waiting_helps(const QuotaDecision *decision)
 }
 
 static void
-put_string(QuotaComposite *record, const char *string)
+write_string(QuotaComposite *record, const char *string)
 {
 	quota_composite_text(record, string, strlen(string));
 }
@@ -414,8 +412,8 @@ put_times(QuotaComposite *record, const QuotaDecision *decision)
 {
 	if (has_end(decision))
 	{
-		quota_record_int8(record, decision->window->window.start);
-		quota_record_int8(record, decision->window->window.end);
+		quota_composite_int8(record, decision->window->window.start);
+		quota_composite_int8(record, decision->window->window.end);
 	}
 	else
 	{
@@ -431,8 +429,8 @@ put_times(QuotaComposite *record, const QuotaDecision *decision)
 }
 
 /*
- * Write the message, of less than MAX_MESSAGE bytes; its end. Without printf:
- * every charge has a message.
+ * Write the message, of less than MAX_MESSAGE bytes, and return its end.
+ * Without printf, since every charge has a message.
  */
 static char *
 write_message(char *to, const QuotaDecision *decision)
@@ -467,7 +465,7 @@ write_message(char *to, const QuotaDecision *decision)
 	}
 	if (limit_of(decision).unlimited)
 		return write_figures(stpcpy(to, "Unlimited: "), decision);
-	/* past the limit only where quota.enforcement is off */
+	/* over the limit only with quota.enforcement = off */
 	return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Within limit: "), decision);
 }
 
@@ -527,7 +525,7 @@ percent(const QuotaDecision *decision)
 	return exact < PG_INT32_MAX ? (int) exact : PG_INT32_MAX;
 }
 
-/* The facts, for programs. */
+/* Return the detail: JSON for programs. */
 static char *
 detail(const QuotaDecision *decision)
 {
@@ -552,7 +550,7 @@ detail(const QuotaDecision *decision)
 	return json.data;
 }
 
-/* Rounded up, that of a rate to the millisecond: whoever waits that long is admitted. */
+/* Round up, for a rate to the millisecond: a client that waits so long is admitted. */
 static void
 append_retry_after(StringInfo json, const QuotaDecision *decision)
 {
@@ -571,7 +569,7 @@ append_retry_after(StringInfo json, const QuotaDecision *decision)
 		appendStringInfo(json, ",\"retry_after_s\":%lld", (long long) ((us + USECS_PER_SEC - 1) / USECS_PER_SEC));
 }
 
-/* What the application can do. */
+/* Return the hint: what the application can do. */
 static char *
 hint(const QuotaDecision *decision)
 {
@@ -594,7 +592,7 @@ hint(const QuotaDecision *decision)
 	}
 }
 
-/* The cheapest visible plan that has a feature, or NULL. */
+/* Return the cheapest visible plan that has a feature, or NULL. */
 static char *
 plan_with(const char *feature)
 {
@@ -610,7 +608,7 @@ plan_with(const char *feature)
 	return fcinfo->isnull ? NULL : TextDatumGetCString(plan);
 }
 
-/* A member of a JSON object, which the first one opens. */
+/* Append a member to a JSON object, which the first one opens. */
 static void
 append_json(StringInfo json, const char *key, const char *value)
 {

@@ -1,5 +1,5 @@
 /*
- * A decision: what was decided for an account, and how it is told.
+ * A decision on a charge, and its forms: row, message, log line, event, error.
  */
 #ifndef QUOTA_DECISION_H
 #define QUOTA_DECISION_H
@@ -21,7 +21,7 @@ typedef struct QuotaDecision
 	int64 used;
 	QuotaVerdict verdict;
 	QuotaReason reason;
-	TimestampTz lasts_until; /* a refusal by a limit; of a window its end, also where more is asked for than a whole one has */
+	TimestampTz lasts_until; /* of a denial by a limit: the end of the window, or when the rate has room */
 } QuotaDecision;
 
 extern QuotaDecision quota_decision_make(const QuotaAccount *account, const QuotaEntitlement *entitlement,

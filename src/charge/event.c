@@ -1,13 +1,13 @@
 /*
- * What a charge tells of itself beside its decision: an event in the ledger,
- * where the feature has one, and alerts when a counter reaches a threshold of its
- * limit, as rows and by NOTIFY.
+ * event.c
+ *		Events in the ledger, and alerts when a counter reaches a threshold.
  *
- * All of it is part of the charge's transaction and goes with it. That a
- * threshold has been told of stands in the counter's row, written by the very
- * update that reaches it: so it is told once, and again if it is rolled back.
+ * Both are part of the charge's transaction. The row of the counter stores the
+ * highest threshold reported, in the very update that reaches it. So a
+ * threshold is reported once, and again if that was rolled back. An alert is a
+ * row, and a NOTIFY if setting quota.notify_channel is set.
  *
- * Locks nothing of its own; allocates in the caller's context.
+ * Locks: none of its own. Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@
 
 #include "guc.h"
 
-/* thresholds, as `alerted` of a counter has them */
+/* values of `alerted` of a counter */
 enum
 {
 	THRESHOLD_NONE,
@@ -37,24 +37,24 @@ static const char *const threshold_names[] = {NULL, "warn", "limit"};
 
 static bool has_ledger(const QuotaCharge *charge);
 static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
-static const char *kind_of(const QuotaCharge *charge);
-static bool is_denial(const char *kind);
-static void tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
+static const char *event_kind(const QuotaCharge *charge);
+static bool is_denial_kind(const char *kind);
+static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
 /*
- * The threshold that a counter will have told of when units are added: that which
- * it reaches, and none it has told of before. A gauge that falls below all of them
- * tells anew.
+ * Return the threshold to store in a counter to which units are added: the
+ * highest one reported or reached. A gauge that falls below all of them starts
+ * again.
  */
 int16
-quota_event_alerted(const QuotaCharge *charge, int window, int64 units)
+quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 {
 	const QuotaLimit *limit = &charge->entitlement.windows[window].limit;
 	int16 alerted = charge->counters[window].alerted;
 	int64 used;
 
-	/* that it cannot be counted is for others to tell */
+	/* quota_counter_add reports the overflow */
 	if (pg_add_s64_overflow(charge->counters[window].used, units, &used))
 		used = PG_INT64_MAX;
 	if (limit->unlimited || charge->entitlement.bypass)
@@ -69,34 +69,34 @@ quota_event_alerted(const QuotaCharge *charge, int window, int64 units)
 }
 
 /*
- * Tell of what was decided: of what was charged, or of a denial that stays.
+ * Report a decision: what was charged, or a denial that is returned.
  *
  * Errors: invalid_parameter_value where the ledger cannot hold the kind or the
- * user that it is to name.
+ * user.
  */
 void
-quota_event_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
+quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
 {
-	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->occasion.keeps_denial;
+	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial;
 
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
-			tell_thresholds(store, charge, i);
+			report_thresholds(store, charge, i);
 	if (has_ledger(charge) && (charged || denied))
 		write_event(store, charge, charge->n);
 }
 
-/* Tell of a reservation that is settled: of what is used more than was reserved, or less. */
+/* Report a settled reservation. amount: units used beyond the reserved ones; below 0: fewer. */
 void
-quota_event_settled(QuotaStore *store, const QuotaCharge *charge, int64 amount)
+quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
 	if (has_ledger(charge))
 		write_event(store, charge, amount);
 }
 
-/* Tell of a refund: of what the window that got most of it got back. */
+/* Report a refund: the most that a window got back. */
 void
-quota_event_refunded(QuotaStore *store, const QuotaCharge *charge)
+quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
 {
 	int64 amount = 0;
 
@@ -106,7 +106,7 @@ quota_event_refunded(QuotaStore *store, const QuotaCharge *charge)
 		write_event(store, charge, amount);
 }
 
-/* A rate writes nothing: it is to cost no write, and is taken where nothing may be written. */
+/* Rates have no ledger: they are charged in read-only transactions too. */
 static bool
 has_ledger(const QuotaCharge *charge)
 {
@@ -119,17 +119,17 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 	QuotaEventRow event = quota_decision_event(&charge->decision);
 
 	event.user_id = quota_guc_user();
-	event.what = charge->occasion.what;
-	event.kind = kind_of(charge);
+	event.what = charge->origin.what;
+	event.kind = event_kind(charge);
 	event.amount = amount;
-	event.key = charge->occasion.key;
-	event.metadata = charge->occasion.metadata;
+	event.key = charge->origin.key;
+	event.metadata = charge->origin.metadata;
 	quota_ledger_event(store, &event);
 }
 
-/* What kind of event it is: the caller may name what was done, but not what was refused. */
+/* Return the kind of an event. The metadata may name what was charged, but not a denial. */
 static const char *
-kind_of(const QuotaCharge *charge)
+event_kind(const QuotaCharge *charge)
 {
 	JsonbValue kind;
 	Jsonb *metadata;
@@ -137,19 +137,19 @@ kind_of(const QuotaCharge *charge)
 
 	if (charge->decision.verdict == QUOTA_BLOCK)
 		return quota_decision_error(&charge->decision);
-	if (charge->occasion.metadata == (Datum) 0)
-		return charge->occasion.what;
-	metadata = DatumGetJsonbP(charge->occasion.metadata);
+	if (charge->origin.metadata == (Datum) 0)
+		return charge->origin.what;
+	metadata = DatumGetJsonbP(charge->origin.metadata);
 	if (!JB_ROOT_IS_OBJECT(metadata) ||
 		getKeyJsonValueFromContainer(&metadata->root, "kind", strlen("kind"), &kind) == NULL ||
 		kind.type != jbvString)
-		return charge->occasion.what;
+		return charge->origin.what;
 	if (kind.val.string.len < 1 || kind.val.string.len > QUOTA_MAX_KIND)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
 	name = pnstrdup(kind.val.string.val, kind.val.string.len);
-	if (is_denial(name))
+	if (is_denial_kind(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must not be \"%s\"", name),
@@ -157,16 +157,15 @@ kind_of(const QuotaCharge *charge)
 	return name;
 }
 
-/* Whether quota_decision_error() gives the name to some denial. */
+/* Return whether quota_decision_error gives this name to a denial. */
 static bool
-is_denial(const char *kind)
+is_denial_kind(const char *kind)
 {
 	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
-/* Tell of the thresholds that a charge has reached in a window. */
 static void
-tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
+report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 {
 	const QuotaCounter *counter = &charge->counters[window];
 	QuotaAlertRow alert = {
@@ -188,7 +187,7 @@ tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 	}
 }
 
-/* The row as JSON, at most some 3,000 bytes of the 8,000 that a payload may have. */
+/* Notify with the row as JSON: at most some 3,000 of the 8,000 bytes of a payload. */
 static void
 notify(const QuotaAlertRow *alert)
 {

@@ -1,14 +1,14 @@
 /*
- * What a charge tells of itself: events and alerts.
+ * Events and alerts of a charge.
  */
 #ifndef QUOTA_EVENT_H
 #define QUOTA_EVENT_H
 
 #include "charge/charge.h"
 
-extern int16 quota_event_alerted(const QuotaCharge *charge, int window, int64 units);
-extern void quota_event_charge(QuotaStore *store, const QuotaCharge *charge, bool charged);
-extern void quota_event_settled(QuotaStore *store, const QuotaCharge *charge, int64 amount);
-extern void quota_event_refunded(QuotaStore *store, const QuotaCharge *charge);
+extern int16 quota_event_threshold(const QuotaCharge *charge, int window, int64 units);
+extern void quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged);
+extern void quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount);
+extern void quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge);
 
 #endif

@@ -1,16 +1,20 @@
 /*
- * Holds: what of a counter's use a reservation has charged and not settled.
+ * hold.c
+ *		The part of a counter's use that reservations hold.
  *
- * A hold is among what is used until it expires. From then on whoever looks at
- * the counter takes it off, and the next charge writes it down: it deletes the
- * row of quota.holds and lowers the counter. So nothing has to run for a hold to
- * return. The counter says how many holds it has; where it has none nobody
- * looks for them.
+ * A hold counts as used until it expires. Then every reader of the counter
+ * subtracts it, and the next charge returns it: it deletes the row of
+ * quota.holds and lowers the counter. So no job is needed. A counter stores how
+ * many holds it has, so that one without holds is read without a look at
+ * quota.holds.
  *
- * Locks: a row of quota.holds is deleted only by who has changed its counter, or
- * locked it whole, before. Who settles a reservation and who returns what has
- * expired of it meet at the counter, and of two that come to the row one deletes
- * it: that one lowers the counter.
+ * Lock				Protects		Order				While held
+ * counter, whole	its holds		-					holds are read
+ * row of a hold		return, once	after its counter	-
+ *
+ * A session that settles a reservation and one that returns its expired holds
+ * meet at the counter. The one that deletes the row lowers the counter. Memory:
+ * the caller's context.
  */
 #include "postgres.h"
 
@@ -23,14 +27,14 @@
 
 static int64 sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until);
 
-/* Of a counter that was read, what has expired. */
+/* Read the expired holds of a counter into `expired`. */
 void
-quota_hold_look(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
+quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
 {
 	counter->expired = sum_until(store, counter, now);
 }
 
-/* Of a counter that was read, all that is held, whether or not it has expired. */
+/* Sum up all holds of a counter, expired or not. */
 int64
 quota_hold_sum(QuotaStore *store, const QuotaCounter *counter)
 {
@@ -38,12 +42,13 @@ quota_hold_sum(QuotaStore *store, const QuotaCounter *counter)
 }
 
 /*
- * Lower a counter that was read by what has expired of it.
+ * Return the expired holds of a counter: delete them and lower the counter.
  *
- * Returns false, with nothing returned, where somebody else has changed the
- * counter since. In any case refresh, read and judge it again.
- * Locks: the counter, whole, until the end of the transaction; then the rows of
- * quota.holds that go.
+ * Returns false, with nothing done, if another transaction has changed the
+ * counter since it was read. In any case refresh the store, read and decide
+ * again.
+ * Locks: the whole counter, until the end of the transaction; then the rows of
+ * quota.holds that are deleted.
  */
 bool
 quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
@@ -69,7 +74,7 @@ quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz 
 	return true;
 }
 
-/* Units that are held of a counter until a time, or less long. */
+/* Sum up the holds of a counter that expire at or before a time. */
 static int64
 sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until)
 {
@@ -82,6 +87,6 @@ sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until)
 	holds = quota_reservations_holds_of_counter(store, &counter->key, until, &count);
 	for (int i = 0; i < count; i++)
 		sum = quota_decide_sum(sum, holds[i].amount);
-	/* the counter may have been changed by hand */
+	/* somebody may have updated the counter by hand */
 	return Min(sum, counter->used);
 }

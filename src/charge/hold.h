@@ -1,12 +1,12 @@
 /*
- * What of a counter's use is only held, by reservations.
+ * The part of a counter's use that reservations hold.
  */
 #ifndef QUOTA_HOLD_H
 #define QUOTA_HOLD_H
 
 #include "tables/counter.h"
 
-extern void quota_hold_look(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
+extern void quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
 extern int64 quota_hold_sum(QuotaStore *store, const QuotaCounter *counter);
 extern bool quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
 

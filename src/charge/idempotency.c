@@ -1,14 +1,16 @@
 /*
- * Calls with a key: the first is answered, and those after it get its answer.
+ * idempotency.c
+ *		Repeat the remembered answer to a call with the same idempotency key.
  *
- * The answer is a row of quota.keys, written in the transaction of the call: it
- * commits with what was charged, or vanishes with it. A call looks for the row
- * whatever its snapshot; where a transaction that has not ended has written it,
- * it waits for its end. From the look to the write of its own row it holds a
- * lock of the key, so that of two calls at once one is the first.
+ * The answer is a row of quota.keys, inserted in the transaction of the call:
+ * it commits with the charge or vanishes with it. A call looks for the row
+ * whatever its snapshot, and waits for a transaction in progress that has
+ * inserted it.
  *
- * Locks: that lock, one of the lock manager's, by hash of account and key. It is
- * taken before any counter and given back with the row, or by a rollback: a
+ * Lock										Protects					Order					While held
+ * advisory, hash of account and key	look-up and insert of a row	before any counter	the call is charged
+ *
+ * The lock is released when the row is inserted, or by rollback, so that a
  * transaction with any number of keys does not fill the lock table.
  */
 #include "postgres.h"
@@ -26,38 +28,40 @@
 #include "guc.h"
 #include "tables/keys.h"
 
-/* in the fourth field of an advisory lock, where the application's own have 1 or 2 */
+/* class of the advisory locks; the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
 
-static bool has_key(const QuotaRequest *request);
-static LOCKTAG lock_of(const QuotaRequest *request);
+static bool has_key(const QuotaKeyedCall *call);
+static LOCKTAG lock_tag(const QuotaKeyedCall *call);
 static uint64 hash_of(Datum value, uint64 seed);
-static void check_same(const QuotaRequest *request, const QuotaKeyRow *row);
+static void check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row);
 
 /*
- * The answer that a call with the same account and key has got; false: there is
- * none, or no key. Where there is a key it is to be remembered then.
+ * Find the remembered answer of a call with the same account and key.
  *
- * Errors: invalid_parameter_value where that call asked for something else.
- * Locks: waits for whoever is answering the same.
+ * Returns false if there is none, or if the call has no key. Remember an answer
+ * then.
+ * Errors: invalid_parameter_value where the first call had other arguments.
+ * Locks: the key, if there is no answer. Waits for a session that is answering
+ * it.
  */
 bool
-quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAnswer *answer)
+quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRememberedAnswer *answer)
 {
-	QuotaKeyRow row = {.account = request->account, .key = request->key};
+	QuotaKeyRow row = {.account = call->account, .key = call->key};
 	LOCKTAG lock;
 	TransactionId writer;
 
-	if (!has_key(request))
+	if (!has_key(call))
 		return false;
-	lock = lock_of(request);
+	lock = lock_tag(call);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		LockAcquire(&lock, ExclusiveLock, false, false);
 		if (!quota_keys_find(&row, &writer))
 		{
-			/* others may have been waited for */
+			/* the lock may have waited */
 			quota_store_look_anew(store);
 			return false;
 		}
@@ -66,45 +70,45 @@ quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAn
 			break;
 		XactLockTableWait(writer, NULL, NULL, XLTW_None);
 	}
-	check_same(request, &row);
+	check_same_call(call, &row);
 	answer->decision = row.decision;
 	answer->reservation = row.reservation;
 	return true;
 }
 
-/* Remember the answer of a call that quota_idempotency_recall did not know; without a key nothing. */
+/* Remember the answer of a call for which quota_idempotency_find returned false. */
 void
-quota_idempotency_remember(QuotaStore *store, const QuotaRequest *request, const QuotaAnswer *answer)
+quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const QuotaRememberedAnswer *answer)
 {
 	QuotaKeyRow row = {
-		.account = request->account,
-		.key = request->key,
-		.function = request->function,
-		.feature = request->feature,
-		.n = request->n,
+		.account = call->account,
+		.key = call->key,
+		.function = call->function,
+		.feature = call->feature,
+		.n = call->n,
 		.reservation = answer->reservation,
 		.decision = answer->decision,
 		.at = quota_guc_now()};
 	LOCKTAG lock;
 
-	if (!has_key(request))
+	if (!has_key(call))
 		return;
-	lock = lock_of(request);
+	lock = lock_tag(call);
 	quota_keys_insert(store, &row);
 	LockRelease(&lock, ExclusiveLock, false);
 }
 
-/* While nothing is enforced nothing is charged: there is nothing to repeat. */
+/* With quota.enforcement = off nothing is charged, so there is nothing to repeat. */
 static bool
-has_key(const QuotaRequest *request)
+has_key(const QuotaKeyedCall *call)
 {
-	return request->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+	return call->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 }
 
 static LOCKTAG
-lock_of(const QuotaRequest *request)
+lock_tag(const QuotaKeyedCall *call)
 {
-	uint64 hash = hash_of(request->key, hash_of(request->account, 0));
+	uint64 hash = hash_of(call->key, hash_of(call->account, 0));
 	LOCKTAG lock;
 
 	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_OF_KEYS);
@@ -120,12 +124,12 @@ hash_of(Datum value, uint64 seed)
 }
 
 static void
-check_same(const QuotaRequest *request, const QuotaKeyRow *row)
+check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row)
 {
-	if (strcmp(request->function, row->function) != 0 || strcmp(request->feature, row->feature) != 0 || request->n != row->n)
+	if (strcmp(call->function, row->function) != 0 || strcmp(call->feature, row->feature) != 0 || call->n != row->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(request->key)),
-				 request->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
+				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(call->key)),
+				 call->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
 				 errhint("Repeat a call with all of its arguments, and give each other call a key of its own.")));
 }

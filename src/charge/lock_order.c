@@ -1,13 +1,12 @@
 /*
- * ordered.c
+ * lock_order.c
  *		The order in which counters are locked.
  *
- * An account without a pool, or that is a pool, stands by itself; members stand
- * behind their pool. Of each account counters are locked by feature, period and
- * window. Charges of one call keep this order by themselves (src/charge/consume.c), and
- * so do most statements on attached tables. Where the changes of a statement, made
- * one after another, would not, it first locks here all counters that they can
- * meet.
+ * A pool comes before its members, and these before the next account. Counters
+ * of an account are ordered by feature, period and window. The charges of one
+ * call keep this order by themselves (src/charge/consume.c), and so do most
+ * statements on attached tables. Where the changes of a statement, made one
+ * after another, would not, it first locks here all counters that they can use.
  *
  * Locks: each counter whole, until the end of the transaction. Memory: the
  * caller's context.
@@ -16,26 +15,24 @@
 
 #include "charge/lock_order.h"
 
-#include "utils/builtins.h"
-
+#include "charge/account_bytes.h"
 #include "charge/consume.h"
 
-/* A counter, and where it stands. */
+/* A counter and its place in the order. */
 typedef struct OrderedKey
 {
 	QuotaCounterKey key;
-	Datum head;     /* the account that has no pool */
-	bool of_member; /* of that account, which is its pool */
+	Datum group;    /* the pool, or the account itself */
+	bool of_member; /* of a member of that pool */
 } OrderedKey;
 
 static int compare_keys(const ListCell *a, const ListCell *b);
-static int compare_names(Datum a, Datum b);
 
 /*
- * Add the counters that a charge or refund of a feature can meet, in the windows
- * that hold `at`.
+ * Add the counters that a charge or refund of a feature can use, in the windows
+ * that contain `at`.
  *
- * account: loaded; it and the feature's name live as long as the list.
+ * account: loaded; it and the feature's name must outlive the list.
  * Errors: those of quota_account_entitle.
  */
 List *
@@ -49,7 +46,7 @@ quota_lock_order_add(List *keys, const QuotaAccount *account, const char *featur
 		OrderedKey *key = palloc(sizeof(OrderedKey));
 		bool pooled = entitlement.windows[i].pooled;
 
-		key->head = account->pool != NULL ? account->pool->account : account->account;
+		key->group = account->pool != NULL ? account->pool->account : account->account;
 		key->of_member = account->pool != NULL && !pooled;
 		key->key.account = pooled ? account->pool->account : account->account;
 		key->key.feature = feature;
@@ -60,7 +57,7 @@ quota_lock_order_add(List *keys, const QuotaAccount *account, const char *featur
 	return keys;
 }
 
-/* Lock the counters of a list, each once. The store is refreshed then. */
+/* Lock the counters of a list, each once, and refresh the store. */
 void
 quota_lock_order_lock(QuotaStore *store, List *keys)
 {
@@ -71,7 +68,7 @@ quota_lock_order_lock(QuotaStore *store, List *keys)
 	foreach (cell, keys)
 	{
 		if (last == NULL || compare_keys(last, cell) != 0)
-			quota_consume_lock(store, &((const OrderedKey *) lfirst(cell))->key);
+			quota_consume_lock_counter(store, &((const OrderedKey *) lfirst(cell))->key);
 		last = cell;
 	}
 	quota_store_refresh(store);
@@ -82,12 +79,12 @@ compare_keys(const ListCell *a, const ListCell *b)
 {
 	const OrderedKey *left = lfirst(a);
 	const OrderedKey *right = lfirst(b);
-	int order = compare_names(left->head, right->head);
+	int order = quota_account_bytes_compare(quota_account_bytes(left->group), quota_account_bytes(right->group));
 
 	if (order == 0)
 		order = left->of_member - right->of_member;
 	if (order == 0)
-		order = compare_names(left->key.account, right->key.account);
+		order = quota_account_bytes_compare(quota_account_bytes(left->key.account), quota_account_bytes(right->key.account));
 	if (order == 0)
 		order = strcmp(left->key.feature, right->key.feature);
 	if (order == 0)
@@ -95,17 +92,4 @@ compare_keys(const ListCell *a, const ListCell *b)
 	if (order == 0)
 		order = (left->key.period_start > right->key.period_start) - (left->key.period_start < right->key.period_start);
 	return order;
-}
-
-/* Compare as text COLLATE "C". */
-static int
-compare_names(Datum a, Datum b)
-{
-	const text *left = DatumGetTextPP(a);
-	const text *right = DatumGetTextPP(b);
-	Size left_length = VARSIZE_ANY_EXHDR(left);
-	Size right_length = VARSIZE_ANY_EXHDR(right);
-	int order = memcmp(VARDATA_ANY(left), VARDATA_ANY(right), Min(left_length, right_length));
-
-	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
 }

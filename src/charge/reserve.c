@@ -1,15 +1,18 @@
 /*
- * Reservations: reserve, commit, release. For work whose cost is known only when
- * it is done.
+ * reserve.c
+ *		Reserve, commit and release units.
  *
- * A reservation is a charge that says of itself, in quota.holds, on which counters
- * it is. To settle it is to make of what was held what was used, on just these
- * counters, whatever month or plan it has become; what nobody settles returns by
- * itself (src/charge/hold.c).
+ * For work whose cost is known only when it is done. A reservation is a charge
+ * whose counters are listed in quota.holds. Settling it replaces the held units
+ * by the used ones on just these counters, whatever the month or plan is by
+ * then. What nobody settles expires (src/charge/hold.c).
  *
- * Locks, when settling: the reservation's row, then counter by counter, in the
- * order of charges, the counter and its row of quota.holds; until the end of the
- * transaction. Memory: the caller's context.
+ * Lock					Protects				Order						While held
+ * row of reservation	settling, once			first						counters are written
+ * counter				use, until commit		as for charges				-
+ * row of a hold			return, once			after its counter			-
+ *
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -32,10 +35,10 @@
 
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
-static int64 hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
-static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer);
+static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
+static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
 static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
-static bool is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
+static bool is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 pg_noreturn static void raise_expired(int64 id);
 static int compare_periods(const void *a, const void *b);
@@ -44,31 +47,31 @@ static int compare_periods(const void *a, const void *b);
 QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaRequest request = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
-	QuotaAnswer answer = {0};
+	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
 
 	quota_gate_require(QUOTA_GATE_RESERVE);
-	quota_consume_ask(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
+	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
-	charge->occasion = (QuotaOccasion){.what = "reserve", .keeps_denial = true};
-	if (request.key != 0)
-		charge->occasion.key = TextDatumGetCString(request.key);
+	charge->origin = (QuotaChargeOrigin){.what = "reserve", .returns_denial = true};
+	if (call.key != 0)
+		charge->origin.key = TextDatumGetCString(call.key);
 	expires_at = expiry_of_argument(fcinfo, 3);
-	request.feature = charge->feature;
-	request.n = charge->n;
+	call.feature = charge->feature;
+	call.n = charge->n;
 	store = quota_store_begin_write();
 	check_kind(charge->feature);
-	if (!quota_idempotency_recall(store, &request, &answer))
+	if (!quota_idempotency_find(store, &call, &answer))
 	{
-		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_JUDGED);
+		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
 
-		/* where nothing is enforced it is on no counter, and can be settled all the same */
+		/* with quota.enforcement = off it is on no counter, and can be settled all the same */
 		if (charge->decision.verdict != QUOTA_BLOCK)
-			answer.reservation = hold(store, charge, charged ? charge->entitlement.count : 0, expires_at);
+			answer.reservation = insert_reservation(store, charge, charged ? charge->entitlement.count : 0, expires_at);
 		answer.decision = quota_decision_datum(&charge->decision);
-		quota_idempotency_remember(store, &request, &answer);
+		quota_idempotency_remember(store, &call, &answer);
 	}
 	quota_store_end(store);
 	return reservation_datum(fcinfo, &answer);
@@ -105,7 +108,10 @@ quota_release(PG_FUNCTION_ARGS)
 	return settle(fcinfo, "release", &nothing);
 }
 
-/* When what is reserved now returns: a time to live must be positive, and end. */
+/*
+ * Compute when a reservation expires. Errors: invalid_parameter_value for a ttl
+ * that is not positive and finite.
+ */
 static TimestampTz
 expiry_of_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -125,7 +131,7 @@ expiry_of_argument(FunctionCallInfo fcinfo, int number)
 	return expires_at;
 }
 
-/* What is not on a counter cannot be held. */
+/* Refuse a feature that has no counter. */
 static void
 check_kind(const char *feature)
 {
@@ -139,9 +145,14 @@ check_kind(const char *feature)
 				 errmsg("feature \"%s\" is a %s and cannot be reserved", feature, kind == QUOTA_RATE ? "rate" : "flag")));
 }
 
-/* Write down what was charged to the first counters of a charge as held. Returns the reservation. */
+/*
+ * Insert the reservation of a charge, with a hold on each of its first
+ * counters.
+ *
+ * Returns its id.
+ */
 static int64
-hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at)
+insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at)
 {
 	QuotaReservationRow reservation = {
 		.account = charge->decision.account,
@@ -165,9 +176,9 @@ hold(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz exp
 	return reservation.id;
 }
 
-/* The SQL type quota_reservation: the id, and the columns of the decision. */
+/* Return a value of the SQL type quota_reservation: the id and the columns of the decision. */
 static Datum
-reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer)
+reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer)
 {
 	HeapTupleHeader decision = DatumGetHeapTupleHeader(answer->decision);
 	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(decision), .t_data = decision};
@@ -185,7 +196,7 @@ reservation_datum(FunctionCallInfo fcinfo, const QuotaAnswer *answer)
 	return HeapTupleGetDatum(heap_form_tuple(to, values, nulls));
 }
 
-/* Make of what a reservation holds what was used; NULL: all of it. */
+/* Settle a reservation. actual: units used; NULL: all of them. */
 static Datum
 settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 {
@@ -208,38 +219,38 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	if (quota_guc_now() >= reservation.expires_at)
 		raise_expired(id);
 	holds = quota_reservations_holds(store, id, &count);
-	/* by a session whose clock is ahead, or by quota_reset */
+	/* holds were returned by a session whose clock is ahead, or by quota_reset */
 	if (count != reservation.counters)
 		raise_expired(id);
 	qsort(holds, count, sizeof(QuotaHoldRow), compare_periods);
-	quota_consume_wrote();
-	/* those of a pool before those of its member */
+	quota_consume_next_generation();
+	/* lock order: counters of a pool before those of its member */
 	for (int pooled = true; pooled >= false; pooled--)
 		for (int i = 0; i < count; i++)
-			if (is_pools(&reservation, &holds[i]) == pooled)
+			if (is_of_pool(&reservation, &holds[i]) == pooled)
 				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
 	quota_store_refresh(store);
 
-	/* the figures as they are now, of the windows in which it was reserved; what is done is allowed */
-	quota_consume_ask(charge, reservation.feature, reservation.amount);
-	charge->occasion.what = what;
+	/* show the present figures of the windows in which it was reserved */
+	quota_consume_prepare(charge, reservation.feature, reservation.amount);
+	charge->origin.what = what;
 	quota_account_load(store, reservation.account, &loaded);
-	quota_consume_look(store, &loaded, charge, reservation.reserved_at);
+	quota_consume_read(store, &loaded, charge, reservation.reserved_at);
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
-	quota_event_settled(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	quota_event_report_settlement(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
 
-/* Whether what is held is on a counter of the account's pool, as that was when it was reserved. */
+/* Return whether a hold is on a counter of the pool that the account had when it was reserved. */
 static bool
-is_pools(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
+is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
 {
 	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, hold->key.account, reservation->account));
 }
 
-/* Make of what is held of one counter what was used. */
+/* Replace the held units of a counter by the used ones. */
 static void
 settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
 {
@@ -250,7 +261,7 @@ settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual)
 		QuotaCounterChange change = {.most = PG_INT64_MAX};
 
 		quota_counter_read(store, &counter);
-		/* the counter may have been changed by hand */
+		/* somebody may have updated the counter by hand */
 		change.used = Max(actual - hold->amount, -counter.used);
 		change.holds = -Min(1, counter.holds);
 		change.alerted = counter.alerted;
@@ -271,7 +282,7 @@ raise_expired(int64 id)
 			 errhint("Charge what was used with quota_record.")));
 }
 
-/* Of one account: the order in which charges lock counters. */
+/* Compare in lock order, for holds of one account. */
 static int
 compare_periods(const void *a, const void *b)
 {

@@ -1,8 +1,9 @@
 /*
- * Setting back single counters, for functions in SQL.
+ * reset.c
+ *		Single counters, for the SQL functions that reset them.
  *
- * Locks: the counter, as of src/tables/counter.c, until the end of the transaction; one
- * with slots becomes one row.
+ * Locks: the whole counter (src/tables/counter.c), until the end of the
+ * transaction; slots are merged. Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -19,7 +20,10 @@
 static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
 static void check_key(const QuotaCounterKey *key);
 
-/* quota.lock_counter(owner, feature, period, period_start): makes its row where there is none */
+/*
+ * quota.lock_counter(owner, feature, period, period_start): lock a counter, and
+ * insert it if it has no row.
+ */
 PG_FUNCTION_INFO_V1(quota_lock_counter);
 
 Datum
@@ -28,12 +32,15 @@ quota_lock_counter(PG_FUNCTION_ARGS)
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
 
-	quota_consume_lock(store, &counter.key);
+	quota_consume_lock_counter(store, &counter.key);
 	quota_store_end(store);
 	PG_RETURN_VOID();
 }
 
-/* quota.has_use(feature): whether there are counters of it; there will be no others until the end of the transaction */
+/*
+ * quota.has_use(feature): return whether a feature has counters. None can be
+ * added until the transaction ends.
+ */
 PG_FUNCTION_INFO_V1(quota_has_use);
 
 Datum
@@ -43,7 +50,7 @@ quota_has_use(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(quota_counter_any_of(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
-/* quota.return_expired(owner, feature, period, period_start): the counter without the holds that have expired */
+/* quota.return_expired(owner, feature, period, period_start): return the expired holds of a counter. */
 PG_FUNCTION_INFO_V1(quota_return_expired);
 
 Datum
@@ -52,7 +59,7 @@ quota_return_expired(PG_FUNCTION_ARGS)
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
 
-	quota_consume_wrote();
+	quota_consume_next_generation();
 	for (;; quota_store_retry(store))
 	{
 		quota_counter_read(store, &counter);
@@ -80,7 +87,7 @@ counter_of_arguments(FunctionCallInfo fcinfo)
 	return counter;
 }
 
-/* The same as the constraints of quota.usage, which do not hold for what is written past the executor. */
+/* Check as the constraints of quota.usage do, which do not apply below the executor. */
 static void
 check_key(const QuotaCounterKey *key)
 {

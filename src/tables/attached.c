@@ -3,7 +3,7 @@
  *
  * Rows are read with a catalog snapshot, as they are now: whoever attaches
  * holds a lock of the table that writers of its rows wait for. Memory: the
- * caller's; src/trigger/attachment.c keeps what it makes of them. Locks: AccessShareLock
+ * caller's; src/trigger/binding.c keeps copies. Locks: AccessShareLock
  * on quota.attached while it is read.
  */
 #include "postgres.h"
@@ -40,7 +40,7 @@ enum
 
 /* what the names of the triggers begin with; the feature follows */
 const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
-	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_judge_"};
+	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_filter_"};
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
 static QuotaAttached *read_row(const QuotaScan *scan);

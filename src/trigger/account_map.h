@@ -1,6 +1,6 @@
 /*
- * A hash table by account, of what a statement does. Whoever includes this has
- * defined AccountEntry, with members bytes, hash and status.
+ * A hash table by account. Before including this, define AccountEntry with
+ * members bytes, hash and status.
  */
 #define SH_PREFIX accounts
 #define SH_ELEMENT_TYPE AccountEntry

@@ -2,24 +2,24 @@
  * adopt.c
  *		Tables of accounts that quota_adopt made quota follow.
  *
- * quota.adopted says which table is followed by which of its columns. A trigger
- * on the table has one argument, the number of the adoption. The trigger
- * function believes nothing else that a table's owner could make up: it compares
- * its trigger with what quota_adopt makes before it reads a row.
+ * quota.adopted names the adopted tables and their columns. A trigger on such a
+ * table has one argument, the number of the adoption. The trigger function
+ * trusts nothing that the owner of the table could make up: before it reads a
+ * row it compares its trigger with those that quota_adopt makes.
  *
- * Rights. quota_adopt and quota_unadopt ask as the caller whether it manages and
- * owns the table. All else runs as the owner of quota.adopted, in functions of
- * schema quota that name only what is in quota and pg_catalog. Rows of the application are read here, by
- * quota_adopted_rows, and turned into text by PostgreSQL's own functions for the
- * base types: no expression, cast, domain check or policy of the table's owner
- * is evaluated, and no name is looked up for it.
+ * Rights. quota_adopt and quota_unadopt check as the caller that it is an admin
+ * and owns the table. All else runs as the owner of quota.adopted, in functions
+ * of schema quota that use only schemas quota and pg_catalog.
+ * quota_adopted_rows reads the application's rows and converts them to text by
+ * built-in functions of the base types: it evaluates no expression, cast,
+ * domain check or policy of the table's owner, and looks up no name.
  *
- * Locks. quota_adopt and quota_unadopt lock the application's table in SHARE ROW
- * EXCLUSIVE mode, by its OID, until the end of the transaction. What the triggers
- * lock is in doc/locking.md.
+ * Lock						Protects			Order				While held
+ * SHARE ROW EXCLUSIVE		adopted table		first, by its OID	SQL of schema quota
+ * those of the triggers		see doc/locking.md
  *
- * Memory. All in the caller's context, a row's values in a context that is reset
- * with each row. `current` points to the caller's stack while a trigger runs.
+ * Memory: the caller's context; a row's values are in a context that the next
+ * row resets. `current` points to the caller's stack while a trigger runs.
  */
 #include "postgres.h"
 
@@ -58,35 +58,36 @@
 #include "rights/gate.h"
 #include "sizes.h"
 #include "tables/adopted.h"
+#include "trigger/table.h"
 
 /* A column of the application's table; number 0: none. */
-typedef struct Column
+typedef struct AdoptColumn
 {
 	AttrNumber number;
 	Oid base_type;
 	bool is_enum;
-} Column;
+} AdoptColumn;
 
-/* Where rows of the application go as rows of quota.adopted_rows. */
+/* How rows of an adopted table become rows of quota.adopted_rows. */
 typedef struct Output
 {
-	Column columns[QUOTA_ADOPTED_COLUMNS];
-	bool old; /* rows that go need not name an account */
+	AdoptColumn columns[QUOTA_ADOPTED_COLUMNS];
+	bool old; /* old rows need not name an account */
 	ReturnSetInfo *result;
 	MemoryContext row;
 } Output;
 
-/* A trigger that quota_adopt makes, and what follows its rows. */
-typedef struct Kind
+/* A trigger that quota_adopt makes, and the function that follows its rows. */
+typedef struct AdoptTrigger
 {
 	const char *trigger;
 	TriggerEvent event;
 	bool new_table;
 	bool old_table;
 	const char *function;
-} Kind;
+} AdoptTrigger;
 
-static const Kind kinds[] = {
+static const AdoptTrigger adopt_triggers[] = {
 	{"quota_adopt_insert", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_INSERT, true, false, "follow_insert"},
 	{"quota_adopt_update", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_ROW | TRIGGER_EVENT_UPDATE, false, false, "follow_update"},
 	{"quota_adopt_delete", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_DELETE, false, true, "follow_delete"},
@@ -102,31 +103,30 @@ typedef struct Firing
 static const Firing *current = NULL;
 
 static void lock_own_table(Oid table);
-static void check_owner(Oid table);
 static void check_columns(Oid table, FunctionCallInfo fcinfo);
-static const Kind *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
-static bool same_event(const Kind *kind, const TriggerData *trigdata);
+static const AdoptTrigger *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
+static bool same_event(const AdoptTrigger *kind, const TriggerData *trigdata);
 static bool read_number(const char *text, int64 *number);
 static bool has_rows(const TriggerData *trigdata);
-static void read_columns(Relation rel, char *const *names, Column *columns);
-static Column column_named(Relation rel, int which, const char *name);
-static void check_type(Relation rel, int which, const char *name, const Column *column);
+static void read_columns(Relation rel, char *const *names, AdoptColumn *columns);
+static AdoptColumn column_named(Relation rel, int which, const char *name);
+static void check_type(Relation rel, int which, const char *name, const AdoptColumn *column);
 pg_noreturn static void refuse_type(Relation rel, int which, const char *name, Oid type);
-static char *table_name(Relation rel);
-static void put_firing(Output *output, const TriggerData *trigdata);
+static void put_trigger_rows(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
 static void put_table(Output *output, Relation rel);
 static void put_row(Output *output, TupleTableSlot *slot);
-static Datum value_of(const Column *column, TupleTableSlot *slot, bool *isnull);
+static Datum value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull);
 static bool names_account(Datum key, bool isnull);
 static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
 static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
 
 /*
- * quota_adopt(table, key_column, name_column, plan_column, type_column, owner_column, created_column)
+ * quota_adopt(table, key_column, name_column, plan_column, type_column,
+ * owner_column, created_column)
  *
- * Errors: insufficient_privilege unless the caller manages and owns the table;
- * those of check_columns and quota.quota_adopt.
+ * Errors: insufficient_privilege unless the caller is an admin and owns the
+ * table; those of check_columns and quota.quota_adopt.
  */
 PG_FUNCTION_INFO_V1(quota_adopt);
 
@@ -160,10 +160,11 @@ quota_unadopt(PG_FUNCTION_ARGS)
 }
 
 /*
- * Make quota.accounts follow a change of an adopted table.
+ * quota.follow_accounts(): trigger that makes quota.accounts follow an adopted
+ * table.
  *
- * Errors: trigger_protocol_violated unless a trigger that quota_adopt made calls
- * it; those of read_columns, and of the functions in sql/functions/adopt.sql.
+ * Errors: trigger_protocol_violated unless a trigger that quota_adopt made
+ * calls it; those of read_columns and of the SQL functions in sql/adoption.
  */
 PG_FUNCTION_INFO_V1(quota_follow_accounts);
 
@@ -173,7 +174,7 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
 	QuotaAdopted adoption;
-	const Kind *kind = check_trigger(fcinfo, &adoption);
+	const AdoptTrigger *kind = check_trigger(fcinfo, &adoption);
 	Firing firing = {&adoption, (TriggerData *) fcinfo->context};
 	NullableDatum args[lengthof(types)] = {
 		{Int64GetDatum(adoption.id), false},
@@ -197,13 +198,13 @@ quota_follow_accounts(PG_FUNCTION_ARGS)
 }
 
 /*
- * quota.adopted_rows(adoption, old): the accounts that rows of an adopted table
- * name. In one of its triggers the new or old rows of the statement, elsewhere
- * and at TRUNCATE all rows of the table, also those that the transaction's
+ * quota.adopted_rows(adoption, old): return the accounts that rows of an
+ * adopted table name: in a trigger the new or old rows of the statement;
+ * elsewhere, and for TRUNCATE, all rows of the table, also those that the
  * snapshot does not see.
  *
- * Errors: insufficient_privilege for others than the extension's owner, since
- * it reads the table whoever asks.
+ * Errors: insufficient_privilege unless called as the extension's owner, since
+ * it reads the table without checking rights on it.
  */
 PG_FUNCTION_INFO_V1(quota_adopted_rows);
 
@@ -240,7 +241,7 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 				 errmsg("the table of adoption %lld does not exist", (long long) id)));
 	read_columns(rel, adoption.columns, output.columns);
 	if (firing && !TRIGGER_FIRED_BY_TRUNCATE(current->trigdata->tg_event))
-		put_firing(&output, current->trigdata);
+		put_trigger_rows(&output, current->trigdata);
 	else
 		put_table(&output, rel);
 	table_close(rel, AccessShareLock);
@@ -249,38 +250,24 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * Lock a table that the caller owns. By its OID: whatever happens to its name
- * while this waits, it is the same table. Owned also after the wait, since it may
- * have been given away meanwhile.
+ * Lock a table that the caller owns, by its OID, since its name may change
+ * while this waits. Check again after the wait, since the owner may change too.
  */
 static void
 lock_own_table(Oid table)
 {
-	check_owner(table);
+	quota_table_check_owner(table);
 	LockRelationOid(table, ShareRowExclusiveLock);
-	check_owner(table);
+	quota_table_check_owner(table);
 }
 
-static void
-check_owner(Oid table)
-{
-	char *name = get_rel_name(table);
-
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", table)));
-	if (!quota_compat_owns_table(table, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(table)), name);
-}
-
-/* Refuse columns that the table does not have, or of a type that cannot be read. */
+/* Refuse columns that the table does not have, or whose type cannot be read. */
 static void
 check_columns(Oid table, FunctionCallInfo fcinfo)
 {
 	Relation rel = relation_open(table, NoLock);
 	char *names[QUOTA_ADOPTED_COLUMNS];
-	Column columns[QUOTA_ADOPTED_COLUMNS];
+	AdoptColumn columns[QUOTA_ADOPTED_COLUMNS];
 
 	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 	{
@@ -297,33 +284,34 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
 }
 
 /*
- * What the trigger is that calls the function, and its adoption.
+ * Return which trigger of quota_adopt calls the function, and read its
+ * adoption.
  *
- * Errors: trigger_protocol_violated unless the trigger is in all points one that
- * quota_adopt made, on the table that it made it on.
+ * Errors: trigger_protocol_violated unless the trigger is exactly as
+ * quota_adopt made it, on the adopted table.
  */
-static const Kind *
+static const AdoptTrigger *
 check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 {
 	const TriggerData *trigdata = (const TriggerData *) fcinfo->context;
 	int64 id;
 
 	if (CALLED_AS_TRIGGER(fcinfo))
-		for (size_t i = 0; i < lengthof(kinds); i++)
-			if (same_event(&kinds[i], trigdata) &&
+		for (size_t i = 0; i < lengthof(adopt_triggers); i++)
+			if (same_event(&adopt_triggers[i], trigdata) &&
 				trigdata->tg_trigger->tgnargs == 1 &&
 				read_number(trigdata->tg_trigger->tgargs[0], &id) &&
 				quota_adopted_get(id, adoption) &&
 				adoption->relation == RelationGetRelid(trigdata->tg_relation))
-				return &kinds[i];
+				return &adopt_triggers[i];
 	ereport(ERROR,
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("function quota.follow_accounts was not called by a trigger that quota_adopt made")));
 }
 
-/* Whether a trigger has the name, timing, level, event and transition table of a kind. */
+/* Return whether a trigger has the name, timing, level, event and transition table of its kind. */
 static bool
-same_event(const Kind *kind, const TriggerData *trigdata)
+same_event(const AdoptTrigger *kind, const TriggerData *trigdata)
 {
 	const Trigger *trigger = trigdata->tg_trigger;
 	TriggerEvent event = trigdata->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_OPMASK);
@@ -334,7 +322,7 @@ same_event(const Kind *kind, const TriggerData *trigdata)
 		   (trigdata->tg_oldtable != NULL) == kind->old_table;
 }
 
-/* A number as quota_adopt writes it; false: the text is none. */
+/* Read a number as quota_adopt writes it; false if the text is none. */
 static bool
 read_number(const char *text, int64 *number)
 {
@@ -345,7 +333,7 @@ read_number(const char *text, int64 *number)
 	return errno == 0 && end != text && *end == '\0';
 }
 
-/* Whether a statement changed any row, as far as it is known without reading them. */
+/* Return whether a statement may have changed rows, without reading them. */
 static bool
 has_rows(const TriggerData *trigdata)
 {
@@ -355,48 +343,42 @@ has_rows(const TriggerData *trigdata)
 }
 
 /*
- * Errors: undefined_column where a column is not there, or not any more;
- * datatype_mismatch for one of a type that cannot be read.
+ * Errors: undefined_column for a column that does not exist, or no longer;
+ * datatype_mismatch for one whose type cannot be read.
  */
 static void
-read_columns(Relation rel, char *const *names, Column *columns)
+read_columns(Relation rel, char *const *names, AdoptColumn *columns)
 {
 	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
-		columns[i] = names[i] == NULL ? (Column){0} : column_named(rel, i, names[i]);
+		columns[i] = names[i] == NULL ? (AdoptColumn){0} : column_named(rel, i, names[i]);
 }
 
-static Column
+static AdoptColumn
 column_named(Relation rel, int which, const char *name)
 {
-	TupleDesc desc = RelationGetDescr(rel);
+	Form_pg_attribute attribute = quota_table_attribute(rel, name);
+	AdoptColumn column;
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
-		{
-			Oid base_type = getBaseType(attribute->atttypid);
-			Column column = {attribute->attnum, base_type, get_typtype(base_type) == TYPTYPE_ENUM};
-
-			check_type(rel, which, name, &column);
-			/* a trigger sees no value of it */
-			if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
-						 errdetail("It is a virtual generated column.")));
-			return column;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), table_name(rel)),
-			 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
+	if (attribute == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), quota_table_name(RelationGetRelid(rel))),
+				 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
+	column.number = attribute->attnum;
+	column.base_type = getBaseType(attribute->atttypid);
+	column.is_enum = get_typtype(column.base_type) == TYPTYPE_ENUM;
+	check_type(rel, which, name, &column);
+	/* triggers do not see its value */
+	if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
+				 errdetail("It is a virtual generated column.")));
+	return column;
 }
 
 static void
-check_type(Relation rel, int which, const char *name, const Column *column)
+check_type(Relation rel, int which, const char *name, const AdoptColumn *column)
 {
 	static const Oid texts[] = {TEXTOID, VARCHAROID, BPCHAROID, UUIDOID, INT2OID, INT4OID, INT8OID};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID};
@@ -423,25 +405,19 @@ refuse_type(Relation rel, int which, const char *name, Oid type)
 	if (which == QUOTA_ADOPTED_CREATED)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, table_name(rel)),
+				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, quota_table_name(RelationGetRelid(rel))),
 				 errdetail("Its type is %s.", format_type_be(type)),
 				 errhint("Times are timestamptz, timestamp or date.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table %s cannot be adopted", name, table_name(rel)),
+			 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
 			 errdetail("Its type is %s.", format_type_be(type)),
 			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
 }
 
-static char *
-table_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
-}
-
-/* The rows of the statement that fired a trigger, or the one row. */
+/* Put the rows of the statement that fired a trigger, or the row of a row trigger. */
 static void
-put_firing(Output *output, const TriggerData *trigdata)
+put_trigger_rows(Output *output, const TriggerData *trigdata)
 {
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		put_row(output, output->old ? trigdata->tg_trigslot : trigdata->tg_newslot);
@@ -454,7 +430,7 @@ put_tuples(Output *output, Relation rel, Tuplestorestate *tuples)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
 
-	/* other triggers read them too */
+	/* other triggers read this table too */
 	tuplestore_select_read_pointer(tuples, 0);
 	tuplestore_rescan(tuples);
 	while (tuplestore_gettupleslot(tuples, true, false, slot))
@@ -477,8 +453,10 @@ put_table(Output *output, Relation rel)
 }
 
 /*
- * Errors: null_value_not_allowed and invalid_parameter_value for a key that
- * cannot name an account. An old row with such a key came in unseen, and is left out.
+ * Put one row. An old row whose key cannot name an account is left out.
+ *
+ * Errors: null_value_not_allowed and invalid_parameter_value for such a new
+ * row.
  */
 static void
 put_row(Output *output, TupleTableSlot *slot)
@@ -504,9 +482,9 @@ put_row(Output *output, TupleTableSlot *slot)
 	MemoryContextReset(output->row);
 }
 
-/* The value of a column as text, or as timestamptz where it is a time, by PostgreSQL's own functions. */
+/* Return a column as text, or a time as timestamptz, by built-in functions only. */
 static Datum
-value_of(const Column *column, TupleTableSlot *slot, bool *isnull)
+value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull)
 {
 	Datum value;
 
@@ -551,9 +529,9 @@ names_account(Datum key, bool isnull)
 
 /*
  * Call a function of schema quota as the extension's owner, in a frame of the
- * gate. It returns no NULL.
+ * gate. The function must not return NULL.
  *
- * act: what the audit log is to say of its changes.
+ * act: the name that the audit log records.
  */
 static Datum
 call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args)

@@ -1,14 +1,15 @@
 /*
- * quota_attach, quota_detach and quota_reconcile: what their caller must own.
+ * attach.c
+ *		Rights for quota_attach, quota_detach and quota_reconcile.
  *
- * The triggers on a table are made by the extension's owner, so before that it
- * is looked at whose table it is. The table is locked by its OID, and looked at
- * again: what is changed is what was checked, whatever is renamed meanwhile. The
- * work is done by the functions of the same names in schema quota, which only
- * the extension's owner may call.
+ * The triggers on a table are made by the extension's owner, so the caller's
+ * ownership is checked here first, and again after the table is locked by its
+ * OID. The functions of the same names in schema quota then do the work; only
+ * the extension's owner may call those.
  *
- * Locks: of quota_attach and quota_detach the table and its partitions,
- * ShareRowExclusiveLock, or AccessExclusiveLock where triggers are dropped.
+ * Lock					Protects							While held
+ * ShareRowExclusiveLock	table and partitions, to add		SQL of schema quota
+ * AccessExclusiveLock	the same, where triggers exist		SQL of schema quota
  */
 #include "postgres.h"
 
@@ -22,14 +23,13 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "compat.h"
 #include "rights/gate.h"
+#include "trigger/table.h"
 #include "trigger/trigger_ddl.h"
 
 static void lock_own_table(FunctionCallInfo fcinfo);
-static void check_owner(Oid relid);
 
-/* quota_attach(table, feature, ...); errors: insufficient_privilege, and those of quota.quota_attach */
+/* quota_attach(table, feature, ...). Errors: insufficient_privilege, those of quota.quota_attach. */
 PG_FUNCTION_INFO_V1(quota_attach);
 
 Datum
@@ -40,7 +40,7 @@ quota_attach(PG_FUNCTION_ARGS)
 	return quota_gate_call(fcinfo);
 }
 
-/* quota_detach(table, feature); errors: insufficient_privilege, and those of quota.quota_detach */
+/* quota_detach(table, feature). Errors: insufficient_privilege, those of quota.quota_detach. */
 PG_FUNCTION_INFO_V1(quota_detach);
 
 Datum
@@ -52,9 +52,10 @@ quota_detach(PG_FUNCTION_ARGS)
 }
 
 /*
- * quota_reconcile(table, feature, repair): for those who may read the table, to
- * repair for its owner; errors: insufficient_privilege, and those of
- * quota.quota_reconcile
+ * quota_reconcile(table, feature, repair): for roles that may read the table;
+ * with repair, for its owner.
+ *
+ * Errors: insufficient_privilege, those of quota.quota_reconcile.
  */
 PG_FUNCTION_INFO_V1(quota_reconcile);
 
@@ -67,13 +68,13 @@ quota_reconcile(PG_FUNCTION_ARGS)
 		Oid relid = PG_GETARG_OID(0);
 
 		if (PG_GETARG_BOOL(2))
-			check_owner(relid);
+			quota_table_check_owner(relid);
 		else
 		{
 			AclResult result;
 
 			if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-				check_owner(relid);
+				quota_table_raise_missing(relid);
 			result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
 			if (result != ACLCHECK_OK)
 				aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
@@ -82,7 +83,7 @@ quota_reconcile(PG_FUNCTION_ARGS)
 	return quota_gate_call(fcinfo);
 }
 
-/* Lock the table in the first argument, which must be the caller's. NULL is refused later. */
+/* Lock the table in the first argument, which the caller must own. NULL is refused later. */
 static void
 lock_own_table(FunctionCallInfo fcinfo)
 {
@@ -93,25 +94,14 @@ lock_own_table(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return;
 	relid = PG_GETARG_OID(0);
-	check_owner(relid);
+	quota_table_check_owner(relid);
 	kind = get_rel_relkind(relid);
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		return;
-	/* a lock that becomes a greater one later is a deadlock with whoever has read the table */
-	if (quota_trigger_ddl_any(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
+	/* upgrading the lock later could deadlock with a session that has read the table */
+	if (quota_trigger_ddl_exists(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
 		lock = AccessExclusiveLock;
 	LockRelationOid(relid, lock);
-	check_owner(relid);
+	quota_table_check_owner(relid);
 	(void) find_all_inheritors(relid, lock, NULL);
-}
-
-static void
-check_owner(Oid relid)
-{
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!quota_compat_owns_table(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }

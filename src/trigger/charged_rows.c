@@ -1,14 +1,21 @@
 /*
- * quota.charged_rows: when rows were charged whose own time does not tell.
+ * charged_rows.c
+ *		The times at which rows were charged, if their own does not tell.
  *
  * A row that stops to be counted is refunded to the windows in which it was
- * charged. Nearly always its time column tells which these are; only where it
- * does not is there an entry, so that the usual charge neither writes nor reads
- * one. Rows are named by the attached table, the feature and the primary key.
+ * charged. Its time column nearly always tells which these are. Only a row for
+ * which it does not has an entry, so the usual charge neither writes nor reads
+ * one. Entries are named by the attached table, the feature and the row's
+ * primary key.
  *
- * Through SPI, as the table's owner, since whoever changes the application's
- * rows holds no right on it. Locks: the entry, which nobody else asks for but
- * who has locked the application's row.
+ * The table is used by SPI as the extension's owner, since roles that write the
+ * application's rows hold no right on it.
+ *
+ * Lock			Protects	Order					While held
+ * row of entry	entry		after the row's own		-
+ *
+ * Memory: plans are kept for the life of the backend; entries that are loaded
+ * are in the caller's context.
  */
 #include "postgres.h"
 
@@ -25,7 +32,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* A statement, planned once a backend. */
+/* A statement, planned once in a backend. */
 typedef struct Statement
 {
 	const char *text;
@@ -40,7 +47,7 @@ typedef struct ChargedRow
 	TimestampTz at;
 } ChargedRow;
 
-struct QuotaCharged
+struct QuotaChargedRows
 {
 	int count;
 	ChargedRow *rows; /* by key */
@@ -49,9 +56,9 @@ struct QuotaCharged
 static int compare_rows(const void *a, const void *b);
 static uint64 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at);
 
-/* Whether any row of the attached table has an entry. */
+/* Return whether any row of the attached table has an entry. */
 bool
-quota_charged_rows_any(const QuotaAttachment *attachment)
+quota_charged_rows_exist(const QuotaAttachment *attachment)
 {
 	static Statement statement = {
 		"SELECT FROM quota.charged_rows"
@@ -62,9 +69,9 @@ quota_charged_rows_any(const QuotaAttachment *attachment)
 	return execute(&statement, attachment, NULL, NULL) > 0;
 }
 
-/* Take away the entry of a row; false: it has none. */
+/* Delete the entry of a row, and return its time in `at`; false if there is none. */
 bool
-quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
 {
 	static Statement statement = {
 		"DELETE FROM quota.charged_rows"
@@ -76,9 +83,9 @@ quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, Time
 	return execute(&statement, attachment, key, at) > 0;
 }
 
-/* Remember when a row was charged. */
+/* Insert the time at which a row was charged, or update it. */
 void
-quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, TimestampTz at)
+quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, TimestampTz at)
 {
 	static Statement statement = {
 		"INSERT INTO quota.charged_rows (relation, feature, row_key, charged_at) VALUES ($1, $2, $3, $4)"
@@ -90,11 +97,11 @@ quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, Times
 }
 
 /*
- * All entries of an attachment, as the running query sees them.
+ * Load all entries of an attachment, as the running query sees them.
  *
- * In the caller's memory.
+ * Returns them in the caller's context.
  */
-QuotaCharged *
+QuotaChargedRows *
 quota_charged_rows_load(const QuotaAttachment *attachment)
 {
 	static const char *const text =
@@ -102,7 +109,7 @@ quota_charged_rows_load(const QuotaAttachment *attachment)
 		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2";
 	Oid types[2] = {REGCLASSOID, TEXTOID};
 	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
-	QuotaCharged *charged = palloc0(sizeof(QuotaCharged));
+	QuotaChargedRows *charged = palloc0(sizeof(QuotaChargedRows));
 	MemoryContext context = CurrentMemoryContext;
 	QuotaOwner saved;
 
@@ -128,14 +135,14 @@ quota_charged_rows_load(const QuotaAttachment *attachment)
 }
 
 int
-quota_charged_rows_count(const QuotaCharged *charged)
+quota_charged_rows_count(const QuotaChargedRows *charged)
 {
 	return charged->count;
 }
 
-/* When a row was charged; false: it has no entry. */
+/* Find the time at which a row was charged; false if it has no entry. */
 bool
-quota_charged_rows_find(const QuotaCharged *charged, const char *key, TimestampTz *at)
+quota_charged_rows_find(const QuotaChargedRows *charged, const char *key, TimestampTz *at)
 {
 	ChargedRow row = {.key = unconstify(char *, key)};
 	const ChargedRow *found = bsearch(&row, charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
@@ -151,7 +158,10 @@ compare_rows(const void *a, const void *b)
 	return strcmp(((const ChargedRow *) a)->key, ((const ChargedRow *) b)->key);
 }
 
-/* Execute a statement; `at` is its last parameter, or what it returns. How many rows it is about. */
+/*
+ * Execute a statement. `at` is its fourth parameter, or what a statement of
+ * three returns. Returns the number of rows.
+ */
 static uint64
 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at)
 {
@@ -163,7 +173,7 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 	quota_owner_begin_extension(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* in the memory that SPI_finish frees */
+	/* SPI_finish frees these */
 	values[0] = ObjectIdGetDatum(attachment->root);
 	values[1] = CStringGetTextDatum(attachment->feature);
 	if (key != NULL)

@@ -1,5 +1,5 @@
 /*
- * When rows were charged whose own time does not tell.
+ * When rows were charged, if their own time does not tell.
  */
 #ifndef QUOTA_CHARGED_ROWS_H
 #define QUOTA_CHARGED_ROWS_H
@@ -7,13 +7,13 @@
 #include "trigger/attachment.h"
 
 /* The entries of one attachment, in memory. */
-typedef struct QuotaCharged QuotaCharged;
+typedef struct QuotaChargedRows QuotaChargedRows;
 
-extern QuotaCharged *quota_charged_rows_load(const QuotaAttachment *attachment);
-extern int quota_charged_rows_count(const QuotaCharged *charged);
-extern bool quota_charged_rows_find(const QuotaCharged *charged, const char *key, TimestampTz *at);
-extern bool quota_charged_rows_any(const QuotaAttachment *attachment);
-extern bool quota_charged_rows_take(const QuotaAttachment *attachment, const char *key, TimestampTz *at);
-extern void quota_charged_rows_put(const QuotaAttachment *attachment, const char *key, TimestampTz at);
+extern QuotaChargedRows *quota_charged_rows_load(const QuotaAttachment *attachment);
+extern int quota_charged_rows_count(const QuotaChargedRows *charged);
+extern bool quota_charged_rows_find(const QuotaChargedRows *charged, const char *key, TimestampTz *at);
+extern bool quota_charged_rows_exist(const QuotaAttachment *attachment);
+extern bool quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, TimestampTz *at);
+extern void quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, TimestampTz at);
 
 #endif

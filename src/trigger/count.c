@@ -1,12 +1,17 @@
 /*
- * Counting the rows of attached tables, as the triggers would.
+ * count.c
+ *		Count the rows of attached tables, as their triggers do.
  *
- * All rows are read, whatever row-level security hides from whom, as the table's
- * owner: see src/owner.c. An error names the table and the row, since the rows of
- * a feature may be in tables that the caller did not name.
+ * All rows are read as the owner of the table (src/owner.c), whatever row-level
+ * security hides. Errors name the table and the row, since the rows of a
+ * feature may be in tables that the caller did not name.
  *
- * Memory: the rows' units go into a tuplestore. Locks: AccessShareLock on the
- * tables, until the end of the transaction.
+ * Lock					Protects				Order					While held
+ * AccessShareLock		tables while counted	parent before children	expressions run
+ * ShareRowExclusiveLock	tables against writes	as the caller lists		-
+ *
+ * All are held until the end of the transaction. Memory: rows go into a
+ * tuplestore.
  */
 #include "postgres.h"
 
@@ -30,13 +35,14 @@
 #include "argument.h"
 #include "guc.h"
 #include "trigger/charged_rows.h"
+#include "trigger/row.h"
 
 /* The tables of one attachment while they are counted. */
 typedef struct Count
 {
 	const QuotaAttached *attached;
 	ReturnSetInfo *result;
-	QuotaCharged *charged; /* when rows were charged whose time does not tell; NULL: none */
+	QuotaChargedRows *charged; /* entries of quota.charged_rows; NULL: not loaded */
 	/* for errors: */
 	Relation rel;
 	TupleTableSlot *slot;
@@ -49,13 +55,13 @@ static bool row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 static void name_row(void *arg);
 
 /*
- * quota.count_rows(table, feature): the units of each row of an attached table,
- * with its account and the time at which it was charged; NULL: that is not known.
+ * quota.count_rows(table, feature): return the account, time of charge (NULL:
+ * unknown) and units of each row of an attached table.
  *
- * Errors: undefined_object where it is not attached; feature_not_supported for a
- * temporary table of another session; null_value_not_allowed,
- * invalid_parameter_value and datetime_value_out_of_range for a row that cannot be
- * counted; whatever the expressions say.
+ * Errors: undefined_object where it is not attached; feature_not_supported for
+ * a temporary table of another session; null_value_not_allowed,
+ * invalid_parameter_value and datetime_value_out_of_range for a row that cannot
+ * be counted; those of the expressions.
  */
 PG_FUNCTION_INFO_V1(quota_count_rows);
 
@@ -82,10 +88,7 @@ quota_count_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * quota.lock_tables(tables): keep others from writing rows of tables and their
- * partitions, in the order that is given.
- */
+/* quota.lock_tables(tables): lock tables and their partitions against writes, in the given order. */
 PG_FUNCTION_INFO_V1(quota_lock_tables);
 
 Datum
@@ -101,19 +104,13 @@ quota_lock_tables(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * A table and its partitions, or those that inherit from it; locked.
- *
- * Errors: undefined_table.
- */
+/* Lock a table and its partitions or children, and list them. Errors: undefined_table. */
 static List *
 tables_of(Oid relid, LOCKMODE lock)
 {
 	LockRelationOid(relid, lock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		quota_table_raise_missing(relid);
 	return find_all_inheritors(relid, lock, NULL);
 }
 
@@ -173,11 +170,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	MemoryContext old;
 	QuotaRow row;
 
-	quota_attachment_row(attachment, count->slot, &row);
+	quota_row_read(attachment, count->slot, &row);
 	if (row.n == 0)
 		return;
 	old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
-	values[0] = quota_attachment_account(attachment, row.account);
+	values[0] = quota_row_account_name(attachment, row.account);
 	quota_argument_check_account(values[0]);
 	nulls[1] = !row_time(count, attachment, &at);
 	values[1] = TimestampTzGetDatum(at);
@@ -186,11 +183,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	tuplestore_putvalues(count->result->setResult, count->result->setDesc, values, nulls);
 }
 
-/* When a row was charged; false: that is not known. */
+/* Return the time at which a row was charged; false if it is unknown. */
 static bool
 row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 {
-	/* of which every window can be told */
+	/* the years in which every window can be computed */
 	static const int first_year = -4711;
 	static const int last_year = 294275;
 
@@ -199,9 +196,9 @@ row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 		*at = quota_guc_now();
 		return true;
 	}
-	if (attachment->nkeys > 0 && quota_charged_rows_find(count->charged, quota_attachment_key(attachment, count->slot), at))
+	if (attachment->nkeys > 0 && quota_charged_rows_find(count->charged, quota_row_key(attachment, count->slot), at))
 		return true;
-	if (!quota_attachment_time(attachment, count->slot, at))
+	if (!quota_row_time(attachment, count->slot, at))
 		return false;
 	if (*at < (date2j(first_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY ||
 		*at >= (date2j(last_year, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
@@ -211,30 +208,27 @@ row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at)
 	return true;
 }
 
-/* Say in which row of which table an error is. */
+/* Error callback: name the table and the row. */
 static void
 name_row(void *arg)
 {
 	const Count *count = arg;
-	ItemPointer tid = &count->slot->tts_tid;
+	const ItemPointerData *tid = &count->slot->tts_tid;
+	char *row;
 
 	if (TTS_EMPTY(count->slot))
 		return;
+	row = psprintf("row with ctid (%u,%u) of table %s", ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
+				   quota_table_name(RelationGetRelid(count->rel)));
 	switch (geterrcode())
 	{
 		case ERRCODE_NULL_VALUE_NOT_ALLOWED:
 		case ERRCODE_INVALID_PARAMETER_VALUE:
 		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
 		case ERRCODE_DATETIME_VALUE_OUT_OF_RANGE:
-			errdetail("The row with ctid (%u,%u) of table %s cannot be counted for feature \"%s\".",
-					  ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-					  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
-					  count->attached->feature);
+			errdetail("The %s cannot be counted for feature \"%s\".", row, count->attached->feature);
 			break;
 		default:
-			errcontext("counting the row with ctid (%u,%u) of table %s for feature \"%s\"",
-					   ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-					   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(count->rel)), RelationGetRelationName(count->rel)),
-					   count->attached->feature);
+			errcontext("counting the %s for feature \"%s\"", row, count->attached->feature);
 	}
 }

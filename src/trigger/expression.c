@@ -1,23 +1,24 @@
 /*
- * Expressions on a row of the application's table: amounts, counted_when and
- * mark_when.
+ * expression.c
+ *		Expressions on rows of attached tables: amount, counted_when and mark_when.
  *
- * quota_attach parses an expression once, as the table's owner with fixed
- * settings, and stores the parsed tree as the body of a function of schema quota
- * that has the columns as parameters: so it means the same in every session, and
- * is dumped. What is stored is the tree and not text, so nothing that is written
- * in an expression can end it. quota.attached names the columns, in the order of
- * the parameters; src/trigger/trigger_ddl.c follows when they are renamed.
+ * quota_attach parses an expression once, as the owner of the table and with
+ * fixed settings, and stores the parsed tree as the body of a function of
+ * schema quota whose parameters are the columns. So the expression means the
+ * same in every session, and is dumped. The tree is stored and not text, so
+ * nothing in the text can end the expression. quota.attached has the names of
+ * the columns, in the order of the parameters; src/trigger/follow_ddl.c updates
+ * them when columns are renamed.
  *
- * The row as one parameter would do without the names, but PostgreSQL refuses to
- * add columns to a table, or to change their types, while the body of a function
- * reads its row type.
+ * A parameter of the row type would do without the names, but PostgreSQL
+ * refuses to add columns to a table, or to change their types, while a
+ * function's body reads its row type.
  *
- * Triggers do not call the function. They take the tree out of its body and
- * evaluate it on the columns of the row. src/trigger/attachment.c caches what is planned,
- * and runs it as the table's owner.
+ * Triggers do not call the function: they evaluate the tree of its body on the
+ * columns of the row. src/trigger/binding.c caches the planned tree; it runs as
+ * the owner of the table.
  *
- * Memory: the caller's. Locks: those of parsing.
+ * Memory: the caller's context. Locks: those that the parser takes.
  */
 #include "postgres.h"
 
@@ -25,7 +26,6 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -56,8 +56,9 @@
 #include "argument.h"
 #include "compat.h"
 #include "owner.h"
+#include "trigger/table.h"
 
-/* The columns that an expression reads, in the order of parameters. */
+/* The columns that an expression reads, in the order of its parameters. */
 typedef struct Columns
 {
 	Relation rel;
@@ -71,7 +72,7 @@ typedef struct Columns
 const char *const quota_expression_names[QUOTA_EXPRESSIONS] = {"amount", "counted_when", "mark_when"};
 
 static Relation open_table(FunctionCallInfo fcinfo);
-static Node *parse(Relation rel, const char *expression);
+static Node *parse_expression(Relation rel, const char *expression);
 static Node *transform(Relation rel, const char *expression);
 static Node *only_expression(const char *expression);
 static bool refuse_raw(Node *node, void *context);
@@ -89,12 +90,12 @@ static void revoke_function(const char *name);
 static Query *make_body(Node *expression);
 
 /*
- * An expression of an attachment on the rows of a table, which is the attached
- * one or a partition of it; planned. To be called as the table's owner.
+ * Plan an expression of an attachment for a table, the attached one or a
+ * partition of it. Call it as the owner of the table.
  *
- * Errors: undefined_column and datatype_mismatch where a column that it reads has
- * gone or has another type; object_not_in_prerequisite_state where the function
- * has gone; feature_not_supported where it is no longer immutable.
+ * Errors: undefined_column and datatype_mismatch where a column was dropped or
+ * has another type; object_not_in_prerequisite_state where the function was
+ * dropped or altered; feature_not_supported where it is no longer immutable.
  */
 Expr *
 quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Relation rel)
@@ -108,7 +109,7 @@ quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Rela
 	return (Expr *) node;
 }
 
-/* Store an expression for another attachment, of what was a partition. */
+/* Copy an expression to attachment id, whose table has another owner. */
 void
 quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid owner, int32 id)
 {
@@ -121,7 +122,7 @@ quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid 
 	create_function(id, which, owner, body, types, attached->columns[which]);
 }
 
-/* Give the parameters of an expression the names that its columns have now. */
+/* Rename the parameters of an expression to the present names of its columns. */
 void
 quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
 {
@@ -129,7 +130,7 @@ quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
 	Relation rel = table_open(ProcedureRelationId, RowExclusiveLock);
 	HeapTuple tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(function));
 
-	/* whose owner has dropped it: rows are refused, and not the new name */
+	/* the owner may have dropped it: then its rows are refused, but not the rename */
 	if (HeapTupleIsValid(tuple))
 	{
 		int column = Anum_pg_proc_proargnames;
@@ -143,7 +144,7 @@ quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
 	table_close(rel, RowExclusiveLock);
 }
 
-/* The function of an expression; InvalidOid: there is none. */
+/* Find the function of an expression; InvalidOid if there is none. */
 Oid
 quota_expression_function(int32 id, QuotaExpression which)
 {
@@ -165,7 +166,7 @@ quota_expression_function(int32 id, QuotaExpression which)
 	return function;
 }
 
-/* Drop the functions of an attachment, and what anybody has made of them, who must not stand in the way. */
+/* Drop the functions of an attachment and everything that depends on them. */
 void
 quota_expression_drop(int32 id)
 {
@@ -179,11 +180,11 @@ quota_expression_drop(int32 id)
 }
 
 /*
- * quota.row_expression(table, expression): the type of an expression on a row,
- * and the columns that it reads.
+ * quota.row_expression(table, expression): return the type of an expression and
+ * the columns that it reads.
  *
- * Errors: those of parsing it; feature_not_supported for what a row alone does
- * not tell.
+ * Errors: those of the parser; feature_not_supported for an expression that
+ * needs more than the row.
  */
 PG_FUNCTION_INFO_V1(quota_row_expression);
 
@@ -201,7 +202,7 @@ quota_row_expression(PG_FUNCTION_ARGS)
 
 	quota_argument_check_not_null(fcinfo, 1, "expression");
 	rel = open_table(fcinfo);
-	parsed = parse(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	parsed = parse_expression(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	names = palloc((RelationGetNumberOfAttributes(rel) + 1) * sizeof(Datum));
 	pull_varattnos(parsed, 1, &columns);
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
@@ -221,8 +222,11 @@ quota_row_expression(PG_FUNCTION_ARGS)
 
 /*
  * quota.make_expression(table, expression, attachment, name): store an
- * expression of an attachment, which is `amount`, `counted_when` or `mark_when`.
- * Its parameters are the columns that quota.row_expression tells.
+ * expression of an attachment. Its parameters are the columns that
+ * quota.row_expression returns.
+ *
+ * name: `amount`, `counted_when` or `mark_when`.
+ * Errors: those of quota.row_expression; too_many_columns.
  */
 PG_FUNCTION_INFO_V1(quota_make_expression);
 
@@ -239,7 +243,7 @@ quota_make_expression(PG_FUNCTION_ARGS)
 	for (int i = 1; i < 4; i++)
 		quota_argument_check_not_null(fcinfo, i, "expression");
 	columns.rel = open_table(fcinfo);
-	parsed = parse(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	parsed = parse_expression(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	pull_varattnos(parsed, 1, &attributes);
 	while ((attribute = bms_next_member(attributes, attribute)) >= 0)
 	{
@@ -262,18 +266,13 @@ quota_make_expression(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The table in the first argument. */
 static Relation
 open_table(FunctionCallInfo fcinfo)
 {
 	Relation rel;
 
 	quota_argument_check_not_null(fcinfo, 0, "table");
-	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
+	rel = quota_table_open(PG_GETARG_OID(0));
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -281,9 +280,9 @@ open_table(FunctionCallInfo fcinfo)
 	return rel;
 }
 
-/* An expression on a table's rows, parsed and checked as the table's owner. */
+/* Parse and check an expression as the owner of the table. */
 static Node *
-parse(Relation rel, const char *expression)
+parse_expression(Relation rel, const char *expression)
 {
 	ErrorContextCallback callback = {.callback = explain_error, .arg = unconstify(char *, expression)};
 	QuotaOwner saved;
@@ -294,7 +293,7 @@ parse(Relation rel, const char *expression)
 	quota_owner_begin(&saved, rel->rd_rel->relowner, QUOTA_CODE_OWN);
 	node = transform(rel, expression);
 	check_immutable(node);
-	/* functions may be inlined, and arguments that are left out be filled in */
+	/* inlining and default arguments may bring in other functions */
 	check_immutable((Node *) expression_planner((Expr *) copyObject(node)));
 	quota_owner_end(&saved);
 	error_context_stack = callback.previous;
@@ -309,10 +308,10 @@ transform(Relation rel, const char *expression)
 	Node *node;
 
 	pstate->p_sourcetext = expression;
-	/* an alias, since a partition is called otherwise than its parent */
+	/* an alias, since a partition has another name than its parent */
 	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias("quota_row", NIL), false, true);
 	addNSItemToQuery(pstate, item, false, true, true);
-	/* what may stand in a select list and not on a row is refused below, in plain words */
+	/* check_parsed refuses with clear messages what a select list allows and a row does not */
 	node = transformExpr(pstate, only_expression(expression), EXPR_KIND_SELECT_TARGET);
 	assign_expr_collations(pstate, node);
 	check_parsed(node, pstate);
@@ -320,7 +319,7 @@ transform(Relation rel, const char *expression)
 	return node;
 }
 
-/* An expression as written: one, without a name, and nothing after it. */
+/* Parse the text, which must be one expression without a name and nothing else. */
 static Node *
 only_expression(const char *expression)
 {
@@ -335,7 +334,7 @@ only_expression(const char *expression)
 		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL ||
 		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
-		/* * and quota_row.* are lists of columns */
+		/* "*" and "quota_row.*" are lists of columns */
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
@@ -344,7 +343,7 @@ only_expression(const char *expression)
 	return target->val;
 }
 
-/* What is refused before its names are looked up. */
+/* Refuse subqueries and window functions before their names are looked up. */
 static bool
 refuse_raw(Node *node, void *context)
 {
@@ -392,7 +391,7 @@ check_parsed(Node *node, const ParseState *pstate)
 				 errhint("Name the columns that count.")));
 }
 
-/* Refuse what may come to something else when the row goes. */
+/* Refuse what may give another value when the row is updated or deleted. */
 static void
 check_immutable(Node *node)
 {
@@ -400,13 +399,13 @@ check_immutable(Node *node)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("volatile functions cannot be used on a row that is counted"),
-				 errdetail("A row must come to the same when it goes as when it came.")));
-	/* PostgreSQL takes XML for immutable, though times and binary data in it depend on settings */
+				 errdetail("The expression must have the same value when a row is deleted as when it was inserted.")));
+	/* PostgreSQL treats XML as immutable, though its times and binary data depend on settings */
 	if (contain_mutable_functions(node) || is_xml(node, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("stable functions cannot be used on a row that is counted"),
-				 errdetail("A row must come to the same when it goes as when it came. What depends on the time or on settings does not."),
+				 errdetail("The expression must have the same value when a row is deleted as when it was inserted, whatever the time and the settings are."),
 				 errhint("Use functions that are IMMUTABLE.")));
 }
 
@@ -418,7 +417,7 @@ is_xml(Node *node, void *context)
 	return IsA(node, XmlExpr) || expression_tree_walker(node, is_xml, context);
 }
 
-/* Say where the error is: in the expression, not in the statement that runs. */
+/* Error callback: point to the expression, not to the statement that runs. */
 static void
 explain_error(void *expression)
 {
@@ -439,7 +438,7 @@ explain_error(void *expression)
 	}
 }
 
-/* The body of an expression's function, which its owner may have altered. */
+/* Read the body of an expression's function. Its owner may have altered it, so check its shape. */
 static Query *
 body_of(const QuotaAttached *attached, QuotaExpression which)
 {
@@ -468,7 +467,7 @@ body_of(const QuotaAttached *attached, QuotaExpression which)
 	return query;
 }
 
-/* From columns of the table to parameters. A column's own collation is written down. */
+/* Replace columns by parameters. A column's own collation becomes explicit. */
 static Node *
 vars_to_params(Node *node, void *context)
 {
@@ -501,7 +500,7 @@ vars_to_params(Node *node, void *context)
 	return expression_tree_mutator(node, vars_to_params, context);
 }
 
-/* And back, to columns of the table or of a partition. */
+/* Replace parameters by columns of the table or of a partition. */
 static Node *
 params_to_vars(Node *node, void *context)
 {
@@ -515,33 +514,27 @@ params_to_vars(Node *node, void *context)
 static Var *
 column_var(const Columns *columns, const Param *param)
 {
-	TupleDesc desc = RelationGetDescr(columns->rel);
 	const List *names = columns->attached->columns[columns->which];
 	const char *name = param->paramid >= 1 && param->paramid <= list_length(names) ? list_nth(names, param->paramid - 1) : "";
+	Form_pg_attribute attribute = quota_table_attribute(columns->rel, name);
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
-			continue;
-		if (attribute->atttypid != param->paramtype)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table \"%s\" is of type %s, and not of type %s", name, RelationGetRelationName(columns->rel),
-							format_type_be(attribute->atttypid), format_type_be(param->paramtype)),
-					 errdetail("%s reads it.", quota_expression_names[columns->which]),
-					 errhint("Call quota_attach again, or quota_detach.")));
-		return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(columns->rel)),
-			 errdetail("%s reads it.", quota_expression_names[columns->which]),
-			 errhint("Call quota_attach again, or quota_detach.")));
+	if (attribute == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(columns->rel)),
+				 errdetail("%s reads it.", quota_expression_names[columns->which]),
+				 errhint("Call quota_attach again, or quota_detach.")));
+	if (attribute->atttypid != param->paramtype)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" is of type %s, and not of type %s", name, RelationGetRelationName(columns->rel),
+						format_type_be(attribute->atttypid), format_type_be(param->paramtype)),
+				 errdetail("%s reads it.", quota_expression_names[columns->which]),
+				 errhint("Call quota_attach again, or quota_detach.")));
+	return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
 }
 
-/* Store an expression as a function that the table's owner owns. */
+/* Store an expression as a function of the table's owner. */
 static void
 create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names)
 {
@@ -572,7 +565,7 @@ names_array(const List *names)
 	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* Nobody but its owner needs to call it. */
+/* Revoke EXECUTE from PUBLIC: only the owner needs it. */
 static void
 revoke_function(const char *name)
 {
@@ -594,7 +587,7 @@ revoke_function(const char *name)
 	CommandCounterIncrement();
 }
 
-/* RETURN expression, as the parser makes it */
+/* Make the query of RETURN expression, as the parser does. */
 static Query *
 make_body(Node *expression)
 {

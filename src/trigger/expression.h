@@ -1,5 +1,5 @@
 /*
- * Expressions on a row of the application's table.
+ * Expressions on rows of attached tables.
  */
 #ifndef QUOTA_EXPRESSION_H
 #define QUOTA_EXPRESSION_H

@@ -1,13 +1,15 @@
 /*
- * Accounts that have got another key in this transaction.
+ * renamed.c
+ *		Accounts that were renamed in this transaction.
  *
- * What an account was charged goes to its new key with it. Rows of the
- * application that follow, by ON UPDATE CASCADE or by a statement of their own,
- * look like rows that move from one account to another; their triggers ask here:
- * a counter has nothing to move then, and a gauge moves without being judged.
+ * A rename moves what an account was charged to its new key. Rows of the
+ * application that follow, by ON UPDATE CASCADE or another statement, look like
+ * rows that move between accounts. Their triggers look here: a counter then
+ * moves nothing, and a gauge moves without a decision.
  *
- * Memory: a list in TopTransactionContext, in the order of time; what failed goes
- * with its subtransaction.
+ * Memory: a list in TopTransactionContext, oldest first. The end of the
+ * transaction drops it; the abort of a subtransaction removes its own entries.
+ * Locks: none.
  */
 #include "postgres.h"
 
@@ -19,7 +21,7 @@
 #include "utils/memutils.h"
 
 #include "argument.h"
-#include "trigger/attachment.h"
+#include "charge/account_bytes.h"
 
 typedef struct Rename
 {
@@ -35,6 +37,7 @@ static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTr
 static bool same_key(Datum a, Datum b);
 static Datum key_of_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
+/* Register the callbacks that drop renames that ended or failed. */
 void
 quota_renamed_init(void)
 {
@@ -42,7 +45,7 @@ quota_renamed_init(void)
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
-/* quota.note_rename(old_key, new_key): that what the one was charged is the other's now, until the transaction ends */
+/* quota.note_rename(old_key, new_key): record a rename until the transaction ends. */
 PG_FUNCTION_INFO_V1(quota_note_rename);
 
 Datum
@@ -61,14 +64,14 @@ quota_note_rename(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Whether any account has. */
+/* Return whether any account was renamed. */
 bool
 quota_renamed_any(void)
 {
 	return renames != NIL;
 }
 
-/* Whether an account has got another key, be it by way of others. */
+/* Return whether an account was renamed to another key, directly or by several renames. */
 bool
 quota_renamed_to(Datum old_key, Datum new_key)
 {
@@ -87,7 +90,7 @@ quota_renamed_to(Datum old_key, Datum new_key)
 	return false;
 }
 
-/* The key of an account, which tables bring compressed. */
+/* Read a key argument, decompressed. */
 static Datum
 key_of_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
@@ -102,7 +105,7 @@ key_of_argument(FunctionCallInfo fcinfo, int number, const char *name)
 static void
 end_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
-	/* its memory goes with TopTransactionContext */
+	/* TopTransactionContext frees its memory */
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		renames = NIL;
 }
@@ -113,7 +116,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid,
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	/* those of its own subtransactions have greater ids */
+	/* nested subtransactions have greater ids */
 	while (renames != NIL && ((const Rename *) llast(renames))->subid >= subid)
 		renames = list_delete_last(renames);
 }

@@ -1,5 +1,5 @@
 /*
- * Accounts that have got another key in this transaction.
+ * Accounts that were renamed in this transaction.
  */
 #ifndef QUOTA_RENAMED_H
 #define QUOTA_RENAMED_H

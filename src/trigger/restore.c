@@ -1,15 +1,15 @@
 /*
- * Whether a trigger was fired by a row that a dump brings. The audit log does
- * not record those: the dump brings the log with it.
+ * restore.c
+ *		Tell rows that a dump restores from others.
  *
- * The answer comes from what runs, not from settings, which a session can make
- * as it likes: a dump's script and pg_restore bring rows by COPY statements of
- * their own, as the owner of the tables. Locks nothing.
+ * The audit log does not record restored rows, since the dump restores the log
+ * as well. A dump's script and pg_restore insert rows by COPY statements of
+ * their own, as the owner of the tables. The answer comes from the running
+ * statement, since a session can set any setting. Locks: none.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -17,17 +17,16 @@
 #include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
-#include "utils/syscache.h"
 
 #include "argument.h"
+#include "owner.h"
 
 static bool portal_copies_into(Oid relid);
-static Oid owner_of(Oid relid);
 
 /*
- * quota.is_restored(relation): whether the trigger that asks was fired by a
- * COPY of the session itself into the relation, not by anything within it,
- * and the role of the session has the rights of the relation's owner.
+ * quota.is_restored(relation): return whether the calling trigger was fired by
+ * a COPY that the session itself runs on the relation, with the rights of its
+ * owner.
  */
 PG_FUNCTION_INFO_V1(quota_is_restored);
 
@@ -38,10 +37,10 @@ quota_is_restored(PG_FUNCTION_ARGS)
 
 	quota_argument_check_not_null(fcinfo, 0, "relation");
 	relid = PG_GETARG_OID(0);
-	/* not GetUserId(): the trigger function runs with the owner's rights, whoever fired it */
+	/* not GetUserId(): the trigger function runs with its owner's rights */
 	PG_RETURN_BOOL(portal_copies_into(relid) &&
 				   DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) == 1 &&
-				   has_privs_of_role(GetOuterUserId(), owner_of(relid)));
+				   has_privs_of_role(GetOuterUserId(), quota_owner_of_relation(relid)));
 }
 
 static bool
@@ -57,19 +56,4 @@ portal_copies_into(Oid relid)
 		return false;
 	copy = castNode(CopyStmt, planned->utilityStmt);
 	return copy->is_from && copy->relation != NULL && RangeVarGetRelid(copy->relation, NoLock, true) == relid;
-}
-
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
 }

@@ -1,15 +1,23 @@
 /*
- * Rows that a limit may leave out or mark: on_block skip and mark.
+ * row_filter.c
+ *		Rows that a limit may leave out or mark: on_block skip and mark.
  *
- * Such a row has to be judged before it goes in, when nobody knows the rows to
- * come. Between its BEFORE and AFTER STATEMENT triggers a statement has a frame,
- * which remembers for each account what its rows would use; the first row that is
- * let in locks the account's counters. These locks are taken in the order of the
- * rows. A row that mark_when does not mark goes in unjudged, and counts for those
- * after it: the statement's end charges it, or fails, as with raise.
+ * Such a row is checked before it is inserted, when the rows to come are
+ * unknown. A statement has a frame, which sums up what its rows will use for
+ * each account. The first row of an account that is admitted locks the
+ * account's counters. A row over the limit that mark_when does not mark is
+ * admitted unchecked and added; the end of the statement charges it or fails,
+ * as with raise.
  *
- * Memory: a frame has a context below TopTransactionContext. A frame whose
- * statement fails goes with its subtransaction or transaction.
+ * Life. The BEFORE STATEMENT trigger opens the frame, the AFTER STATEMENT
+ * trigger charges the rows and closes it. A frame whose statement fails ends
+ * with its subtransaction or transaction.
+ *
+ * Lock				Protects					Order					While held
+ * counter, whole	room for the rows admitted	of the rows; one row's	reads and rows, until
+ *								counters in lock order	the transaction ends
+ *
+ * Memory: a frame has a child context of TopTransactionContext.
  */
 #include "postgres.h"
 
@@ -29,19 +37,19 @@
 #include "compat.h"
 #include "guc.h"
 
-/* What one statement does to one account. */
-typedef struct Account
+/* What the rows of a statement use of one account. */
+typedef struct FilterAccount
 {
-	int64 n;                       /* units of the rows let in, also of those of its members */
+	int64 n;                       /* units of the rows admitted, of the account and its members */
 	int64 own;                     /* of its own rows only */
-	int64 most;                    /* what n may come to without another decision; below 0: each row needs one */
-	QuotaEntitlement *entitlement; /* NULL until its counters are locked; no longer than its windows */
+	int64 max_n;                   /* n up to which no decision is needed; below 0: each row needs one */
+	QuotaEntitlement *entitlement; /* NULL until the counters are locked; allocated for its windows only */
 	int64 *used;                   /* in each window, before the statement */
-	TimestampTz now;               /* and when */
-	uint64 read_at;                /* quota_consume_writes of then */
-	QuotaAccountBytes pool;        /* the name of its pool; nothing: it has none */
-	bool pool_known;               /* whether that has been looked for */
-} Account;
+	TimestampTz now;               /* when that was read */
+	uint64 read_at;                /* quota_consume_generation when it was read */
+	QuotaAccountBytes pool;        /* name of its pool; empty: none */
+	bool pool_known;               /* pool has been read */
+} FilterAccount;
 
 /* Hash table entry: account by name. */
 typedef struct AccountEntry
@@ -49,69 +57,70 @@ typedef struct AccountEntry
 	QuotaAccountBytes bytes;
 	uint32 hash;
 	char status;
-	Account *account;
+	FilterAccount *account;
 } AccountEntry;
 
 #include "trigger/account_map.h"
 
-/* A statement whose rows are judged one by one. */
+/* A statement whose rows are checked one by one. */
 typedef struct Frame
 {
 	struct Frame *outer;
 	MemoryContext context;
 	SubTransactionId subid;
-	Oid table; /* that the statement names */
+	Oid table; /* the one that the statement names */
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
-	accounts_hash *columns;  /* the same, by what the rows' column has */
-	int64 let_in;            /* rows, also such as are not counted */
+	accounts_hash *columns;  /* the same, by the value of the rows' column */
+	int64 admitted;          /* rows, also those that are not counted */
 	int64 skipped;
-	bool as_judged; /* a row that goes in does so as it was judged */
+	bool rows_final; /* no row can change after it was checked */
 } Frame;
 
-/* What judge_row knows of a statement and table, from its first row on. */
-typedef struct JudgeState
+/* What filter_row reads once for a statement and table. */
+typedef struct FilterState
 {
 	QuotaAttachment attachment;
 	Frame *frame;            /* NULL: an UPDATE moves rows here from another partition */
-	QuotaAttachment *others; /* of the table, by which a row is charged as well */
+	QuotaAttachment *others; /* other attachments of the table, which charge the row too */
 	int nothers;
-} JudgeState;
+} FilterState;
 
-/* What a row is charged by another attachment. */
-typedef struct Other
+/* What another attachment charges for a row. */
+typedef struct OtherCharge
 {
 	Datum account;
 	const char *feature;
-} Other;
+} OtherCharge;
 
 static Frame *frames = NULL;
 
 static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
-static JudgeState *begin_judging(TriggerData *trigdata, MemoryContext context);
+static FilterState *begin_table(TriggerData *trigdata, MemoryContext context);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
-pg_noreturn static void cannot_charge(Relation rel);
+pg_noreturn static void raise_missing_trigger(Relation rel);
 static void drop_frame(Frame *frame);
-static bool goes_in_as_judged(const Frame *frame, TriggerData *trigdata);
-static bool judge_row(const JudgeState *state, const QuotaRow *row, char **message);
-static void find_pool(const Frame *frame, Account *account, Datum name);
-static Account *account_of_row(const JudgeState *state, const QuotaRow *row);
-static Account *account_named(Frame *frame, QuotaAccountBytes bytes);
-static void read_others(Relation rel, JudgeState *state);
-static List *others_of_row(const JudgeState *state, TupleTableSlot *slot);
-static bool decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message);
+static bool is_final(const Frame *frame, TriggerData *trigdata);
+static bool admit_row(const FilterState *state, const QuotaRow *row, char **message);
+static void find_pool(const Frame *frame, FilterAccount *account, Datum name);
+static FilterAccount *account_of_row(const FilterState *state, const QuotaRow *row);
+static FilterAccount *account_named(Frame *frame, QuotaAccountBytes bytes);
+static void open_others(Relation rel, FilterState *state);
+static List *other_charges(const FilterState *state, TupleTableSlot *slot);
+static bool decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message);
 static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 							const QuotaEntitlement *entitlement, const int64 *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
-static int64 most_of(const Account *account);
-static QuotaDecision lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge);
-static void lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
+static int64 max_n_of(const FilterAccount *account);
+static QuotaDecision lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge);
+static void lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
 static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
-static void *copy(const Frame *frame, const void *from, Size size);
+static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
+/* Register the callbacks that drop the frames of failed statements. */
 void
 quota_row_filter_init(void)
 {
@@ -119,13 +128,13 @@ quota_row_filter_init(void)
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
-/* BEFORE INSERT STATEMENT trigger, for skip and mark: opens the statement's frame. */
-PG_FUNCTION_INFO_V1(quota_begin_rows);
+/* quota.begin_filter(): BEFORE INSERT STATEMENT trigger that opens the statement's frame. */
+PG_FUNCTION_INFO_V1(quota_begin_filter);
 
 Datum
-quota_begin_rows(PG_FUNCTION_ARGS)
+quota_begin_filter(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
 	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
@@ -135,44 +144,43 @@ quota_begin_rows(PG_FUNCTION_ARGS)
 	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
 	frame->accounts = accounts_create(context, 16, NULL);
 	frame->columns = accounts_create(context, 16, NULL);
-	frame->as_judged = true;
+	frame->rows_final = true;
 	frame->outer = frames;
 	frames = frame;
 	return PointerGetDatum(NULL);
 }
 
 /*
- * BEFORE INSERT ROW trigger, for skip and mark: leaves the row out or marks it
- * where the limit has no room for it.
+ * quota.filter_row(): BEFORE INSERT ROW trigger that leaves out or marks a row
+ * over the limit.
  *
- * Errors: those of quota_attachment_read and quota_attachment_row; whatever
- * mark_when says.
- * Locks: the counters of each account that has a row let in, in the order of
+ * Errors: those of quota_attachment_read and quota_row_read, and of mark_when.
+ * Locks: the counters of each account that has a row admitted, in the order of
  * the rows.
  */
-PG_FUNCTION_INFO_V1(quota_judge_row);
+PG_FUNCTION_INFO_V1(quota_filter_row);
 
 Datum
-quota_judge_row(PG_FUNCTION_ARGS)
+quota_filter_row(PG_FUNCTION_ARGS)
 {
-	JudgeState *state = fcinfo->flinfo->fn_extra;
-	/* what has been found right for a statement and table is so for all of its rows */
+	FilterState *state = fcinfo->flinfo->fn_extra;
+	/* a trigger that was checked once for a statement and table need not be checked for each row */
 	TriggerData *trigdata = state != NULL && CALLED_AS_TRIGGER(fcinfo)
 								? (TriggerData *) fcinfo->context
-								: quota_attachment_check(fcinfo, "judge_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
+								: quota_attachment_check(fcinfo, "filter_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
 	HeapTuple tuple = trigdata->tg_trigtuple;
 	QuotaOwner saved;
 	QuotaRow row;
 	char *message;
 
 	if (state == NULL)
-		state = fcinfo->flinfo->fn_extra = begin_judging(trigdata, fcinfo->flinfo->fn_mcxt);
+		state = fcinfo->flinfo->fn_extra = begin_table(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_begin(&state->attachment, &saved);
-	quota_attachment_row(&state->attachment, trigdata->tg_trigslot, &row);
+	quota_row_read(&state->attachment, trigdata->tg_trigslot, &row);
 	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
-	if (row.n > 0 && !judge_row(state, &row, &message))
+	if (row.n > 0 && !admit_row(state, &row, &message))
 	{
 		if (!state->attachment.mark)
 		{
@@ -181,35 +189,37 @@ quota_judge_row(PG_FUNCTION_ARGS)
 		}
 		tuple = mark_row(&state->attachment, tuple, message);
 	}
-	state->frame->let_in++;
+	state->frame->admitted++;
 	return PointerGetDatum(tuple);
 }
 
 /*
- * Add to a tally what the rows of a statement come to, of which so many are in
- * the table; false, with nothing added, where they have to be looked at for that,
- * since others have left rows out or may have changed them.
+ * Add what the rows of a statement use to its totals.
+ *
+ * rows: how many are in the table.
+ * Returns false, with nothing added, if the rows must be read: other triggers
+ * have left some out or may have changed them.
  */
 bool
-quota_row_filter_tally(Relation rel, const char *feature, int64 rows, QuotaStatementSum *tally)
+quota_row_filter_add_totals(Relation rel, const char *feature, int64 rows, QuotaStatementTotals *totals)
 {
 	Frame *frame = find_frame(rel, feature);
 	accounts_iterator iterator;
 	AccountEntry *entry;
 
-	if (frame == NULL || !frame->as_judged || frame->let_in != rows)
+	if (frame == NULL || !frame->rows_final || frame->admitted != rows)
 		return false;
 	accounts_start_iterate(frame->columns, &iterator);
 	while ((entry = accounts_iterate(frame->columns, &iterator)) != NULL)
-		quota_statement_sum_add(tally, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
+		quota_statement_totals_add(totals, &(QuotaRow){.n = entry->account->own, .account = entry->bytes}, 1);
 	return true;
 }
 
 /*
- * At the end of a statement that inserted into a table, when what was let in has
- * been charged: tell what was left out.
+ * Close the frame of a statement whose rows have been charged, and report how
+ * many were left out.
  *
- * Errors: object_not_in_prerequisite_state where nobody began.
+ * Errors: object_not_in_prerequisite_state where no frame was opened.
  */
 void
 quota_row_filter_end(Relation rel, const char *feature)
@@ -217,7 +227,7 @@ quota_row_filter_end(Relation rel, const char *feature)
 	Frame *frame = find_frame(rel, feature);
 
 	if (frame == NULL)
-		cannot_charge(rel);
+		raise_missing_trigger(rel);
 	if (frame->skipped > 0)
 		ereport(NOTICE,
 				(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
@@ -226,11 +236,10 @@ quota_row_filter_end(Relation rel, const char *feature)
 	drop_frame(frame);
 }
 
-/* Frames of statements that failed go with what failed. */
 static void
 end_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
-	/* their memory goes with TopTransactionContext */
+	/* TopTransactionContext frees their memory */
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		frames = NULL;
 }
@@ -243,30 +252,30 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid,
 		return;
 	while (frames != NULL && frames->subid >= subid)
 		drop_frame(frames);
-	quota_consume_wrote();
+	quota_consume_next_generation();
 }
 
-static JudgeState *
-begin_judging(TriggerData *trigdata, MemoryContext context)
+static FilterState *
+begin_table(TriggerData *trigdata, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	JudgeState *state = palloc(sizeof(JudgeState));
+	FilterState *state = palloc(sizeof(FilterState));
 
 	quota_attachment_read(trigdata, &state->attachment);
 	state->frame = find_frame(trigdata->tg_relation, state->attachment.feature);
 	if (state->frame == NULL)
-		/* rows that are moved were charged when they came */
+		/* rows that an UPDATE moves were charged when they were inserted */
 		check_moved(trigdata->tg_relation, state->attachment.feature);
 	else
-		state->frame->as_judged &= goes_in_as_judged(state->frame, trigdata);
-	read_others(trigdata->tg_relation, state);
+		state->frame->rows_final &= is_final(state->frame, trigdata);
+	open_others(trigdata->tg_relation, state);
 	MemoryContextSwitchTo(old);
 	return state;
 }
 
-/* Read the other attachments of a table that judges rows. Most have none. */
+/* Open the other attachments of a table, if it has more than one. */
 static void
-read_others(Relation rel, JudgeState *state)
+open_others(Relation rel, FilterState *state)
 {
 	const char *prefix = quota_attached_triggers[QUOTA_TRIGGER_CHARGE];
 	List *attached;
@@ -289,9 +298,9 @@ read_others(Relation rel, JudgeState *state)
 	}
 }
 
-/* What a row is charged by the other attachments of its table, as far as it can be. */
+/* List what the other attachments charge for a row, as far as it can be charged. */
 static List *
-others_of_row(const JudgeState *state, TupleTableSlot *slot)
+other_charges(const FilterState *state, TupleTableSlot *slot)
 {
 	List *others = NIL;
 
@@ -302,13 +311,13 @@ others_of_row(const JudgeState *state, TupleTableSlot *slot)
 		QuotaRow row;
 
 		quota_attachment_begin(attachment, &saved);
-		quota_attachment_old_row(attachment, slot, &row);
+		quota_row_read_old(attachment, slot, &row);
 		quota_attachment_end(attachment, &saved);
 		if (row.n > 0)
 		{
-			Other *other = palloc(sizeof(Other));
+			OtherCharge *other = palloc(sizeof(OtherCharge));
 
-			other->account = quota_attachment_account(attachment, row.account);
+			other->account = quota_row_account_name(attachment, row.account);
 			other->feature = attachment->feature;
 			others = lappend(others, other);
 		}
@@ -316,7 +325,7 @@ others_of_row(const JudgeState *state, TupleTableSlot *slot)
 	return others;
 }
 
-/* The frame of the running statement that inserts into a table, or into what it is a partition of; NULL: none. */
+/* Find the frame of the running statement that inserts into a table or an ancestor; NULL: none. */
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
@@ -340,26 +349,26 @@ find_frame(Relation rel, const char *feature)
 }
 
 /*
- * Make sure that a row without a frame is one that an UPDATE moves here. It is
- * not if the partition, or what it is a partition of, judges rows but lacks the
- * trigger that opens a frame: then a statement that inserts gets here as well.
+ * Refuse a row without a frame unless an UPDATE moves it here from another
+ * partition. A partition, or an ancestor, that lacks the trigger to open a
+ * frame would let inserted rows get here as well.
  */
 static void
 check_moved(Relation rel, const char *feature)
 {
 	List *tables = lcons_oid(RelationGetRelid(rel), get_partition_ancestors(RelationGetRelid(rel)));
-	char *judge = psprintf("zz_quota_judge_%s", feature);
+	char *filter = psprintf("zz_quota_filter_%s", feature);
 	char *begin = psprintf("quota_begin_%s", feature);
 	ListCell *cell;
 
 	foreach (cell, tables)
-		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), judge, true)) &&
+		if (OidIsValid(get_trigger_oid(lfirst_oid(cell), filter, true)) &&
 			!OidIsValid(get_trigger_oid(lfirst_oid(cell), begin, true)))
-			cannot_charge(rel);
+			raise_missing_trigger(rel);
 }
 
 static void
-cannot_charge(Relation rel)
+raise_missing_trigger(Relation rel)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -380,12 +389,12 @@ drop_frame(Frame *frame)
 }
 
 /*
- * Whether a row of a table goes in as it is judged now, if it does: no trigger
- * comes later, and no column is computed later. Where rows come by way of a
- * partitioned table, nobody knows whether all partitions judge theirs.
+ * Return whether a row cannot change after it is checked: no trigger and no
+ * stored generated column comes later. Not if rows come by way of a partitioned
+ * table, since other partitions may have no filter.
  */
 static bool
-goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
+is_final(const Frame *frame, TriggerData *trigdata)
 {
 	Relation rel = trigdata->tg_relation;
 	TupleConstr *constraints = RelationGetDescr(rel)->constr;
@@ -398,22 +407,22 @@ goes_in_as_judged(const Frame *frame, TriggerData *trigdata)
 		   (constraints == NULL || !constraints->has_generated_stored);
 }
 
-/* Whether a row may go in; otherwise why not. */
+/* Return whether a row is admitted; otherwise set message to the reason. */
 static bool
-judge_row(const JudgeState *state, const QuotaRow *row, char **message)
+admit_row(const FilterState *state, const QuotaRow *row, char **message)
 {
-	Account *account = account_of_row(state, row);
+	FilterAccount *account = account_of_row(state, row);
 
-	/* a statement inside of this one may have charged, or given back */
-	if (account->read_at != quota_consume_writes() || row->n > account->most || account->n > account->most - row->n)
+	/* a nested statement may have charged or refunded */
+	if (account->read_at != quota_consume_generation() || row->n > account->max_n || account->n > account->max_n - row->n)
 	{
-		Datum name = quota_attachment_account(&state->attachment, row->account);
+		Datum name = quota_row_account_name(&state->attachment, row->account);
 
-		if (quota_attachment_raises(&state->attachment, row->slot))
+		if (quota_row_fails_when_full(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
 		else
 		{
-			List *others = account->entitlement == NULL ? others_of_row(state, row->slot) : NIL;
+			List *others = account->entitlement == NULL ? other_charges(state, row->slot) : NIL;
 
 			if (!decide_row(state->frame, account, name, row->n, others, message))
 				return false;
@@ -423,16 +432,16 @@ judge_row(const JudgeState *state, const QuotaRow *row, char **message)
 	account->own = quota_decide_sum(account->own, row->n);
 	if (account->pool.length > 0)
 	{
-		Account *pool = account_named(state->frame, account->pool);
+		FilterAccount *pool = account_named(state->frame, account->pool);
 
 		pool->n = quota_decide_sum(pool->n, row->n);
 	}
 	return true;
 }
 
-/* The pool of an account that has not been judged yet: its rows count there as well. */
+/* Read the pool of an account without a decision: its rows count there as well. */
 static void
-find_pool(const Frame *frame, Account *account, Datum name)
+find_pool(const Frame *frame, FilterAccount *account, Datum name)
 {
 	QuotaStore *store;
 	Datum pool;
@@ -447,24 +456,23 @@ find_pool(const Frame *frame, Account *account, Datum name)
 	quota_store_end(store);
 }
 
-static Account *
-account_of_row(const JudgeState *state, const QuotaRow *row)
+static FilterAccount *
+account_of_row(const FilterState *state, const QuotaRow *row)
 {
 	Frame *frame = state->frame;
 	AccountEntry *entry = accounts_lookup(frame->columns, row->account);
-	Account *account;
+	FilterAccount *account;
 	bool found;
 
 	if (entry != NULL)
 		return entry->account;
-	account = account_named(frame, quota_account_bytes(quota_attachment_account(&state->attachment, row->account)));
+	account = account_named(frame, quota_account_bytes(quota_row_account_name(&state->attachment, row->account)));
 	entry = accounts_insert(frame->columns, copy_bytes(frame, row->account), &found);
 	entry->account = account;
 	return account;
 }
 
-/* An account, made where there is none. */
-static Account *
+static FilterAccount *
 account_named(Frame *frame, QuotaAccountBytes bytes)
 {
 	bool found;
@@ -473,23 +481,25 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 	if (!found)
 	{
 		entry->bytes = copy_bytes(frame, bytes);
-		entry->account = MemoryContextAllocZero(frame->context, sizeof(Account));
-		entry->account->most = -1;
+		entry->account = MemoryContextAllocZero(frame->context, sizeof(FilterAccount));
+		entry->account->max_n = -1;
 	}
 	return entry->account;
 }
 
 /*
- * Whether n units of an account may go in, decided anew; otherwise why not.
- * others: what the row is charged besides.
+ * Decide anew whether n units of an account are admitted.
+ *
+ * others: what the other attachments charge for the row.
+ * Returns false with the reason in message.
  */
 static bool
-decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *others, char **message)
+decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message)
 {
 	QuotaCharge charge;
 	QuotaDecision decision;
 
-	if (account->entitlement != NULL && account->read_at == quota_consume_writes())
+	if (account->entitlement != NULL && account->read_at == quota_consume_generation())
 	{
 		QuotaAccount who = {.account = name, .now = account->now};
 
@@ -503,11 +513,11 @@ decide_row(const Frame *frame, Account *account, Datum name, int64 n, List *othe
 		quota_decision_log(&decision);
 		return false;
 	}
-	account->most = most_of(account);
+	account->max_n = max_n_of(account);
 	return true;
 }
 
-/* The decision on a row of n units, as if the rows before had been charged already. */
+/* Make the decision on a row, as if the rows before it had been charged. */
 static QuotaDecision
 decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 	   const QuotaEntitlement *entitlement, const int64 *read, int64 n)
@@ -521,38 +531,38 @@ decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 
 		used[i] = quota_decide_sum(read[i], pending_units(frame, owner));
 	}
-	/* no rate is attached to a table */
+	/* no rate can be attached, so there are none to pass */
 	decision = quota_decision_make(account, entitlement, used, NULL, n);
 	quota_decision_enforce(&decision);
 	return decision;
 }
 
-/* Units that rows of this statement, and of those around it, have been let in with, and not been charged for yet. */
+/* Sum up the units admitted and not yet charged, by this statement and those around it. */
 static int64
 pending_units(const Frame *frame, QuotaAccountBytes owner)
 {
-	int64 sum = 0;
+	int64 totals = 0;
 
 	for (const Frame *other = frames; other != NULL; other = other->outer)
 	{
 		AccountEntry *entry = strcmp(other->feature, frame->feature) == 0 ? accounts_lookup(other->accounts, owner) : NULL;
 
 		if (entry != NULL)
-			sum = quota_decide_sum(sum, entry->account->n);
+			totals = quota_decide_sum(totals, entry->account->n);
 	}
-	return sum;
+	return totals;
 }
 
 /*
- * What the units of an account's rows may come to without another decision: what
- * all its windows have room for. -1 where others' rows count as well, or room is
- * not what decides.
+ * Return the units up to which an account's rows need no decision: the room of
+ * its tightest window. -1 if rows of other accounts count as well, or if
+ * something else than room decides.
  */
 static int64
-most_of(const Account *account)
+max_n_of(const FilterAccount *account)
 {
 	const QuotaEntitlement *entitlement = account->entitlement;
-	int64 most = PG_INT64_MAX;
+	int64 max_n = PG_INT64_MAX;
 
 	if (frames->outer != NULL || account->pool.length > 0 || entitlement->suspended || !entitlement->in_plan)
 		return -1;
@@ -560,21 +570,21 @@ most_of(const Account *account)
 	{
 		const QuotaLimit *limit = &entitlement->windows[i].limit;
 
-		most = Min(most, (limit->unlimited || entitlement->bypass ? PG_INT64_MAX : limit->block_at) - account->used[i]);
+		max_n = Min(max_n, (limit->unlimited || entitlement->bypass ? PG_INT64_MAX : limit->block_at) - account->used[i]);
 	}
-	return most;
+	return max_n;
 }
 
 /*
- * Lock the counters of an account for the rest of the transaction, if there is
- * room for n units, and keep what they have. An account that has no room is not
- * locked: it may have some again later.
+ * Decide on n units, and if they are admitted lock the counters of the account
+ * and keep their figures. An account without room is not locked, since it may
+ * get room.
  *
- * others: what else the row is charged. Its counters are locked as well, so that
- * a statement of one row locks all of them in order.
+ * others: what the other attachments charge for the row. Their counters are
+ * locked as well, so that a statement of one row locks all of them in order.
  */
 static QuotaDecision
-lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *others, QuotaCharge *charge)
+lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge)
 {
 	QuotaStore *store = quota_store_begin_write();
 	QuotaDecision decision;
@@ -582,18 +592,18 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 	QuotaAccount loaded;
 	bool locked = false;
 
-	quota_consume_ask(charge, frame->feature, n);
+	quota_consume_prepare(charge, frame->feature, n);
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, name, &loaded);
 		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
-		quota_consume_look(store, &loaded, charge, loaded.now);
+		quota_consume_read(store, &loaded, charge, loaded.now);
 		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, n);
 		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
 		if (others != NIL)
 		{
-			lock_all(store, &loaded, frame->feature, others);
+			lock_all_counters(store, &loaded, frame->feature, others);
 			others = NIL;
 			continue;
 		}
@@ -612,25 +622,25 @@ lock_counters(const Frame *frame, Account *account, Datum name, int64 n, List *o
 		pfree(account->entitlement);
 		pfree(account->used);
 	}
-	account->entitlement = copy(frame, &charge->entitlement, offsetof(QuotaEntitlement, windows[charge->entitlement.count]));
-	account->used = copy(frame, charge->used, charge->entitlement.count * sizeof(int64));
+	account->entitlement = copy_to_frame(frame, &charge->entitlement, offsetof(QuotaEntitlement, windows[charge->entitlement.count]));
+	account->used = copy_to_frame(frame, charge->used, charge->entitlement.count * sizeof(int64));
 	account->now = loaded.now;
 	account->pool = copy_bytes(frame, pool);
 	account->pool_known = true;
-	account->read_at = quota_consume_writes();
+	account->read_at = quota_consume_generation();
 	return decision;
 }
 
-/* Lock the counters that a row meets by all attachments, in order. The store is refreshed then. */
+/* Lock the counters that all attachments charge for a row, in order, and refresh the store. */
 static void
-lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
+lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
 {
 	List *keys = quota_lock_order_add(NIL, account, feature, account->now);
 	ListCell *cell;
 
 	foreach (cell, others)
 	{
-		const Other *other = lfirst(cell);
+		const OtherCharge *other = lfirst(cell);
 		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
 
 		quota_account_load(store, other->account, loaded);
@@ -642,11 +652,11 @@ lock_all(QuotaStore *store, const QuotaAccount *account, const char *feature, Li
 static QuotaAccountBytes
 copy_bytes(const Frame *frame, QuotaAccountBytes bytes)
 {
-	return (QuotaAccountBytes){copy(frame, bytes.data, bytes.length), bytes.length};
+	return (QuotaAccountBytes){copy_to_frame(frame, bytes.data, bytes.length), bytes.length};
 }
 
 static void *
-copy(const Frame *frame, const void *from, Size size)
+copy_to_frame(const Frame *frame, const void *from, Size size)
 {
 	return size == 0 ? NULL : memcpy(MemoryContextAlloc(frame->context, size), from, size);
 }
@@ -661,10 +671,10 @@ mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message
 
 	if (attachment->message.number != 0)
 	{
-		/* varchar(n) and char(n) take what fits: a message must not be why a row fails */
+		/* cut the message to varchar(n) or char(n), so that it cannot fail the row */
 		if (attachment->message.typmod >= (int32) VARHDRSZ)
 			message = pnstrdup(message, pg_mbcharcliplen(message, strlen(message), attachment->message.typmod - VARHDRSZ));
-		values[count++] = quota_attachment_input(attachment, &attachment->message, message);
+		values[count++] = quota_table_input(&attachment->message, attachment->owner, message);
 	}
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(attachment->rel), count, columns, values, nulls);
 }

@@ -1,15 +1,20 @@
 /*
- * The triggers on the application's tables, which quota_attach makes.
+ * statement_trigger.c
+ *		The statement triggers on the application's tables.
  *
- * Rows are charged at the end of the statement that inserted, updated or deleted
- * them, each account once, in the order of accounts: only rows that really went
- * in cost anything. A table may have several features attached, each with triggers
- * of its own; the one that fires last does the work of all, so that a statement
- * locks its counters in one order (src/charge/lock_order.c).
+ * Rows are charged at the end of the statement that inserted, updated or
+ * deleted them, so only rows that are in the table are charged. Several
+ * features may be attached to a table, each with triggers of its own; the one
+ * that fires last does the work of all, so that the statement locks its
+ * counters in one order (src/charge/lock_order.c).
  *
- * A gauge follows the sum of the rows. A counter is charged for rows that come,
- * and keeps what was charged for rows that go; with counted_when, a row that
- * stops to be counted is refunded to the windows in which it was charged.
+ * A gauge follows the sum of its rows. A counter is charged for inserted rows,
+ * and deleting rows refunds nothing. With counted_when it is tracked: a row
+ * that stops to be counted is refunded to the windows in which it was charged.
+ *
+ * Locks: those of src/trigger/statement_totals.c and
+ * src/trigger/charged_rows.c.
+ * Memory: the trigger's context, which ends with the call.
  */
 #include "postgres.h"
 
@@ -25,53 +30,52 @@
 #include "trigger/renamed.h"
 #include "trigger/row_filter.h"
 
-/* The charge of a row that is to be remembered. */
-typedef struct Pin
+/* An entry to insert into quota.charged_rows. */
+typedef struct RowEntry
 {
 	char *key;
 	TimestampTz at;
-} Pin;
+} RowEntry;
 
-/* The two versions of a row that a statement has updated. */
-typedef struct Pair
+/* The two versions of an updated row. */
+typedef struct RowUpdate
 {
 	QuotaRow before;
 	QuotaRow after;
-} Pair;
+} RowUpdate;
 
-/* What one attachment has to do for a statement. */
+/* What one attachment does for a statement. */
 typedef struct Work
 {
-	TriggerData trigdata; /* as its own trigger has it */
+	TriggerData trigdata; /* of its own trigger */
 	QuotaAttachment attachment;
-	QuotaStatementSum *tally;
+	QuotaStatementTotals *totals;
 } Work;
 
 static bool is_last(TriggerData *trigdata);
-static bool fires_too(const TriggerData *trigdata, const Trigger *trigger);
+static bool fires_together(const TriggerData *trigdata, const Trigger *trigger);
 static Work *read_all(TriggerData *trigdata, int *count);
-static void tally_rows(Work *work);
-static void settle_all(const Work *works, int count);
-static bool was_judged(const Work *work);
-static void insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows);
-static void add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
-static void move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
-static void update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata);
-static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair);
-static List *update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins);
-static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned);
-static bool needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
-static void forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows);
-static void forget_row(QuotaAttachment *attachment, TupleTableSlot *slot);
-static void truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment);
-static TupleTableSlot *first_of(QuotaAttachment *attachment, Tuplestorestate *rows);
+static void add_statement(Work *work);
+static void charge_all(const Work *works, int count);
+static bool was_filtered(const Work *work);
+static void add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
+static void move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
+static void update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
+static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update);
+static List *update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries);
+static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry);
+static bool needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
+static void delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows);
+static void delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot);
+static void truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment);
+static TupleTableSlot *slot_for(QuotaAttachment *attachment, Tuplestorestate *rows);
 
 /*
- * AFTER INSERT, UPDATE or DELETE STATEMENT trigger with transition tables:
- * charges each account once.
+ * quota.charge_rows(): AFTER INSERT, UPDATE or DELETE STATEMENT trigger with
+ * transition tables that charges each account once.
  *
- * Errors: PT429, PT402, PT403 for what the limits refuse; those of
- * quota_attachment_read and quota_attachment_row.
+ * Errors: PT429, PT402, PT403 where a limit refuses; those of
+ * quota_attachment_read and quota_row_read.
  */
 PG_FUNCTION_INFO_V1(quota_charge_rows);
 
@@ -92,18 +96,19 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
-		tally_rows(&works[i]);
-	settle_all(works, count);
+		add_statement(&works[i]);
+	charge_all(works, count);
 
 	for (int i = 0; i < count; i++)
-		if (was_judged(&works[i]))
+		if (was_filtered(&works[i]))
 			quota_row_filter_end(trigdata->tg_relation, works[i].attachment.feature);
 	return PointerGetDatum(NULL);
 }
 
 /*
- * BEFORE TRUNCATE STATEMENT trigger: takes back what the rows of this table, and
- * of no other partition, amount to. Nobody else can change them any more.
+ * quota.truncate_rows(): BEFORE TRUNCATE STATEMENT trigger that refunds the
+ * rows of this table, without its partitions. TRUNCATE has locked out all
+ * writers.
  */
 PG_FUNCTION_INFO_V1(quota_truncate_rows);
 
@@ -118,15 +123,16 @@ quota_truncate_rows(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	works = read_all(trigdata, &count);
 	for (int i = 0; i < count; i++)
-		truncate_rows(works[i].tally, &works[i].attachment);
-	settle_all(works, count);
+		truncate_rows(works[i].totals, &works[i].attachment);
+	charge_all(works, count);
 	return PointerGetDatum(NULL);
 }
 
 /*
- * True for the last of the triggers of a statement that call this function for
- * this event: triggers fire in the order of their names, and the relation lists
- * them so. Those before it have been checked by their own calls.
+ * Return whether this is the last trigger of the statement that calls this
+ * function for this event. Triggers fire in the order of their names, and the
+ * relation lists them so. The earlier ones have been checked by their own
+ * calls.
  */
 static bool
 is_last(TriggerData *trigdata)
@@ -134,14 +140,14 @@ is_last(TriggerData *trigdata)
 	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
 
 	for (int i = triggers->numtriggers - 1; i >= 0; i--)
-		if (fires_too(trigdata, &triggers->triggers[i]))
+		if (fires_together(trigdata, &triggers->triggers[i]))
 			return triggers->triggers[i].tgoid == trigdata->tg_trigger->tgoid;
 	return true;
 }
 
-/* True if a trigger of the relation fires with the one that is running, and calls the same function. */
+/* Return whether a trigger fires with the running one and calls the same function. */
 static bool
-fires_too(const TriggerData *trigdata, const Trigger *trigger)
+fires_together(const TriggerData *trigdata, const Trigger *trigger)
 {
 	char disabled = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ? TRIGGER_FIRES_ON_ORIGIN : TRIGGER_FIRES_ON_REPLICA;
 
@@ -149,7 +155,7 @@ fires_too(const TriggerData *trigdata, const Trigger *trigger)
 		   trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != disabled;
 }
 
-/* Begin the work of all triggers that fire with the one that is running. */
+/* Begin the work of all triggers that fire with the running one. */
 static Work *
 read_all(TriggerData *trigdata, int *count)
 {
@@ -161,68 +167,68 @@ read_all(TriggerData *trigdata, int *count)
 	{
 		Work *work = &works[*count];
 
-		if (!fires_too(trigdata, &triggers->triggers[i]))
+		if (!fires_together(trigdata, &triggers->triggers[i]))
 			continue;
 		work->trigdata = *trigdata;
 		work->trigdata.tg_trigger = &triggers->triggers[i];
 		quota_attachment_read(&work->trigdata, &work->attachment);
-		work->tally = quota_statement_sum_begin(&work->attachment);
+		work->totals = quota_statement_totals_begin(&work->attachment);
 		(*count)++;
 	}
 	return works;
 }
 
-/* Sum up what the rows of a statement come to by one attachment. */
+/* Add the rows of a statement to the totals of one attachment. */
 static void
-tally_rows(Work *work)
+add_statement(Work *work)
 {
 	TriggerData *trigdata = &work->trigdata;
 	QuotaAttachment *attachment = &work->attachment;
-	QuotaStatementSum *tally = work->tally;
+	QuotaStatementTotals *totals = work->totals;
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
-		/* rows that are tracked are looked at in any case, for the time that each has */
-		if (!was_judged(work) || attachment->tracked ||
-			!quota_row_filter_tally(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), tally))
-			insert_rows(tally, attachment, trigdata->tg_newtable);
+		/* tracked rows are read in any case, for the time of each */
+		if (!was_filtered(work) || attachment->tracked ||
+			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), totals))
+			add_rows(totals, attachment, trigdata->tg_newtable, 1);
 	}
 	else if (attachment->gauge)
 	{
-		add_rows(tally, attachment, trigdata->tg_oldtable, -1);
+		add_rows(totals, attachment, trigdata->tg_oldtable, -1);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-			add_rows(tally, attachment, trigdata->tg_newtable, 1);
+			add_rows(totals, attachment, trigdata->tg_newtable, 1);
 		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
-			move_renamed_rows(tally, attachment, trigdata);
+			move_renamed_rows(totals, attachment, trigdata);
 	}
 	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		update_tracked_rows(tally, attachment, trigdata);
+		update_tracked_rows(totals, attachment, trigdata);
 	else if (attachment->tracked)
-		forget_rows(attachment, trigdata->tg_oldtable);
+		delete_entries(attachment, trigdata->tg_oldtable);
 }
 
 static void
-settle_all(const Work *works, int count)
+charge_all(const Work *works, int count)
 {
-	QuotaStatementSum **tallies = palloc(count * sizeof(QuotaStatementSum *));
+	QuotaStatementTotals **totals = palloc(count * sizeof(QuotaStatementTotals *));
 
 	for (int i = 0; i < count; i++)
-		tallies[i] = works[i].tally;
-	quota_statement_sum_settle(tallies, count);
+		totals[i] = works[i].totals;
+	quota_statement_totals_charge(totals, count);
 }
 
-/* True if the rows of a statement were judged one by one before they went in. */
+/* Return whether the rows of a statement were checked before they were inserted. */
 static bool
-was_judged(const Work *work)
+was_filtered(const Work *work)
 {
-	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.judged;
+	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.filtered;
 }
 
-/* Rows that came; where their time does not tell that they were charged now, remember it. */
+/* Add the rows of a transition table to the totals, with sign -1 as old rows. */
 static void
-insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows)
+add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
 {
-	TupleTableSlot *slot = first_of(attachment, rows);
+	TupleTableSlot *slot = slot_for(attachment, rows);
 	TimestampTz now = quota_guc_now();
 	QuotaOwner saved;
 	QuotaRow row;
@@ -231,13 +237,16 @@ insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestoresta
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		quota_attachment_row(attachment, slot, &row);
-		quota_statement_sum_add(tally, &row, 1);
-		if (attachment->tracked && row.n > 0 && needs_pin(tally, attachment, &row, now))
+		if (sign > 0)
+			quota_row_read(attachment, slot, &row);
+		else
+			quota_row_read_old(attachment, slot, &row);
+		quota_statement_totals_add(totals, &row, sign);
+		if (attachment->tracked && row.n > 0 && needs_entry(totals, attachment, &row, now))
 		{
-			char *key = quota_attachment_key(attachment, slot);
+			char *key = quota_row_key(attachment, slot);
 
-			quota_charged_rows_put(attachment, key, now);
+			quota_charged_rows_insert(attachment, key, now);
 			pfree(key);
 		}
 	}
@@ -245,51 +254,29 @@ insert_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestoresta
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Rows that came, or with sign -1 such as went. */
+/* Mark rows of a gauge that followed a renamed account, in the totals. */
 static void
-add_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
-{
-	TupleTableSlot *slot = first_of(attachment, rows);
-	QuotaOwner saved;
-	QuotaRow row;
-
-	quota_attachment_begin(attachment, &saved);
-	while (tuplestore_gettupleslot(rows, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (sign > 0)
-			quota_attachment_row(attachment, slot, &row);
-		else
-			quota_attachment_old_row(attachment, slot, &row);
-		quota_statement_sum_add(tally, &row, sign);
-	}
-	quota_attachment_end(attachment, &saved);
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-/* Rows of a gauge that have followed their account to the key that this has now. */
-static void
-move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
 	QuotaAttachment after;
-	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
+	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
 	QuotaOwner saved;
 
 	quota_attachment_read(trigdata, &after);
 	quota_attachment_begin(attachment, &saved);
-	/* otherwise nobody knows which belong together */
+	/* with unequal counts old and new rows cannot be paired */
 	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
 		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
 		{
-			Pair pair;
+			RowUpdate update;
 
 			CHECK_FOR_INTERRUPTS();
-			quota_attachment_old_row(attachment, old_slot, &pair.before);
-			quota_attachment_row(&after, new_slot, &pair.after);
-			if (follows_rename(attachment, &after, &pair))
-				quota_statement_sum_move(tally, &pair.after, Min(pair.before.n, pair.after.n));
+			quota_row_read_old(attachment, old_slot, &update.before);
+			quota_row_read(&after, new_slot, &update.after);
+			if (follows_rename(attachment, &after, &update))
+				quota_statement_totals_move(totals, &update.after, Min(update.before.n, update.after.n));
 		}
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(old_slot);
@@ -297,20 +284,20 @@ move_renamed_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Trigger
 }
 
 /*
- * Rows of a counter that were updated. PostgreSQL puts the old and the new version
- * into their tables together, also where a row moves to another partition; unless
- * a trigger there leaves the row out.
+ * Add the updated rows of a tracked counter. PostgreSQL stores the old and the
+ * new version at the same place of their transition tables, also of a row that
+ * moves to another partition, unless a trigger there leaves it out.
  */
 static void
-update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, TriggerData *trigdata)
+update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
 {
-	/* an attachment has memory for one row */
+	/* an attachment holds one row at a time, so the new version needs another */
 	QuotaAttachment after;
-	TupleTableSlot *old_slot = first_of(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = first_of(attachment, trigdata->tg_newtable);
-	bool any_pins = quota_charged_rows_any(attachment);
+	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
+	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
+	bool any_entries = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
-	List *pins = NIL;
+	List *entries = NIL;
 	ListCell *cell;
 
 	quota_attachment_read(trigdata, &after);
@@ -323,149 +310,149 @@ update_tracked_rows(QuotaStatementSum *tally, QuotaAttachment *attachment, Trigg
 	while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
 		   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
 	{
-		Pair pair;
+		RowUpdate update;
 
 		CHECK_FOR_INTERRUPTS();
-		quota_attachment_old_row(attachment, old_slot, &pair.before);
-		quota_attachment_row(&after, new_slot, &pair.after);
-		/* what it was charged has gone there already */
-		if (follows_rename(attachment, &after, &pair))
-			pair.before.account = pair.after.account;
-		pins = update_tracked_row(tally, attachment, &pair, any_pins, pins);
+		quota_row_read_old(attachment, old_slot, &update.before);
+		quota_row_read(&after, new_slot, &update.after);
+		/* the rename has moved its charge already */
+		if (follows_rename(attachment, &after, &update))
+			update.before.account = update.after.account;
+		entries = update_tracked_row(totals, attachment, &update, any_entries, entries);
 	}
 	quota_attachment_end(attachment, &saved);
-	/* only now: a row may have the key that another had before */
-	foreach (cell, pins)
-		quota_charged_rows_put(attachment, ((Pin *) lfirst(cell))->key, ((Pin *) lfirst(cell))->at);
+	/* only now, since a row may get a key that another row had before */
+	foreach (cell, entries)
+		quota_charged_rows_insert(attachment, ((RowEntry *) lfirst(cell))->key, ((RowEntry *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
 }
 
-/* Whether a row that was counted follows its account to a key that this has got in this transaction. */
+/* Return whether a counted row follows an account that was renamed in this transaction. */
 static bool
-follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, Pair *pair)
+follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update)
 {
 	Datum old_key;
 	Datum new_key;
 
-	if (!quota_renamed_any() || pair->before.n == 0)
+	if (!quota_renamed_any() || update->before.n == 0)
 		return false;
-	old_key = quota_attachment_row_account(attachment, &pair->before);
-	new_key = quota_attachment_row_account(after, &pair->after);
+	old_key = quota_row_account(attachment, &update->before);
+	new_key = quota_row_account(after, &update->after);
 	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
-/* One of them. Returns the pins with that of this row, if it needs one. */
+/* Add one updated row. Returns the entries to insert, with that of this row if it needs one. */
 static List *
-update_tracked_row(QuotaStatementSum *tally, QuotaAttachment *attachment, Pair *pair, bool any_pins, List *pins)
+update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries)
 {
-	const QuotaRow *before = &pair->before;
-	const QuotaRow *after = &pair->after;
+	const QuotaRow *before = &update->before;
+	const QuotaRow *after = &update->after;
 	bool same = before->n == after->n && (before->n == 0 || quota_account_bytes_equal(before->account, after->account));
 	TimestampTz at;
 	bool known = false;
-	bool pinned = false;
+	bool had_entry = false;
 
-	if (same && (before->n == 0 || quota_attachment_same_row(attachment, before->slot, after->slot)))
-		return pins;
+	if (same && (before->n == 0 || quota_row_same_key_and_time(attachment, before->slot, after->slot)))
+		return entries;
 	if (before->n > 0)
-		known = charged_at(attachment, before, any_pins, &at, &pinned);
+		known = charged_at(attachment, before, any_entries, &at, &had_entry);
 	if (!same)
 	{
-		/* a row whose time is not known was never charged */
+		/* a row whose time is unknown was never charged */
 		if (known)
-			quota_statement_sum_refund(tally, before, at);
-		quota_statement_sum_add(tally, after, 1);
+			quota_statement_totals_refund(totals, before, at);
+		quota_statement_totals_add(totals, after, 1);
 		at = quota_guc_now();
 		known = after->n > 0;
-		pinned = false;
+		had_entry = false;
 	}
-	/* what was remembered stays so, be it under another key */
-	if (pinned || (known && needs_pin(tally, attachment, after, at)))
+	/* keep an entry that the row had, under its new key */
+	if (had_entry || (known && needs_entry(totals, attachment, after, at)))
 	{
-		Pin *pin = palloc(sizeof(Pin));
+		RowEntry *entry = palloc(sizeof(RowEntry));
 
-		pin->key = quota_attachment_key(attachment, after->slot);
-		pin->at = at;
-		pins = lappend(pins, pin);
+		entry->key = quota_row_key(attachment, after->slot);
+		entry->at = at;
+		entries = lappend(entries, entry);
 	}
-	return pins;
+	return entries;
 }
 
-/* When a row was charged, if that is known. What was remembered of it is forgotten. */
+/* Find the time at which a row was charged, and delete its entry; false if unknown. */
 static bool
-charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_pins, TimestampTz *at, bool *pinned)
+charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry)
 {
-	if (any_pins)
+	if (any_entries)
 	{
-		char *key = quota_attachment_key(attachment, row->slot);
+		char *key = quota_row_key(attachment, row->slot);
 
-		*pinned = quota_charged_rows_take(attachment, key, at);
+		*had_entry = quota_charged_rows_delete(attachment, key, at);
 		pfree(key);
-		if (*pinned)
+		if (*had_entry)
 			return true;
 	}
-	return quota_attachment_time(attachment, row->slot, at);
+	return quota_row_time(attachment, row->slot, at);
 }
 
-/* Whether a row's own time does not tell the windows of the time at which it was charged. */
+/* Return whether a row's own time is in other windows than the time of its charge. */
 static bool
-needs_pin(QuotaStatementSum *tally, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
+needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
 {
 	TimestampTz own;
 
 	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 		return false;
-	return !quota_attachment_time(attachment, row->slot, &own) || !quota_statement_sum_same_windows(tally, row, at, own);
+	return !quota_row_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
 }
 
-/* Rows of a counter that went: what they cost stays, or deleting would be a way round the limit. */
+/* Delete the entries of deleted rows. Their charge stays, or deleting rows would evade the limit. */
 static void
-forget_rows(QuotaAttachment *attachment, Tuplestorestate *rows)
+delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
-	TupleTableSlot *slot = first_of(attachment, rows);
-	bool any_pins = quota_charged_rows_any(attachment);
+	TupleTableSlot *slot = slot_for(attachment, rows);
+	bool any_entries = quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 
 	quota_attachment_begin(attachment, &saved);
-	while (any_pins && tuplestore_gettupleslot(rows, true, false, slot))
-		forget_row(attachment, slot);
+	while (any_entries && tuplestore_gettupleslot(rows, true, false, slot))
+		delete_entry(attachment, slot);
 	quota_attachment_end(attachment, &saved);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
 static void
-forget_row(QuotaAttachment *attachment, TupleTableSlot *slot)
+delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot)
 {
-	char *key = quota_attachment_key(attachment, slot);
+	char *key = quota_row_key(attachment, slot);
 	TimestampTz at;
 
 	CHECK_FOR_INTERRUPTS();
-	quota_charged_rows_take(attachment, key, &at);
+	quota_charged_rows_delete(attachment, key, &at);
 	pfree(key);
 }
 
 static void
-truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment)
+truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 {
-	/* also rows that the transaction's snapshot does not see: they go as well */
+	/* TRUNCATE removes rows that the transaction's snapshot does not see */
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
 	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
-	bool any_pins = attachment->tracked && quota_charged_rows_any(attachment);
+	bool any_entries = attachment->tracked && quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 	QuotaRow row;
 
 	quota_attachment_begin(attachment, &saved);
-	while ((attachment->gauge || any_pins) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	while ((attachment->gauge || any_entries) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (any_pins)
-			forget_row(attachment, slot);
+		if (any_entries)
+			delete_entry(attachment, slot);
 		if (attachment->gauge)
 		{
-			quota_attachment_old_row(attachment, slot, &row);
-			quota_statement_sum_add(tally, &row, -1);
+			quota_row_read_old(attachment, slot, &row);
+			quota_statement_totals_add(totals, &row, -1);
 		}
 	}
 	quota_attachment_end(attachment, &saved);
@@ -474,9 +461,9 @@ truncate_rows(QuotaStatementSum *tally, QuotaAttachment *attachment)
 	UnregisterSnapshot(snapshot);
 }
 
-/* A slot for the rows of a transition table, which stands before the first: other triggers read them too. */
+/* Make a slot for a transition table, and rewind the table, which other triggers read too. */
 static TupleTableSlot *
-first_of(QuotaAttachment *attachment, Tuplestorestate *rows)
+slot_for(QuotaAttachment *attachment, Tuplestorestate *rows)
 {
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);
