@@ -124,7 +124,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 	event.amount = amount;
 	event.key = charge->occasion.key;
 	event.metadata = charge->occasion.metadata;
-	quota_ledger_event(store, &event);
+	quota_ledger_insert_event(store, &event);
 }
 
 /* What kind of event it is: the caller may name what was done, but not what was refused. */
@@ -182,7 +182,7 @@ tell_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 	for (int i = counter->alerted + 1; i <= charge->changes[window].alerted; i++)
 	{
 		alert.threshold = threshold_names[i];
-		quota_ledger_alert(store, &alert);
+		quota_ledger_insert_alert(store, &alert);
 		if (quota_guc_notify_channel[0] != '\0')
 			notify(&alert);
 	}

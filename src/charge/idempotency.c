@@ -56,7 +56,7 @@ quota_idempotency_recall(QuotaStore *store, const QuotaRequest *request, QuotaAn
 		if (!quota_keys_find(&row, &writer))
 		{
 			/* others may have been waited for */
-			quota_store_look_anew(store);
+			quota_store_refresh_committed(store);
 			return false;
 		}
 		LockRelease(&lock, ExclusiveLock, false);

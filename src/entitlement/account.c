@@ -21,8 +21,8 @@
 
 static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
 static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
-static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing);
-static void apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan);
+static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *standing);
+static void apply(QuotaAccount *loaded, const QuotaEntitlementEntry *standing, const char *plan);
 static bool load_overrides(QuotaStore *store, QuotaAccount *account);
 static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
 static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
@@ -47,7 +47,7 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 	{
 		quota_plan_begin();
 		pool = load_one(store, account, loaded);
-	} while (quota_plan_is_old());
+	} while (quota_plan_is_stale());
 	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));
@@ -64,7 +64,7 @@ quota_account_pool(QuotaStore *store, Datum account)
 {
 	QuotaAccountRow row;
 
-	if (!quota_plan_pools_exist() || !quota_accounts_row(store, account, &row) || row.pool == NULL)
+	if (!quota_plan_pools_exist() || !quota_accounts_read(store, account, &row) || row.pool == NULL)
 		return (Datum) 0;
 	return CStringGetTextDatum(row.pool);
 }
@@ -175,7 +175,7 @@ static char *
 load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	uint64 generation = quota_changes_generation();
-	QuotaEntitlementCache standing;
+	QuotaEntitlementEntry standing;
 
 	loaded->account = account;
 	loaded->now = quota_guc_now();
@@ -193,11 +193,11 @@ static char *
 read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 {
 	QuotaAccountRow row = {0};
-	QuotaEntitlementCache standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
+	QuotaEntitlementEntry standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
 	const char *plan = "";
 	bool overridden;
 
-	if (quota_accounts_row(store, loaded->account, &row))
+	if (quota_accounts_read(store, loaded->account, &row))
 		plan = standing_of(&row, loaded->now, &standing);
 	apply(loaded, &standing, plan);
 	if (row.timezone != NULL)
@@ -206,7 +206,7 @@ read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(standing.plan))
 	{
 		strcpy(standing.plan, plan);
-		quota_entitlement_cache_keep(loaded->account, generation, &standing, quota_store_oldest(store));
+		quota_entitlement_cache_keep(loaded->account, generation, &standing, quota_store_oldest_running(store));
 	}
 	return row.pool;
 }
@@ -216,7 +216,7 @@ read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
  * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
  */
 static const char *
-standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing)
+standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *standing)
 {
 	TimestampTz ends_at = row->status == QUOTA_TRIALING ? Min(row->trial_ends_at, row->plan_ends_at) : row->plan_ends_at;
 	bool over = now >= ends_at;
@@ -235,7 +235,7 @@ standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *
 }
 
 static void
-apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan)
+apply(QuotaAccount *loaded, const QuotaEntitlementEntry *standing, const char *plan)
 {
 	loaded->suspended = standing->suspended;
 	loaded->bypass = standing->bypass;
@@ -253,7 +253,7 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 {
 	int count;
 	int in_force = 0;
-	QuotaLimitRow *rows = quota_accounts_overrides(store, account->account, &count);
+	QuotaLimitRow *rows = quota_accounts_read_overrides(store, account->account, &count);
 
 	for (int i = 0; i < count; i++)
 		if (account->now < rows[i].expires_at)

@@ -46,7 +46,7 @@ static HTAB *make_table(const char *name, Size keysize, Size entrysize);
 void
 quota_plan_begin(void)
 {
-	uint64 version = quota_changes_catalogue();
+	uint64 version = quota_changes_catalogue_version();
 
 	if (cache != NULL && cached_version == version)
 		return;
@@ -68,9 +68,9 @@ quota_plan_begin(void)
 
 /* True if the catalogue has changed since quota_plan_begin. */
 bool
-quota_plan_is_old(void)
+quota_plan_is_stale(void)
 {
-	return cached_version != quota_changes_catalogue();
+	return cached_version != quota_changes_catalogue_version();
 }
 
 /*
@@ -144,7 +144,7 @@ quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
 bool
 quota_plan_pools_exist(void)
 {
-	uint64 version = quota_changes_pools();
+	uint64 version = quota_changes_pool_version();
 
 	if (pools_version != version)
 	{

@@ -27,7 +27,7 @@ typedef struct QuotaPlan
 } QuotaPlan;
 
 extern void quota_plan_begin(void);
-extern bool quota_plan_is_old(void);
+extern bool quota_plan_is_stale(void);
 extern const QuotaFeatureRow *quota_plan_feature(const char *feature);
 extern const char *quota_plan_default(void);
 extern const QuotaPlan *quota_plan_get(const char *plan);

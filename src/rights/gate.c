@@ -437,7 +437,7 @@ role_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 static void
 relation_changed(Oid relid)
 {
-	if (quota_relations_is(LEVELS, relid))
+	if (quota_relations_may_be(LEVELS, relid))
 		forget_levels();
 }
 
@@ -495,7 +495,7 @@ look_up_levels(Oid user)
 	/* true for superusers too */
 	if (has_privs_of_role(user, owner))
 		return EVERY_LEVEL | OWNER;
-	rows = quota_levels_rows(&count);
+	rows = quota_levels_read(&count);
 	for (int i = 0; i < count; i++)
 		if (has_privs_of_role(user, rows[i].role))
 			levels |= level_bit(rows[i].level);

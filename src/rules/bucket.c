@@ -38,7 +38,7 @@ static int128 parts_above(const QuotaLevel *level, const QuotaPace *pace, int64 
  * back for more than that, the bucket goes by the new time from here on.
  */
 void
-quota_bucket_run(QuotaLevel *level, const QuotaPace *pace, TimestampTz now)
+quota_bucket_drain(QuotaLevel *level, const QuotaPace *pace, TimestampTz now)
 {
 	int128 elapsed_us = (int128) now - level->at;
 	int128 left;

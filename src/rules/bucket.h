@@ -22,7 +22,7 @@ typedef struct QuotaLevel
 	int64 parts;
 } QuotaLevel;
 
-extern void quota_bucket_run(QuotaLevel *level, const QuotaPace *pace, TimestampTz now);
+extern void quota_bucket_drain(QuotaLevel *level, const QuotaPace *pace, TimestampTz now);
 extern int64 quota_bucket_used(const QuotaLevel *level);
 extern bool quota_bucket_add(QuotaLevel *level, int64 units, int64 most);
 extern TimestampTz quota_bucket_falls_to(const QuotaLevel *level, const QuotaPace *pace, int64 units);

@@ -61,7 +61,7 @@ quota_attached_find(Oid relation, const char *feature)
 {
 	ListCell *cell;
 
-	foreach (cell, quota_attached_on(relation))
+	foreach (cell, quota_attached_on_table(relation))
 		if (strcmp(((QuotaAttached *) lfirst(cell))->feature, feature) == 0)
 			return lfirst(cell);
 	return NULL;
@@ -69,7 +69,7 @@ quota_attached_find(Oid relation, const char *feature)
 
 /* The attachments of a table. */
 List *
-quota_attached_on(Oid relation)
+quota_attached_on_table(Oid relation)
 {
 	return read_rows(ATTACHED_RELATION, F_OIDEQ, ObjectIdGetDatum(relation));
 }
@@ -81,7 +81,7 @@ quota_attached_on(Oid relation)
  * integer, or how many rows it is about.
  */
 int64
-quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values)
+quota_attached_execute(const char *statement, int nargs, const Oid *types, Datum *values)
 {
 	QuotaOwner saved;
 	int64 result;

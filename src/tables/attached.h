@@ -50,7 +50,7 @@ extern const char *const quota_attached_triggers[QUOTA_TRIGGERS];
 
 extern QuotaAttached *quota_attached_get(int32 id);
 extern QuotaAttached *quota_attached_find(Oid relation, const char *feature);
-extern List *quota_attached_on(Oid relation);
-extern int64 quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values);
+extern List *quota_attached_on_table(Oid relation);
+extern int64 quota_attached_execute(const char *statement, int nargs, const Oid *types, Datum *values);
 
 #endif

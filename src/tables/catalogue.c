@@ -81,7 +81,7 @@ quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 		quota_scan_text(&scan, FEATURES_FEATURE, row->feature, sizeof(row->feature));
 		quota_scan_text(&scan, FEATURES_UNIT, row->units, QUOTA_MAX_UNIT + 1);
 		make_plural(row);
-		row->kind = quota_scan_name(&scan, FEATURES_KIND, kind_names);
+		row->kind = quota_scan_enum(&scan, FEATURES_KIND, kind_names);
 		row->ledger = quota_scan_bool(&scan, FEATURES_LEDGER);
 		row->user_max = quota_scan_int64(&scan, FEATURES_USER_MAX);
 		row->user_overage = quota_scan_bool(&scan, FEATURES_USER_OVERAGE);
@@ -122,7 +122,7 @@ quota_catalogue_limits(const char *plan, int *count)
 		row->period = quota_relations_period(DatumGetObjectId(quota_scan_value(&scan, PLAN_LIMITS_PERIOD)));
 		row->unlimited = quota_scan_isnull(&scan, PLAN_LIMITS_USAGE_LIMIT);
 		row->usage_limit = quota_scan_int64(&scan, PLAN_LIMITS_USAGE_LIMIT);
-		row->on_limit = quota_scan_name(&scan, PLAN_LIMITS_ON_LIMIT, on_limit_names);
+		row->on_limit = quota_scan_enum(&scan, PLAN_LIMITS_ON_LIMIT, on_limit_names);
 		row->warn_ratio = quota_scan_copy(&scan, PLAN_LIMITS_WARN_RATIO);
 		row->block_ratio = quota_scan_copy(&scan, PLAN_LIMITS_BLOCK_RATIO);
 		row->capped = !quota_scan_isnull(&scan, PLAN_LIMITS_OVERAGE_CAP);
@@ -160,7 +160,7 @@ begin(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
 	Relation rel = quota_relations_open(table, AccessShareLock);
 	ScanKeyData key;
 
-	quota_scan_key_name(&key, column, name);
+	quota_scan_key_text(&key, column, name);
 	quota_scan_begin(scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
 }
 

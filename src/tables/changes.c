@@ -52,13 +52,13 @@ static void
 relation_changed(Oid relid)
 {
 	invalidations++;
-	if (quota_relations_is(ACCOUNTS, relid))
+	if (quota_relations_may_be(ACCOUNTS, relid))
 		pool_version++;
-	if (quota_relations_is(ACCOUNTS, relid) || quota_relations_is(LIMIT_OVERRIDES, relid))
+	if (quota_relations_may_be(ACCOUNTS, relid) || quota_relations_may_be(LIMIT_OVERRIDES, relid))
 		generation_known = false;
 	/* the tables that entitlement/plan.c caches */
 	for (QuotaTable table = PLANS; table <= PLAN_FEATURES; table++)
-		if (quota_relations_is(table, relid))
+		if (quota_relations_may_be(table, relid))
 		{
 			catalogue_version++;
 			break;
@@ -71,13 +71,13 @@ relation_changed(Oid relid)
  * number is another.
  */
 uint64
-quota_changes_catalogue(void)
+quota_changes_catalogue_version(void)
 {
 	return catalogue_version;
 }
 
 uint64
-quota_changes_pools(void)
+quota_changes_pool_version(void)
 {
 	return pool_version;
 }

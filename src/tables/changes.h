@@ -5,8 +5,8 @@
 #define QUOTA_CHANGES_H
 
 extern void quota_changes_init(void);
-extern uint64 quota_changes_catalogue(void);
-extern uint64 quota_changes_pools(void);
+extern uint64 quota_changes_catalogue_version(void);
+extern uint64 quota_changes_pool_version(void);
 extern uint64 quota_changes_generation(void);
 
 #endif

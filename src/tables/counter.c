@@ -53,7 +53,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 		quota_usage_row_slot_key(&key, i, &slot);
 		if (i == 0)
 			counter->hash = slot.hash;
-		if (quota_lookup_row(&store->usage, &slot, store->as_of))
+		if (quota_lookup_find(&store->usage, &slot, store->as_of))
 		{
 			HeapTuple version = &store->usage.tuple;
 
@@ -66,7 +66,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 				if (store->write)
 					counter->version = heap_copytuple(version);
 			}
-			quota_lookup_done(&store->usage);
+			quota_lookup_release(&store->usage);
 		}
 		if (counter->slots > 1 && store->write && !IsolationUsesXactSnapshot())
 		{
@@ -89,7 +89,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
  * Locks: quota.usage in SHARE ROW EXCLUSIVE mode, until the end of the transaction.
  */
 bool
-quota_counter_any_of(const char *feature)
+quota_counter_exists_for(const char *feature)
 {
 	Relation rel = quota_relations_open(USAGE, ShareRowExclusiveLock);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -143,7 +143,7 @@ quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCou
 		.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
 
 	counter->alerted = change->alerted;
-	if (!quota_counter_add(store, counter, &back) && !quota_usage_slots_take_out(store, counter, &back))
+	if (!quota_counter_add(store, counter, &back) && !quota_usage_slots_take_back(store, counter, &back))
 		elog(ERROR, "counter changed under its lock");
 }
 
@@ -185,7 +185,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 {
 	HeapTuple version = counter->version;
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
-	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near(counter->used, change->used, change->most) &&
+	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
 				 quota_shared_lock(counter->hash) != NULL;
 
 	row.used = quota_decide_sum(counter->used, change->used);
@@ -200,9 +200,9 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 			break;
 		case TM_Updated:
 			counter->conflicts++;
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		case TM_Deleted:
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
@@ -224,9 +224,9 @@ insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChang
 	if (!quota_appender_insert_unless_there(quota_store_appender(store, USAGE), version))
 	{
 		counter->conflicts++;
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	}
-	quota_usage_row_wrote_first(counter->hash, version, false);
+	quota_usage_row_record_insert(counter->hash, version, false);
 	store->written = true;
 	counter->used = change->used;
 	counter->version = version;

@@ -105,7 +105,7 @@ quota_ledger_init(void)
  * Errors: object_not_in_prerequisite_state where no partition can take it.
  */
 void
-quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
+quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row)
 {
 	QuotaAppender *appender = partition_appender(store, row->at);
 	Datum values[EVENT_COLUMNS];
@@ -137,7 +137,7 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 
 /* Add an alert. */
 void
-quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
+quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row)
 {
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};

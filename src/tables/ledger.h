@@ -46,7 +46,7 @@ typedef struct QuotaAlertRow
 } QuotaAlertRow;
 
 extern void quota_ledger_init(void);
-extern void quota_ledger_event(QuotaStore *store, const QuotaEventRow *row);
-extern void quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row);
+extern void quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row);
+extern void quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row);
 
 #endif

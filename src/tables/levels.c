@@ -16,7 +16,7 @@ enum
 
 /* Read all rows as they are now, in any order. */
 QuotaLevelRow *
-quota_levels_rows(int *count)
+quota_levels_read(int *count)
 {
 	QuotaLevelRow *rows = NULL;
 	QuotaScan scan;

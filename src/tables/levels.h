@@ -10,6 +10,6 @@ typedef struct QuotaLevelRow
 	char *level;
 } QuotaLevelRow;
 
-extern QuotaLevelRow *quota_levels_rows(int *count);
+extern QuotaLevelRow *quota_levels_read(int *count);
 
 #endif

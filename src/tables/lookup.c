@@ -79,7 +79,7 @@ quota_lookup_close(QuotaLookup *probe)
 {
 	if (probe->rel == NULL)
 		return;
-	quota_lookup_done(probe);
+	quota_lookup_release(probe);
 	if (probe->index != NULL)
 	{
 		ExecDropSingleTupleTableSlot(probe->slot);
@@ -132,15 +132,15 @@ quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 
 /*
  * Look for the version of a row that a snapshot sees. What is found is the
- * probe's tuple until quota_lookup_done, or quota_lookup_next.
+ * probe's tuple until quota_lookup_release, or quota_lookup_release_row.
  */
 bool
-quota_lookup_row(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+quota_lookup_find(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerSetInvalid(&probe->next.tid);
 	if (probe_own(probe, key, snapshot) || probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
 		return true;
-	quota_lookup_done(probe);
+	quota_lookup_release(probe);
 	return false;
 }
 
@@ -153,7 +153,7 @@ probe_own(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerData tid;
 
-	return quota_newest_find(key->hash, &tid) && probe_at(probe, key, &tid, snapshot);
+	return quota_newest_find_own(key->hash, &tid) && probe_at(probe, key, &tid, snapshot);
 }
 
 /* The same, where the row was last seen only. */
@@ -222,7 +222,7 @@ probe_index(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
  * asked for there first, which saves the look into the table of buffers.
  */
 void
-quota_lookup_expect(QuotaLookup *probe, Buffer *buffer)
+quota_lookup_expect_page(QuotaLookup *probe, Buffer *buffer)
 {
 	probe->expected = buffer;
 }
@@ -233,7 +233,7 @@ quota_lookup_expect(QuotaLookup *probe, Buffer *buffer)
  * the same page, and little on the page that was looked at last.
  */
 QuotaVersion *
-quota_lookup_version(QuotaLookup *probe, ItemPointerData tid)
+quota_lookup_read_version(QuotaLookup *probe, ItemPointerData tid)
 {
 	Buffer buffer;
 
@@ -249,7 +249,7 @@ quota_lookup_version(QuotaLookup *probe, ItemPointerData tid)
 
 /* The same, if it is a version of the row that has a key. */
 QuotaVersion *
-quota_lookup_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key)
+quota_lookup_read_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key)
 {
 	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(probe->rel)};
 	ItemPointerData at = tid;
@@ -304,7 +304,7 @@ copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader ver
 
 /* Let go of the row, to look for another that may be on the same page. */
 void
-quota_lookup_next(QuotaLookup *probe)
+quota_lookup_release_row(QuotaLookup *probe)
 {
 	probe->tuple.t_data = NULL;
 	if (probe->index != NULL)
@@ -313,9 +313,9 @@ quota_lookup_next(QuotaLookup *probe)
 
 /* Let go of the row and its page: one that is held cannot be cleaned up. */
 void
-quota_lookup_done(QuotaLookup *probe)
+quota_lookup_release(QuotaLookup *probe)
 {
-	quota_lookup_next(probe);
+	quota_lookup_release_row(probe);
 	if (BufferIsValid(probe->page))
 		ReleaseBuffer(probe->page);
 	probe->page = InvalidBuffer;

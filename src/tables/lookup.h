@@ -40,7 +40,7 @@ typedef struct QuotaLookup
 	HeapTupleData tuple;       /* what was found; its data is NULL where nothing was */
 	bool own;                  /* it is a version of this transaction */
 	QuotaVersion found;        /* of it, as it was when it was found, where it may be written */
-	Buffer page;               /* the one looked at last, until quota_lookup_done */
+	Buffer page;               /* the one looked at last, until quota_lookup_release */
 	Buffer *expected;          /* where the next one is, NULL: not known */
 	QuotaVersion next;         /* of what was found, if it stands on the same page */
 	Relation index;            /* NULL: not needed yet, nor are the two that follow */
@@ -72,11 +72,11 @@ extern void quota_lookup_key_text(QuotaKey *key, Datum value);
 extern void quota_lookup_key_string(QuotaKey *key, const char *value);
 extern void quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
-extern bool quota_lookup_row(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
-extern void quota_lookup_expect(QuotaLookup *probe, Buffer *buffer);
-extern QuotaVersion *quota_lookup_version(QuotaLookup *probe, ItemPointerData tid);
-extern QuotaVersion *quota_lookup_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key);
-extern void quota_lookup_next(QuotaLookup *probe);
-extern void quota_lookup_done(QuotaLookup *probe);
+extern bool quota_lookup_find(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
+extern void quota_lookup_expect_page(QuotaLookup *probe, Buffer *buffer);
+extern QuotaVersion *quota_lookup_read_version(QuotaLookup *probe, ItemPointerData tid);
+extern QuotaVersion *quota_lookup_read_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key);
+extern void quota_lookup_release_row(QuotaLookup *probe);
+extern void quota_lookup_release(QuotaLookup *probe);
 
 #endif

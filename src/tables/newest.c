@@ -94,7 +94,7 @@ quota_newest_init(void)
 
 /* Remember a version that has been written. */
 void
-quota_newest_wrote(QuotaWritten *written)
+quota_newest_record(QuotaNewVersion *written)
 {
 	SubTransactionId writer = GetCurrentSubTransactionId();
 	Row *row = find_row(written->hash);
@@ -133,7 +133,7 @@ quota_newest_wrote(QuotaWritten *written)
 
 /* Where this transaction's newest version of a row is, as far as it is known. */
 bool
-quota_newest_find(uint64 hash, ItemPointer tid)
+quota_newest_find_own(uint64 hash, ItemPointer tid)
 {
 	Row *row = nrows == 0 ? NULL : find_row(hash);
 
@@ -148,7 +148,7 @@ quota_newest_find(uint64 hash, ItemPointer tid)
  * written; false: not known, or to be found only by walking.
  */
 bool
-quota_newest_of(uint64 hash, TransactionId writer, ItemPointer tid)
+quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid)
 {
 	return quota_shared_find(hash_for(hash, writer), tid) && ItemPointerIsValid(tid);
 }

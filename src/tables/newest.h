@@ -8,7 +8,7 @@
 #include "storage/itemptr.h"
 
 /* A version that has been written, of a row whose key has a hash. */
-typedef struct QuotaWritten
+typedef struct QuotaNewVersion
 {
 	uint64 hash;
 	ItemPointerData from; /* the version that it follows; invalid: it is the first of the row */
@@ -17,14 +17,14 @@ typedef struct QuotaWritten
 	bool own_base; /* this transaction had written `from` */
 	int64 used;    /* what was added to that of `from` */
 	int alerted;   /* the same */
-} QuotaWritten;
+} QuotaNewVersion;
 
 /* versions that who scans slots walks before it asks for the newest */
 #define QUOTA_WALKED_VERSIONS 8
 
 extern void quota_newest_init(void);
-extern void quota_newest_wrote(QuotaWritten *written);
-extern bool quota_newest_find(uint64 hash, ItemPointer tid);
-extern bool quota_newest_of(uint64 hash, TransactionId writer, ItemPointer tid);
+extern void quota_newest_record(QuotaNewVersion *written);
+extern bool quota_newest_find_own(uint64 hash, ItemPointer tid);
+extern bool quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid);
 
 #endif

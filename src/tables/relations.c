@@ -105,7 +105,7 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 
 /* True if an invalidation, InvalidOid: of any relation, may be of a table of ours. Looks nothing up. */
 bool
-quota_relations_is(QuotaTable table, Oid relid)
+quota_relations_may_be(QuotaTable table, Oid relid)
 {
 	return relid == InvalidOid || relid == oids.tables[table];
 }

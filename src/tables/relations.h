@@ -105,7 +105,7 @@ typedef void (*QuotaRelationChanged)(Oid relid);
 extern void quota_relations_init(void);
 extern void quota_relations_on_change(QuotaRelationChanged changed);
 extern const QuotaOids *quota_relations_oids(void);
-extern bool quota_relations_is(QuotaTable table, Oid relid);
+extern bool quota_relations_may_be(QuotaTable table, Oid relid);
 extern Oid quota_relations_extension(void);
 extern Relation quota_relations_open(QuotaTable table, LOCKMODE lock);
 extern Relation quota_relations_open_to_write(QuotaTable table);

@@ -53,7 +53,7 @@ quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
  * Locks: waits for whoever is deleting it.
  */
 bool
-quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
+quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
 	Relation rel = quota_relations_open_to_write(RESERVATIONS);
 	bool taken = false;
@@ -66,7 +66,7 @@ quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
 		ItemPointerData tid;
 
 		ScanKeyInit(&key, RESERVATIONS_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-		quota_scan_begin(&scan, quota_relations_open(RESERVATIONS, AccessShareLock), quota_scan_primary_key(rel), quota_store_now(store), 1, &key);
+		quota_scan_begin(&scan, quota_relations_open(RESERVATIONS, AccessShareLock), quota_scan_primary_key(rel), quota_store_entitlement_snapshot(store), 1, &key);
 		found = quota_scan_next(&scan);
 		if (found)
 		{
@@ -131,7 +131,7 @@ quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 	ScanKeyData key;
 
 	ScanKeyInit(&key, HOLDS_RESERVATION, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(reservation));
-	quota_scan_begin(&scan, rel, quota_relations_oids()->tables[HOLDS_OF_RESERVATION], quota_store_now(store), 1, &key);
+	quota_scan_begin(&scan, rel, quota_relations_oids()->tables[HOLDS_OF_RESERVATION], quota_store_entitlement_snapshot(store), 1, &key);
 	return read_holds(&scan, count);
 }
 
@@ -185,7 +185,7 @@ delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid)
 	TM_Result result = heap_delete(rel, &at, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
 
 	if (result == TM_Updated || result == TM_Deleted)
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected result of deleting a row of table quota.%s", RelationGetRelationName(rel));
 	store->written = true;

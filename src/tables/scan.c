@@ -80,7 +80,7 @@ quota_scan_tuple(QuotaScan *scan, Relation rel, HeapTuple tuple)
 
 /* Make a key of a column of text. */
 void
-quota_scan_key_name(ScanKey key, AttrNumber column, const char *name)
+quota_scan_key_text(ScanKey key, AttrNumber column, const char *name)
 {
 	/* ScanKeyInit compares in the C collation, which our key columns have */
 	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
@@ -162,7 +162,7 @@ quota_scan_text(const QuotaScan *scan, AttrNumber column, char *to, Size size)
 
 /* The number of a text in a list of names that ends with NULL. */
 int
-quota_scan_name(const QuotaScan *scan, AttrNumber column, const char *const *names)
+quota_scan_enum(const QuotaScan *scan, AttrNumber column, const char *const *names)
 {
 	text *value = DatumGetTextPP(scan->values[column - 1]);
 	Size length = VARSIZE_ANY_EXHDR(value);

@@ -89,7 +89,7 @@ void
 quota_store_refresh(QuotaStore *store)
 {
 	make_visible(store);
-	quota_store_look_anew(store);
+	quota_store_refresh_committed(store);
 }
 
 /*
@@ -107,16 +107,16 @@ quota_store_retry(QuotaStore *store)
 
 /* Look at what has committed since. */
 void
-quota_store_look_anew(QuotaStore *store)
+quota_store_refresh_committed(QuotaStore *store)
 {
 	/* locks that are held already do not tell of changes: ask */
 	AcceptInvalidationMessages();
-	quota_store_new_snapshots(store);
+	quota_store_renew_snapshots(store);
 }
 
 /* The same without a look at the catalogue. */
 void
-quota_store_new_snapshots(QuotaStore *store)
+quota_store_renew_snapshots(QuotaStore *store)
 {
 	drop_snapshots(store);
 	take_snapshots(store);
@@ -180,7 +180,7 @@ drop_snapshots(QuotaStore *store)
 
 /* The snapshot of what accounts are entitled to. */
 Snapshot
-quota_store_now(QuotaStore *store)
+quota_store_entitlement_snapshot(QuotaStore *store)
 {
 	if (store->now == NULL)
 		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_relations_oids()->tables[ACCOUNTS]));
@@ -192,11 +192,11 @@ quota_store_now(QuotaStore *store)
  * number, which is that of the next one less the difference.
  */
 uint64
-quota_store_oldest(QuotaStore *store)
+quota_store_oldest_running(QuotaStore *store)
 {
 	FullTransactionId next = ReadNextFullTransactionId();
 
-	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_now(store)->xmin);
+	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_entitlement_snapshot(store)->xmin);
 }
 
 /* The accounts, opened when one is first looked for. */
@@ -258,7 +258,7 @@ make_visible(QuotaStore *store)
  * transaction's snapshot does not let it be.
  */
 bool
-quota_store_changed(void)
+quota_store_retry_or_raise(void)
 {
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,

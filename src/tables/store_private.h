@@ -14,7 +14,7 @@ struct QuotaStore
 	MemoryContext context;
 	bool write;     /* quota.usage, as soon as it is open */
 	bool written;   /* since the last CommandCounterIncrement */
-	Snapshot now;   /* of what accounts are entitled to; NULL until quota_store_now */
+	Snapshot now;   /* of what accounts are entitled to; NULL until quota_store_entitlement_snapshot */
 	Snapshot as_of; /* of use */
 	QuotaLookup accounts;
 	QuotaLookup usage;
@@ -22,11 +22,11 @@ struct QuotaStore
 	QuotaAppender *appenders[TABLES]; /* each NULL until a row is written; of EVENTS that of a partition */
 };
 
-extern void quota_store_new_snapshots(QuotaStore *store);
-extern Snapshot quota_store_now(QuotaStore *store);
+extern void quota_store_renew_snapshots(QuotaStore *store);
+extern Snapshot quota_store_entitlement_snapshot(QuotaStore *store);
 extern QuotaLookup *quota_store_accounts(QuotaStore *store);
 extern QuotaAppender *quota_store_appender(QuotaStore *store, QuotaTable table);
 extern void quota_store_insert(QuotaStore *store, QuotaTable table, int columns, const Datum *values, const bool *nulls);
-extern bool quota_store_changed(void);
+extern bool quota_store_retry_or_raise(void);
 
 #endif

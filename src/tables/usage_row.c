@@ -73,7 +73,7 @@ TM_Result
 quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot)
 {
 	const QuotaUsageRow *before = QUOTA_USAGE_ROW(version);
-	QuotaWritten written = {
+	QuotaNewVersion written = {
 		.hash = hash,
 		.from = version->t_self,
 		.of_slot = of_slot,
@@ -93,23 +93,23 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 	if (!HeapTupleIsHeapOnly(version))
 		quota_appender_index_version(quota_store_appender(store, USAGE), version);
 	written.to = version->t_self;
-	quota_newest_wrote(&written);
+	quota_newest_record(&written);
 	store->written = true;
 	return TM_Ok;
 }
 
 void
-quota_usage_row_wrote_first(uint64 hash, HeapTuple version, bool of_slot)
+quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool of_slot)
 {
-	QuotaWritten written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
+	QuotaNewVersion written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
 
 	ItemPointerSetInvalid(&written.from);
-	quota_newest_wrote(&written);
+	quota_newest_record(&written);
 }
 
 /* A copy of the version at a place; NULL: there is none. */
 HeapTuple
-quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid)
+quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
 {
 	HeapTupleData tuple = {.t_self = *tid};
 	Buffer buffer;
@@ -145,6 +145,6 @@ quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
 	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	if (result != TM_Ok)
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	return same;
 }

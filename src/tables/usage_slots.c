@@ -110,7 +110,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 	if (!charged)
 	{
 		/* who has committed while the lock was waited for has a slot to spare */
-		quota_store_new_snapshots(store);
+		quota_store_renew_snapshots(store);
 		quota_usage_slots_scan(store, &key, scan);
 		charged = charge_slot(store, lock, counter, scan, change, &obstacle);
 	}
@@ -123,7 +123,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 		else if (obstacle.locked >= 0)
 			/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
 			quota_usage_row_lock_newest(store, &scan->slot[obstacle.locked].tid);
-		return scan->slots == 0 ? quota_store_changed() : false;
+		return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 	}
 	if (counter->slots > scan->slots)
 		quota_usage_slots_insert(store, counter, scan->slots, counter->slots);
@@ -148,7 +148,7 @@ still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *cou
 		return false;
 	scan->old = true;
 	scan->most += raised;
-	return !quota_usage_slots_near(scan->most, change->used, change->most);
+	return !quota_usage_slots_near_limit(scan->most, change->used, change->most);
 }
 
 /*
@@ -173,7 +173,7 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
 		alerted = Min(change->alerted, Max(alerted, scan->alerted));
 	if (slots <= 1 || has_to_wait(scan, change, &obstacle->transaction))
 		return false;
-	if (alone && (quota_usage_slots_near(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
+	if (alone && (quota_usage_slots_near_limit(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		/* the slots may know of more than this one was judged by */
 		if (change->alerted >= alerted || scan->alerted > alerted)
@@ -225,7 +225,7 @@ has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, Transac
 		*transaction = scan->lowering;
 	else if (scan->own < 0 && TransactionIdIsValid(scan->merging))
 		*transaction = scan->merging;
-	else if (scan->own < 0 && TransactionIdIsValid(scan->busy) && quota_usage_slots_near(scan->most, change->used, change->most))
+	else if (scan->own < 0 && TransactionIdIsValid(scan->busy) && quota_usage_slots_near_limit(scan->most, change->used, change->most))
 		*transaction = scan->busy;
 	else
 		return false;
@@ -234,7 +234,7 @@ has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, Transac
 
 /* Whether a charge is near the most that a counter may come to. */
 bool
-quota_usage_slots_near(int64 used, int64 delta, int64 most)
+quota_usage_slots_near_limit(int64 used, int64 delta, int64 most)
 {
 	/* most - used: no overflow, as whoever charges keeps to the limit */
 	return delta > 0 && (most - used < most / NEAR_SHARE || (most - used) / NEAR_CHARGES < delta);
@@ -260,7 +260,7 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 		return merge_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	quota_store_new_snapshots(store);
+	quota_store_renew_snapshots(store);
 	quota_usage_slots_scan(store, &key, &scan);
 	if (scan.slots <= 1)
 		;
@@ -284,7 +284,7 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	else if (!merged && scan.locked >= 0)
 		quota_usage_row_lock_newest(store, &scan.slot[scan.locked].tid);
 	if (!merged)
-		return scan.slots == 0 ? quota_store_changed() : false;
+		return scan.slots == 0 ? quota_store_retry_or_raise() : false;
 	counter->slots = 1;
 	return scan.used == counter->used;
 }
@@ -310,16 +310,16 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
 
 		quota_usage_row_slot_key(key, i, &columns);
 		read_slot(store, &columns, &slot);
-		quota_lookup_done(&store->usage);
+		quota_lookup_release(&store->usage);
 		if (slot.exists && !slot.own)
 		{
 			quota_usage_row_lock_newest(store, &slot.tid);
-			quota_store_new_snapshots(store);
+			quota_store_renew_snapshots(store);
 			read_slot(store, &columns, &slot);
-			quota_lookup_done(&store->usage);
+			quota_lookup_release(&store->usage);
 		}
 		if (i == 0 && !slot.exists)
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		if (i == 0)
 			slots = Min(abs(slot.slots), QUOTA_MAX_SLOTS);
 	}
@@ -369,7 +369,7 @@ merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const Quota
  * again with further slots. False: it is not this transaction's any more.
  */
 bool
-quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
+quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	QuotaKey key;
 	QuotaKey columns;
@@ -378,7 +378,7 @@ quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const
 	quota_usage_row_key(store, &counter->key, &key);
 	quota_usage_row_slot_key(&key, counter->slot, &columns);
 	read_slot(store, &columns, &slot);
-	quota_lookup_done(&store->usage);
+	quota_lookup_release(&store->usage);
 	return slot.own && write_slot(store, &slot, counter->slot, change, 1) == TM_Ok;
 }
 
@@ -397,12 +397,12 @@ quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int fro
 
 		quota_usage_row_slot_key(&key, i, &columns);
 		read_slot(store, &columns, &left);
-		quota_lookup_done(&store->usage);
+		quota_lookup_release(&store->usage);
 		if (left.exists)
 			/* left behind when somebody deleted the others: what it holds counts again */
 			continue;
 		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
-		quota_usage_row_wrote_first(columns.hash, version, true);
+		quota_usage_row_record_insert(columns.hash, version, true);
 	}
 	store->written = true;
 }
@@ -420,9 +420,9 @@ quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *sc
 	while (!scan_once(store, key, scan))
 	{
 		CHECK_FOR_INTERRUPTS();
-		quota_store_new_snapshots(store);
+		quota_store_renew_snapshots(store);
 	}
-	quota_lookup_done(&store->usage);
+	quota_lookup_release(&store->usage);
 }
 
 /*
@@ -452,7 +452,7 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 		QuotaKey columns;
 
 		quota_usage_row_slot_key(key, i, &columns);
-		quota_lookup_expect(&store->usage, &buffers[i]);
+		quota_lookup_expect_page(&store->usage, &buffers[i]);
 		read_slot(store, &columns, slot);
 		if (i == 0)
 			scan->slots = slot->exists ? Min(abs(slot->slots), QUOTA_MAX_SLOTS) : 0;
@@ -506,7 +506,7 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	QuotaUsageRow row;
 
 	memset(slot, 0, sizeof(QuotaSlot));
-	if (!quota_lookup_row(&store->usage, key, store->as_of))
+	if (!quota_lookup_find(&store->usage, key, store->as_of))
 		return;
 	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
@@ -521,7 +521,7 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	slot->busy = updater_of(store, &version->header);
 	if (TransactionIdIsValid(slot->busy))
 		read_later_versions(store, key, slot, version->header.t_ctid);
-	quota_lookup_next(&store->usage);
+	quota_lookup_release_row(&store->usage);
 }
 
 /*
@@ -543,7 +543,7 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 		CHECK_FOR_INTERRUPTS();
 		if (later == NULL && !ItemPointerEquals(&next, &tid))
 		{
-			later = quota_lookup_version(&store->usage, next);
+			later = quota_lookup_read_version(&store->usage, next);
 			if (later != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
 				later = NULL;
 		}
@@ -590,9 +590,9 @@ newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 	ItemPointerData tid;
 	TransactionId writer;
 
-	if (!quota_newest_of(key->hash, transaction, &tid))
+	if (!quota_newest_find_published(key->hash, transaction, &tid))
 		return NULL;
-	newest = quota_lookup_version_of(&store->usage, tid, key);
+	newest = quota_lookup_read_version_of(&store->usage, tid, key);
 	if (newest == NULL)
 		return NULL;
 	writer = HeapTupleHeaderGetXmin(&newest->header);
@@ -633,7 +633,7 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 	if (!TransactionIdDidCommit(updater))
 		return InvalidTransactionId;
 	if (IsolationUsesXactSnapshot())
-		quota_store_changed();
+		quota_store_retry_or_raise();
 	return updater;
 }
 
@@ -681,7 +681,7 @@ static TM_Result
 write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots)
 {
 	/* of a version that is this transaction's own others can have no lock that keeps from writing */
-	HeapTuple version = slot->own ? quota_usage_row_version_at(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
+	HeapTuple version = slot->own ? quota_usage_row_fetch_version(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
 	QuotaUsageRow row;
 
 	if (version == NULL)

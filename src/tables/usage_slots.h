@@ -50,11 +50,11 @@ typedef struct QuotaSlotScan
 	QuotaSlot slot[QUOTA_MAX_SLOTS];
 } QuotaSlotScan;
 
-extern bool quota_usage_slots_near(int64 used, int64 delta, int64 most);
+extern bool quota_usage_slots_near_limit(int64 used, int64 delta, int64 most);
 extern void quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 extern bool quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter);
 extern void quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int from, int to);
-extern bool quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change);
+extern bool quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change);
 
 #endif

@@ -504,7 +504,7 @@ check_inheritance(Oid relid)
 	if (!any)
 		return;
 	foreach (table, tables)
-		foreach (cell, quota_attached_on(lfirst_oid(table)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(table)))
 			if (((QuotaAttached *) lfirst(cell))->follows_rows)
 				ereport(ERROR,
 						(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -524,7 +524,7 @@ follow_partition(Oid relid)
 
 	join_parent(relid, ancestors);
 	foreach (ancestor, ancestors)
-		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(ancestor)))
 			if (!has_trigger(relid, lfirst(cell)))
 				give_triggers(relid, lfirst(cell));
 }
@@ -549,7 +549,7 @@ join_parent(Oid relid, List *ancestors)
 	ListCell *cell;
 	ListCell *ancestor;
 
-	foreach (cell, quota_attached_on(relid))
+	foreach (cell, quota_attached_on_table(relid))
 	{
 		QuotaAttached *own = lfirst(cell);
 		Oid parent = InvalidOid;
@@ -563,14 +563,14 @@ join_parent(Oid relid, List *ancestors)
 					 errmsg("table \"%s\", which feature \"%s\" is attached to, cannot become a partition", get_rel_name(relid), own->feature),
 					 errdetail("Rows that come by way of its parent would not be charged."),
 					 errhint("Attach the feature to the partitioned table, or call quota_detach.")));
-		(void) quota_attached_write("UPDATE quota.charged_rows c SET relation = $1 FROM quota.attached a"
-									" WHERE a.id OPERATOR(pg_catalog.=) $2 AND c.relation OPERATOR(pg_catalog.=) a.relation"
-									" AND c.feature OPERATOR(pg_catalog.=) a.feature AND NOT EXISTS (SELECT FROM quota.charged_rows o"
-									" WHERE o.relation OPERATOR(pg_catalog.=) $1 AND o.feature OPERATOR(pg_catalog.=) c.feature"
-									" AND o.row_key OPERATOR(pg_catalog.=) c.row_key)",
-									2, types, (Datum[]){ObjectIdGetDatum(parent), Int32GetDatum(own->id)});
-		(void) quota_attached_write("DELETE FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $1",
-									1, &types[1], (Datum[]){Int32GetDatum(own->id)});
+		(void) quota_attached_execute("UPDATE quota.charged_rows c SET relation = $1 FROM quota.attached a"
+									  " WHERE a.id OPERATOR(pg_catalog.=) $2 AND c.relation OPERATOR(pg_catalog.=) a.relation"
+									  " AND c.feature OPERATOR(pg_catalog.=) a.feature AND NOT EXISTS (SELECT FROM quota.charged_rows o"
+									  " WHERE o.relation OPERATOR(pg_catalog.=) $1 AND o.feature OPERATOR(pg_catalog.=) c.feature"
+									  " AND o.row_key OPERATOR(pg_catalog.=) c.row_key)",
+									  2, types, (Datum[]){ObjectIdGetDatum(parent), Int32GetDatum(own->id)});
+		(void) quota_attached_execute("DELETE FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $1",
+									  1, &types[1], (Datum[]){Int32GetDatum(own->id)});
 		quota_expression_drop(own->id);
 	}
 }
@@ -621,7 +621,7 @@ follow_old_partitions(Oid parent)
 	ListCell *trigger;
 
 	foreach (ancestor, ancestors)
-		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(ancestor)))
 		{
 			QuotaAttached *attached = lfirst(cell);
 
@@ -691,12 +691,12 @@ detach_from(Oid relid, const QuotaAttached *attached)
 
 	refuse_foreign_code(relid, attached);
 	quota_owner_begin_extension(&saved);
-	id = (int32) quota_attached_write("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
-									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
-									  " SELECT $1, feature, account_column, amount_column, on_block, status_column, blocked_status,"
-									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows"
-									  " FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $2 RETURNING id",
-									  2, types, (Datum[]){ObjectIdGetDatum(relid), Int32GetDatum(attached->id)});
+	id = (int32) quota_attached_execute("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
+										" message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
+										" SELECT $1, feature, account_column, amount_column, on_block, status_column, blocked_status,"
+										" message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows"
+										" FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $2 RETURNING id",
+										2, types, (Datum[]){ObjectIdGetDatum(relid), Int32GetDatum(attached->id)});
 	CommandCounterIncrement();
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		if (attached->has[which])
@@ -731,7 +731,7 @@ follow_owner(Oid relid)
 
 	if (!OidIsValid(owner))
 		return;
-	foreach (cell, quota_attached_on(relid))
+	foreach (cell, quota_attached_on_table(relid))
 		for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		{
 			Oid function = quota_expression_function(((QuotaAttached *) lfirst(cell))->id, which);
@@ -762,7 +762,7 @@ follow_renamed_column(RenameStmt *statement)
 		if (!OidIsValid(relid))
 			continue;
 		foreach (table, tables_with_column_of(relid))
-			foreach (cell, quota_attached_on(lfirst_oid(table)))
+			foreach (cell, quota_attached_on_table(lfirst_oid(table)))
 				rename_column(lfirst(cell), statement->subname, statement->newname);
 	}
 }
@@ -807,17 +807,17 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 	QuotaOwner saved;
 
 	quota_owner_begin_extension(&saved);
-	(void) quota_attached_write("UPDATE quota.attached SET"
-								" account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
-								" amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
-								" status_column = CASE WHEN status_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE status_column END,"
-								" message_column = CASE WHEN message_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE message_column END,"
-								" time_column = CASE WHEN time_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE time_column END,"
-								" amount_reads = pg_catalog.array_replace(amount_reads, $2, $3),"
-								" counted_when_reads = pg_catalog.array_replace(counted_when_reads, $2, $3),"
-								" mark_when_reads = pg_catalog.array_replace(mark_when_reads, $2, $3)"
-								" WHERE id OPERATOR(pg_catalog.=) $1",
-								3, types, (Datum[]){Int32GetDatum(attached->id), CStringGetTextDatum(old_name), CStringGetTextDatum(new_name)});
+	(void) quota_attached_execute("UPDATE quota.attached SET"
+								  " account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
+								  " amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
+								  " status_column = CASE WHEN status_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE status_column END,"
+								  " message_column = CASE WHEN message_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE message_column END,"
+								  " time_column = CASE WHEN time_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE time_column END,"
+								  " amount_reads = pg_catalog.array_replace(amount_reads, $2, $3),"
+								  " counted_when_reads = pg_catalog.array_replace(counted_when_reads, $2, $3),"
+								  " mark_when_reads = pg_catalog.array_replace(mark_when_reads, $2, $3)"
+								  " WHERE id OPERATOR(pg_catalog.=) $1",
+								  3, types, (Datum[]){Int32GetDatum(attached->id), CStringGetTextDatum(old_name), CStringGetTextDatum(new_name)});
 	CommandCounterIncrement();
 	attached = quota_attached_get(attached->id);
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
