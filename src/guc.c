@@ -64,7 +64,7 @@ static void assign_timezone(const char *newval, void *extra);
 static bool check_notify_channel(char **newval, void **extra, GucSource source);
 static bool check_user(char **newval, void **extra, GucSource source);
 static bool check_reason(char **newval, void **extra, GucSource source);
-static bool is_short(const char *value, Size most);
+static bool check_length(const char *value, Size most);
 static void refuse_parallel(void);
 
 /*
@@ -304,17 +304,17 @@ check_notify_channel(char **newval, void **extra pg_attribute_unused(), GucSourc
 static bool
 check_user(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
-	return is_short(*newval, MAX_USER);
+	return check_length(*newval, MAX_USER);
 }
 
 static bool
 check_reason(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
-	return is_short(*newval, MAX_REASON);
+	return check_length(*newval, MAX_REASON);
 }
 
 static bool
-is_short(const char *value, Size most)
+check_length(const char *value, Size most)
 {
 	if (strlen(value) <= most)
 		return true;

@@ -62,8 +62,8 @@ static const struct
 
 static bool settings_are_usual(int code);
 static bool is_usual(const char *name, const char *value);
-static bool is_own_function(Oid function, void *context);
-static bool own_code_walker(Node *node, void *context);
+static bool is_user_function(Oid function, void *context);
+static bool user_code_walker(Node *node, void *context);
 static bool is_timezone_function(Oid function, void *context);
 static bool times_walker(Node *node, void *context);
 
@@ -112,7 +112,7 @@ quota_owner_end(const QuotaOwner *saved)
 int
 quota_owner_code(Node *expression)
 {
-	return (own_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
+	return (user_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
 }
 
 /* Whether a type may bring functions of users with it, as domains do and what is made of them. */
@@ -182,17 +182,17 @@ is_usual(const char *name, const char *value)
 }
 
 static bool
-is_own_function(Oid function, void *context pg_attribute_unused())
+is_user_function(Oid function, void *context pg_attribute_unused())
 {
 	return function >= FirstUnpinnedObjectId;
 }
 
 static bool
-own_code_walker(Node *node, void *context)
+user_code_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_own_function, NULL))
+	if (check_functions_in_node(node, is_user_function, NULL))
 		return true;
 	switch (nodeTag(node))
 	{
@@ -212,7 +212,7 @@ own_code_walker(Node *node, void *context)
 		default:
 			break;
 	}
-	return expression_tree_walker(node, own_code_walker, context);
+	return expression_tree_walker(node, user_code_walker, context);
 }
 
 /* AT TIME ZONE with a name, which may be an abbreviation. */

@@ -19,16 +19,16 @@
 #include "tables/accounts.h"
 #include "tables/changes.h"
 
-static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
-static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
-static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *standing);
-static void apply(QuotaAccount *loaded, const QuotaEntitlementEntry *standing, const char *plan);
+static char *load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded);
+static char *load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
+static const char *entry_from_row(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *entry);
+static void apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char *plan);
 static bool load_overrides(QuotaStore *store, QuotaAccount *account);
-static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
+static const QuotaOffer *plan_offer(const QuotaAccount *account, const char *feature);
 static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
 static void add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement);
-static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
-static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
+static void apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
+static QuotaWindowLimit *get_window(QuotaEntitlement *entitlement, QuotaPeriod period);
 
 /*
  * Load an account, as it is now. One without a row has the default plan. A
@@ -46,12 +46,12 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 	do
 	{
 		quota_plan_begin();
-		pool = load_one(store, account, loaded);
+		pool = load_without_pool(store, account, loaded);
 	} while (quota_plan_is_stale());
 	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));
-	load_one(store, CStringGetTextDatum(pool), loaded->pool);
+	load_without_pool(store, CStringGetTextDatum(pool), loaded->pool);
 	loaded->suspended |= loaded->pool->suspended;
 	loaded->bypass |= loaded->pool->bypass;
 	if (!loaded->own_plan)
@@ -91,7 +91,7 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 		add_pool(account->pool, feature, entitlement);
 	entitlement->in_plan = entitlement->count > 0;
 	if (!entitlement->in_plan)
-		window_of(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
+		get_window(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
 	for (int i = 0; i < entitlement->count; i++)
 	{
 		QuotaWindowLimit *window = &entitlement->windows[i];
@@ -107,7 +107,7 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 bool
 quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
 {
-	const QuotaOffer *offer = offer_of(account, feature);
+	const QuotaOffer *offer = plan_offer(account, feature);
 
 	if (offer == NULL || !offer->has_value)
 		return account->pool != NULL && quota_account_value(account->pool, feature, value);
@@ -172,41 +172,41 @@ quota_check_account(PG_FUNCTION_ARGS)
 
 /* Load an account but for its pool, which is returned; NULL: it has none. */
 static char *
-load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
+load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	uint64 generation = quota_changes_generation();
-	QuotaEntitlementEntry standing;
+	QuotaEntitlementEntry entry;
 
 	loaded->account = account;
 	loaded->now = quota_guc_now();
 	loaded->pool = NULL;
 	loaded->tz = quota_guc_timezone();
 	loaded->noverrides = 0;
-	if (generation == 0 || !quota_entitlement_cache_find(account, generation, loaded->now, &standing))
-		return read_one(store, generation, loaded);
-	apply(loaded, &standing, standing.plan);
+	if (generation == 0 || !quota_entitlement_cache_find(account, generation, loaded->now, &entry))
+		return load_from_rows(store, generation, loaded);
+	apply_entry(loaded, &entry, entry.plan);
 	return NULL;
 }
 
 /* The same by its rows. If few words say all of it, it is remembered. */
 static char *
-read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
+load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 {
 	QuotaAccountRow row = {0};
-	QuotaEntitlementEntry standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
+	QuotaEntitlementEntry entry = {.from = DT_NOBEGIN, .until = DT_NOEND};
 	const char *plan = "";
 	bool overridden;
 
 	if (quota_accounts_read(store, loaded->account, &row))
-		plan = standing_of(&row, loaded->now, &standing);
-	apply(loaded, &standing, plan);
+		plan = entry_from_row(&row, loaded->now, &entry);
+	apply_entry(loaded, &entry, plan);
 	if (row.timezone != NULL)
 		loaded->tz = quota_account_timezone(row.timezone);
 	overridden = load_overrides(store, loaded);
-	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(standing.plan))
+	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(entry.plan))
 	{
-		strcpy(standing.plan, plan);
-		quota_entitlement_cache_keep(loaded->account, generation, &standing, quota_store_oldest_running(store));
+		strcpy(entry.plan, plan);
+		quota_entitlement_cache_keep(loaded->account, generation, &entry, quota_store_oldest_running(store));
 	}
 	return row.pool;
 }
@@ -216,31 +216,31 @@ read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
  * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
  */
 static const char *
-standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *standing)
+entry_from_row(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *entry)
 {
 	TimestampTz ends_at = row->status == QUOTA_TRIALING ? Min(row->trial_ends_at, row->plan_ends_at) : row->plan_ends_at;
 	bool over = now >= ends_at;
 
-	standing->suspended = row->status == QUOTA_SUSPENDED;
-	standing->bypass = row->bypass;
-	standing->has_anchor = row->has_anchor;
-	standing->cycle_anchor = row->cycle_anchor;
+	entry->suspended = row->status == QUOTA_SUSPENDED;
+	entry->bypass = row->bypass;
+	entry->has_anchor = row->has_anchor;
+	entry->cycle_anchor = row->cycle_anchor;
 	if (over)
-		standing->from = ends_at;
+		entry->from = ends_at;
 	else
-		standing->until = ends_at;
+		entry->until = ends_at;
 	if (row->status == QUOTA_CANCELED)
 		return "";
 	return over ? row->next_plan : row->plan;
 }
 
 static void
-apply(QuotaAccount *loaded, const QuotaEntitlementEntry *standing, const char *plan)
+apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char *plan)
 {
-	loaded->suspended = standing->suspended;
-	loaded->bypass = standing->bypass;
-	loaded->has_anchor = standing->has_anchor;
-	loaded->cycle_anchor = standing->cycle_anchor;
+	loaded->suspended = entry->suspended;
+	loaded->bypass = entry->bypass;
+	loaded->has_anchor = entry->has_anchor;
+	loaded->cycle_anchor = entry->cycle_anchor;
 	loaded->own_plan = plan[0] != '\0';
 	if (!loaded->own_plan)
 		plan = quota_plan_default();
@@ -265,7 +265,7 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 
 /* What the account's plan says of a feature; NULL: nothing. */
 static const QuotaOffer *
-offer_of(const QuotaAccount *account, const char *feature)
+plan_offer(const QuotaAccount *account, const char *feature)
 {
 	return account->plan[0] == '\0' ? NULL : quota_plan_offer(quota_plan_get(account->plan), feature);
 }
@@ -274,13 +274,13 @@ offer_of(const QuotaAccount *account, const char *feature)
 static void
 add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement)
 {
-	const QuotaOffer *offer = offer_of(account, feature);
+	const QuotaOffer *offer = plan_offer(account, feature);
 
 	if (account->pool == NULL || account->own_plan)
 		for (int i = 0; offer != NULL && i < offer->count; i++)
-			window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
+			get_window(entitlement, offer->rows[i].period)->limit = offer->limits[i];
 	if (account->noverrides > 0)
-		override_windows(account, offer, entitlement);
+		apply_overrides(account, offer, entitlement);
 }
 
 /* The windows of a pool, before those of its member. */
@@ -302,7 +302,7 @@ add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitl
  * no limit for the window, it brings one of its own, with the usual terms.
  */
 static void
-override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
+apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
 {
 	for (int i = 0; i < account->noverrides; i++)
 	{
@@ -322,13 +322,13 @@ override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEnti
 		}
 		terms.unlimited = override->unlimited;
 		terms.usage_limit = override->usage_limit;
-		window_of(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
+		get_window(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
 	}
 }
 
 /* The window of a period, made in its place in the order where it is not there. */
 static QuotaWindowLimit *
-window_of(QuotaEntitlement *entitlement, QuotaPeriod period)
+get_window(QuotaEntitlement *entitlement, QuotaPeriod period)
 {
 	QuotaWindowLimit *windows = entitlement->windows;
 	int i = 0;

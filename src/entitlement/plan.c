@@ -34,13 +34,13 @@ static bool pools_exist;
 
 static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
-static void *keep(const void *from, Size size);
-static Datum keep_datum(Datum value);
+static void *cache_alloc(const void *from, Size size);
+static Datum cache_datum(Datum value);
 static void multiply(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
 static int compare_offers(const void *a, const void *b);
-static HTAB *make_table(const char *name, Size keysize, Size entrysize);
+static HTAB *create_hash(const char *name, Size keysize, Size entrysize);
 
 /* Begin an operation: what has been committed before is seen from here on. */
 void
@@ -60,8 +60,8 @@ quota_plan_begin(void)
 	last_plan = NULL;
 	cached_version = 0;
 	default_known = false;
-	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
-	plans = make_table("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
+	features = create_hash("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
+	plans = create_hash("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
 	/* the version from before any loading: a change while loading drops the cache again */
 	cached_version = version;
 }
@@ -186,11 +186,11 @@ load_plan(QuotaPlan *plan)
 	QuotaLimitRow *limits = quota_catalogue_limits(plan->plan, &nlimits);
 	QuotaValueRow *values = quota_catalogue_values(plan->plan, &nvalues);
 	Datum rate_multiplier = quota_catalogue_rate_multiplier(plan->plan);
-	QuotaLimitRow *rows = keep(NULL, nlimits * sizeof(QuotaLimitRow));
-	QuotaLimit *ready = keep(NULL, nlimits * sizeof(QuotaLimit));
+	QuotaLimitRow *rows = cache_alloc(NULL, nlimits * sizeof(QuotaLimitRow));
+	QuotaLimit *ready = cache_alloc(NULL, nlimits * sizeof(QuotaLimit));
 
 	plan->count = 0;
-	plan->offers = keep(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
+	plan->offers = cache_alloc(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
 	qsort(limits, nlimits, sizeof(QuotaLimitRow), compare_limits);
 	for (int i = 0; i < nlimits; i++)
 	{
@@ -208,15 +208,15 @@ load_plan(QuotaPlan *plan)
 			multiply(&limits[i], rate_multiplier);
 		ready[i] = quota_plan_limit(&limits[i], kind);
 		rows[i] = limits[i];
-		rows[i].warn_ratio = keep_datum(limits[i].warn_ratio);
-		rows[i].block_ratio = keep_datum(limits[i].block_ratio);
+		rows[i].warn_ratio = cache_datum(limits[i].warn_ratio);
+		rows[i].block_ratio = cache_datum(limits[i].block_ratio);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, values[i].feature);
 
 		offer->has_value = true;
-		offer->value = keep_datum(values[i].value);
+		offer->value = cache_datum(values[i].value);
 	}
 	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 	plan->loaded = true;
@@ -224,23 +224,23 @@ load_plan(QuotaPlan *plan)
 
 /* Memory in the cache, with a copy of `from` or, for NULL, zeroes; NULL for none. */
 static void *
-keep(const void *from, Size size)
+cache_alloc(const void *from, Size size)
 {
-	void *kept;
+	void *copy;
 
 	if (size == 0)
 		return NULL;
-	kept = MemoryContextAllocZero(cache, size);
+	copy = MemoryContextAllocZero(cache, size);
 	if (from != NULL)
-		memcpy(kept, from, size);
-	return kept;
+		memcpy(copy, from, size);
+	return copy;
 }
 
 /* A copy in the cache of a value that is not toasted. */
 static Datum
-keep_datum(Datum value)
+cache_datum(Datum value)
 {
-	return PointerGetDatum(keep(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
+	return PointerGetDatum(cache_alloc(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
 }
 
 /* A rate's limit and burst, with the plan's multiplier; 0: the plan is gone. */
@@ -285,7 +285,7 @@ compare_offers(const void *a, const void *b)
 }
 
 static HTAB *
-make_table(const char *name, Size keysize, Size entrysize)
+create_hash(const char *name, Size keysize, Size entrysize)
 {
 	HASHCTL control = {0};
 

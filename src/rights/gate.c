@@ -63,22 +63,22 @@ enum
 static const char *const level_names[] = {"user", "reader", "monitor", "app", "admin"};
 
 /* What the first argument of a function means for a caller that has only its user's accounts. */
-typedef enum Scope
+typedef enum GateScope
 {
 	NO_ACCOUNT, /* none; a set leaves out the rows of others */
 	CHARGES,    /* an account of which the user must be a member */
 	LOOKS       /* or that such an account sponsors */
-} Scope;
+} GateScope;
 
-typedef struct Rule
+typedef struct GateRule
 {
 	const char *function;
 	int all; /* levels that may call it for any account; the owner may always */
 	int own; /* levels that may call it for the accounts of their user */
-	Scope scope;
-} Rule;
+	GateScope scope;
+} GateRule;
 
-static const Rule rules[] = {
+static const GateRule rules[] = {
 	[QUOTA_GATE_CONSUME] = {"quota_consume", APP | ADMIN, USER, CHARGES},
 	[QUOTA_GATE_ENFORCE] = {"quota_enforce", APP | ADMIN, USER, CHARGES},
 	[QUOTA_GATE_RECORD] = {"quota_record", APP | ADMIN, 0, NO_ACCOUNT},
@@ -156,20 +156,20 @@ static const Rule rules[] = {
 };
 
 /* A call of a twin, kept with the call of the public function. */
-typedef struct Call
+typedef struct TwinCall
 {
-	const Rule *rule; /* NULL: the function that calls has checked */
+	const GateRule *rule; /* NULL: the function that calls has checked */
 	char *function;
 	bool changes; /* the twin is VOLATILE */
 	FmgrInfo twin;
-} Call;
+} TwinCall;
 
 /* The levels of the last callers; InvalidOid: of nobody. */
 static struct
 {
 	Oid user;
 	int levels;
-} known[2];
+} cached_levels[2];
 static uint64 invalidations = 0;
 
 static QuotaGateFrame *frame = NULL;
@@ -178,22 +178,22 @@ static void role_changed(Datum arg, int cacheid, uint32 hash);
 static void relation_changed(Oid relid);
 static void forget_levels(void);
 static inline int levels_of(Oid user);
-static int levels_of_another(Oid user);
+static int levels_of_uncached(Oid user);
 static int look_up_levels(Oid user);
 static int level_bit(const char *name);
-static const Rule *rule_of(const char *function);
-static bool may_call(const Rule *rule, int levels);
-static bool require_own_account(const Rule *rule, int levels, Datum account);
-static void require_own(const Rule *rule, Datum account);
-static bool is_own(Scope scope, Datum account);
-static bool frame_is_users(void);
-static void refuse(const char *function) pg_attribute_noreturn();
+static const GateRule *rule_of(const char *function);
+static bool may_call(const GateRule *rule, int levels);
+static bool require_own_account(const GateRule *rule, int levels, Datum account);
+static void require_own(const GateRule *rule, Datum account);
+static bool is_own(GateScope scope, Datum account);
+static bool frame_acts_as_user(void);
+static void deny(const char *function) pg_attribute_noreturn();
 static void check_operation(const char *function);
-static Call *prepare(FunctionCallInfo fcinfo, const char *twin, const char *act);
+static TwinCall *prepare_call(FunctionCallInfo fcinfo, const char *twin, const char *act);
 static Oid find_twin(HeapTuple tuple, const char *name);
-static Datum run(Call *call, FunctionCallInfo fcinfo, bool all_accounts);
-static Datum run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts);
-static void put_rule(const Rule *rule, ReturnSetInfo *rsinfo);
+static Datum run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
+static Datum run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
+static void put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo);
 
 void
 quota_gate_init(void)
@@ -213,7 +213,7 @@ void
 quota_gate_require_admin(const char *function)
 {
 	if ((levels_of(GetUserId()) & (ADMIN | OWNER)) == 0)
-		refuse(function);
+		deny(function);
 	check_operation(function);
 }
 
@@ -226,7 +226,7 @@ void
 quota_gate_require(QuotaGateFunction function)
 {
 	if (unlikely((levels_of(GetUserId()) & (rules[function].all | OWNER)) == 0))
-		refuse(rules[function].function);
+		deny(rules[function].function);
 	if (function <= QUOTA_GATE_RELEASE)
 		check_operation(rules[function].function);
 }
@@ -241,14 +241,14 @@ quota_gate_require(QuotaGateFunction function)
 bool
 quota_gate_require_account(QuotaGateFunction function, Datum account)
 {
-	const Rule *rule = &rules[function];
+	const GateRule *rule = &rules[function];
 	int levels = levels_of(GetUserId());
 
 	if (rule->scope == CHARGES)
 		check_operation(rule->function);
 	if (unlikely((levels & (rule->all | OWNER)) == 0))
 		return require_own_account(rule, levels, account);
-	return frame != NULL && frame_is_users();
+	return frame != NULL && frame_acts_as_user();
 }
 
 /*
@@ -262,26 +262,26 @@ PG_FUNCTION_INFO_V1(quota_gate);
 Datum
 quota_gate(PG_FUNCTION_ARGS)
 {
-	Call *call = fcinfo->flinfo->fn_extra;
+	TwinCall *call = fcinfo->flinfo->fn_extra;
 	int levels = levels_of(GetUserId());
 	bool all_accounts;
 
 	if (call == NULL)
 	{
 		char *name = get_func_name(fcinfo->flinfo->fn_oid);
-		const Rule *rule = rule_of(name);
+		const GateRule *rule = rule_of(name);
 
 		if (rule == NULL || !may_call(rule, levels))
-			refuse(name);
-		call = prepare(fcinfo, name, name);
+			deny(name);
+		call = prepare_call(fcinfo, name, name);
 		call->rule = rule;
 	}
 	else if (!may_call(call->rule, levels))
-		refuse(call->function);
+		deny(call->function);
 	all_accounts = (levels & (call->rule->all | OWNER)) != 0;
 	if (!all_accounts && call->rule->scope != NO_ACCOUNT)
 		require_own(call->rule, quota_argument_account(fcinfo));
-	return run(call, fcinfo, all_accounts);
+	return run_twin(call, fcinfo, all_accounts);
 }
 
 /*
@@ -291,15 +291,15 @@ quota_gate(PG_FUNCTION_ARGS)
 Datum
 quota_gate_call(FunctionCallInfo fcinfo)
 {
-	Call *call = fcinfo->flinfo->fn_extra;
+	TwinCall *call = fcinfo->flinfo->fn_extra;
 
 	if (call == NULL)
 	{
 		char *name = get_func_name(fcinfo->flinfo->fn_oid);
 
-		call = prepare(fcinfo, name, name);
+		call = prepare_call(fcinfo, name, name);
 	}
-	return run(call, fcinfo, true);
+	return run_twin(call, fcinfo, true);
 }
 
 /*
@@ -310,11 +310,11 @@ quota_gate_call(FunctionCallInfo fcinfo)
 Datum
 quota_gate_call_as(FunctionCallInfo fcinfo, const char *twin, const char *act)
 {
-	Call *call = fcinfo->flinfo->fn_extra;
+	TwinCall *call = fcinfo->flinfo->fn_extra;
 
 	if (call == NULL)
-		call = prepare(fcinfo, twin, act);
-	return run(call, fcinfo, true);
+		call = prepare_call(fcinfo, twin, act);
+	return run_twin(call, fcinfo, true);
 }
 
 /* Begin a frame, for all accounts. */
@@ -383,7 +383,7 @@ PG_FUNCTION_INFO_V1(quota_acts_as_user);
 Datum
 quota_acts_as_user(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(frame != NULL && frame_is_users());
+	PG_RETURN_BOOL(frame != NULL && frame_acts_as_user());
 }
 
 /* quota.sees_metadata(of_account): whether a twin may show what the ledger keeps of a call */
@@ -407,7 +407,7 @@ quota_level_functions(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	for (size_t i = 0; i < lengthof(rules); i++)
-		put_rule(&rules[i], (ReturnSetInfo *) fcinfo->resultinfo);
+		put_rule_rows(&rules[i], (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -445,34 +445,34 @@ static void
 forget_levels(void)
 {
 	invalidations++;
-	known[0].user = known[1].user = InvalidOid;
+	cached_levels[0].user = cached_levels[1].user = InvalidOid;
 }
 
 /* The levels of a role, OWNER for the extension's owner and superusers. */
 static inline int
 levels_of(Oid user)
 {
-	return likely(known[0].user == user) ? known[0].levels : levels_of_another(user);
+	return likely(cached_levels[0].user == user) ? cached_levels[0].levels : levels_of_uncached(user);
 }
 
 /* The same of who has not called last. */
 static pg_noinline int
-levels_of_another(Oid user)
+levels_of_uncached(Oid user)
 {
 	uint64 before;
 	int levels;
 
-	if (known[1].user == user)
-		return known[1].levels;
+	if (cached_levels[1].user == user)
+		return cached_levels[1].levels;
 	do
 	{
 		before = invalidations;
 		levels = look_up_levels(user);
 		/* if anything changed while looking, look again */
 	} while (before != invalidations);
-	known[1] = known[0];
-	known[0].user = user;
-	known[0].levels = levels;
+	cached_levels[1] = cached_levels[0];
+	cached_levels[0].user = user;
+	cached_levels[0].levels = levels;
 	return levels;
 }
 
@@ -512,7 +512,7 @@ level_bit(const char *name)
 	return 0;
 }
 
-static const Rule *
+static const GateRule *
 rule_of(const char *function)
 {
 	for (size_t i = 0; i < lengthof(rules); i++)
@@ -522,24 +522,24 @@ rule_of(const char *function)
 }
 
 static bool
-may_call(const Rule *rule, int levels)
+may_call(const GateRule *rule, int levels)
 {
 	return (levels & (rule->all | rule->own | OWNER)) != 0;
 }
 
 /* What is left of quota_gate_require_account for levels that act for a user. */
 static pg_noinline bool
-require_own_account(const Rule *rule, int levels, Datum account)
+require_own_account(const GateRule *rule, int levels, Datum account)
 {
 	if ((levels & rule->own) == 0)
-		refuse(rule->function);
+		deny(rule->function);
 	require_own(rule, account);
 	return (levels & rule->own & USER) != 0;
 }
 
 /* Nothing tells whether the account exists. */
 static void
-require_own(const Rule *rule, Datum account)
+require_own(const GateRule *rule, Datum account)
 {
 	if (!is_own(rule->scope, account))
 		ereport(ERROR,
@@ -551,7 +551,7 @@ require_own(const Rule *rule, Datum account)
 }
 
 static bool
-is_own(Scope scope, Datum account)
+is_own(GateScope scope, Datum account)
 {
 	char *name = quota_guc_user();
 	Datum user;
@@ -569,13 +569,13 @@ is_own(Scope scope, Datum account)
 }
 
 static bool
-frame_is_users(void)
+frame_acts_as_user(void)
 {
 	return !frame->all_accounts && (frame->levels & USER) != 0;
 }
 
 static void
-refuse(const char *function)
+deny(const char *function)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -583,11 +583,11 @@ refuse(const char *function)
 }
 
 /* Find a twin, and keep it for the calls that follow. */
-static Call *
-prepare(FunctionCallInfo fcinfo, const char *twin, const char *act)
+static TwinCall *
+prepare_call(FunctionCallInfo fcinfo, const char *twin, const char *act)
 {
 	FmgrInfo *function = fcinfo->flinfo;
-	Call *call = MemoryContextAllocZero(function->fn_mcxt, sizeof(Call));
+	TwinCall *call = MemoryContextAllocZero(function->fn_mcxt, sizeof(TwinCall));
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
 	Oid oid;
 
@@ -634,7 +634,7 @@ check_operation(const char *function)
 
 /* Call a twin. A set comes at once: one that is returned row by row would leave the frame in between. */
 static Datum
-run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
+run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int allowed_modes;
@@ -643,20 +643,20 @@ run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
 	if (call->changes)
 		check_operation(call->function);
 	if (!call->twin.fn_retset)
-		return run_in_frame(call, fcinfo, all_accounts);
+		return run_twin_in_frame(call, fcinfo, all_accounts);
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	allowed_modes = rsinfo->allowedModes;
 	rsinfo->allowedModes |= SFRM_ValuePerCall | SFRM_Materialize_Preferred;
-	result = run_in_frame(call, fcinfo, all_accounts);
+	result = run_twin_in_frame(call, fcinfo, all_accounts);
 	rsinfo->allowedModes = allowed_modes;
 	return result;
 }
 
 static Datum
-run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
+run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
 	FmgrInfo *function = fcinfo->flinfo;
 	QuotaGateFrame own = {.function = call->function,
@@ -682,7 +682,7 @@ run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
 
 /* A row a level that a rule names. */
 static void
-put_rule(const Rule *rule, ReturnSetInfo *rsinfo)
+put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo)
 {
 	for (size_t i = 0; i < lengthof(level_names); i++)
 	{

@@ -26,9 +26,9 @@
 #endif
 
 /* the part of a clock's going back that may be a correction, and not another clock */
-#define CORRECTION_US USECS_PER_SEC
+#define MAX_CORRECTION_US USECS_PER_SEC
 
-static int128 parts_above(const QuotaLevel *level, const QuotaPace *pace, int64 units);
+static int128 parts_above_units(const QuotaLevel *level, const QuotaPace *pace, int64 units);
 
 /*
  * Let the bucket run until a time.
@@ -45,11 +45,11 @@ quota_bucket_drain(QuotaLevel *level, const QuotaPace *pace, TimestampTz now)
 
 	if (elapsed_us <= 0)
 	{
-		if (elapsed_us < -CORRECTION_US)
+		if (elapsed_us < -MAX_CORRECTION_US)
 			level->at = now;
 		return;
 	}
-	left = parts_above(level, pace, 0) - elapsed_us * pace->limit;
+	left = parts_above_units(level, pace, 0) - elapsed_us * pace->limit;
 	level->at = now;
 	level->units = left <= 0 ? 0 : (int64) (left / pace->period_us);
 	level->parts = left <= 0 ? 0 : (int64) (left % pace->period_us);
@@ -84,7 +84,7 @@ quota_bucket_add(QuotaLevel *level, int64 units, int64 most)
 TimestampTz
 quota_bucket_falls_to(const QuotaLevel *level, const QuotaPace *pace, int64 units)
 {
-	int128 parts = parts_above(level, pace, units);
+	int128 parts = parts_above_units(level, pace, units);
 	int128 at;
 
 	if (parts <= 0)
@@ -96,7 +96,7 @@ quota_bucket_falls_to(const QuotaLevel *level, const QuotaPace *pace, int64 unit
 }
 
 static int128
-parts_above(const QuotaLevel *level, const QuotaPace *pace, int64 units)
+parts_above_units(const QuotaLevel *level, const QuotaPace *pace, int64 units)
 {
 	return ((int128) level->units - units) * pace->period_us + level->parts;
 }

@@ -76,13 +76,13 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
 																					  : 1) *
 					   USECS_PER_SEC;
-		int64 into = fsec;
+		int64 elapsed_us = fsec;
 
 		if (period >= QUOTA_MINUTE)
-			into += local.tm_sec * USECS_PER_SEC;
+			elapsed_us += local.tm_sec * USECS_PER_SEC;
 		if (period == QUOTA_HOUR)
-			into += local.tm_min * USECS_PER_MINUTE;
-		window.start = at - into;
+			elapsed_us += local.tm_min * USECS_PER_MINUTE;
+		window.start = at - elapsed_us;
 		window.end = window.start + length;
 		if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
 			out_of_range();

@@ -44,7 +44,7 @@ const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
 static QuotaAttached *read_row(const QuotaScan *scan);
-static List *read_names(Datum array);
+static List *read_text_array(Datum array);
 
 /* The attachment of a number; NULL: there is none. */
 QuotaAttached *
@@ -139,14 +139,14 @@ read_row(const QuotaScan *scan)
 		AttrNumber column = ATTACHED_AMOUNT_READS + which;
 
 		row->has[which] = !quota_scan_isnull(scan, column);
-		row->columns[which] = row->has[which] ? read_names(quota_scan_value(scan, column)) : NIL;
+		row->columns[which] = row->has[which] ? read_text_array(quota_scan_value(scan, column)) : NIL;
 	}
 	row->follows_rows = quota_scan_bool(scan, ATTACHED_FOLLOWS_ROWS);
 	return row;
 }
 
 static List *
-read_names(Datum array)
+read_text_array(Datum array)
 {
 	List *names = NIL;
 	Datum *elements;

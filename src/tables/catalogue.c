@@ -46,7 +46,7 @@ enum
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
-static void begin(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name);
+static void begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name);
 static void make_plural(QuotaFeatureRow *row);
 
 /* Read the key of the default plan; false: there is none. */
@@ -74,7 +74,7 @@ quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 	QuotaScan scan;
 	bool found;
 
-	begin(&scan, FEATURES, FEATURES_FEATURE, feature);
+	begin_by_text(&scan, FEATURES, FEATURES_FEATURE, feature);
 	found = quota_scan_next(&scan);
 	if (found)
 	{
@@ -97,7 +97,7 @@ quota_catalogue_rate_multiplier(const char *plan)
 	QuotaScan scan;
 	Datum multiplier = (Datum) 0;
 
-	begin(&scan, PLANS, PLANS_PLAN, plan);
+	begin_by_text(&scan, PLANS, PLANS_PLAN, plan);
 	if (quota_scan_next(&scan))
 		multiplier = quota_scan_copy(&scan, PLANS_RATE_MULTIPLIER);
 	quota_scan_end(&scan);
@@ -111,7 +111,7 @@ quota_catalogue_limits(const char *plan, int *count)
 	QuotaScan scan;
 	QuotaLimitRow *rows = NULL;
 
-	begin(&scan, PLAN_LIMITS, PLAN_LIMITS_PLAN, plan);
+	begin_by_text(&scan, PLAN_LIMITS, PLAN_LIMITS_PLAN, plan);
 	for (*count = 0; quota_scan_next(&scan); (*count)++)
 	{
 		QuotaLimitRow *row;
@@ -142,7 +142,7 @@ quota_catalogue_values(const char *plan, int *count)
 	QuotaScan scan;
 	QuotaValueRow *rows = NULL;
 
-	begin(&scan, PLAN_FEATURES, PLAN_FEATURES_PLAN, plan);
+	begin_by_text(&scan, PLAN_FEATURES, PLAN_FEATURES_PLAN, plan);
 	for (*count = 0; quota_scan_next(&scan); (*count)++)
 	{
 		rows = quota_scan_room(rows, *count, sizeof(QuotaValueRow));
@@ -155,7 +155,7 @@ quota_catalogue_values(const char *plan, int *count)
 
 /* Begin to read the rows of a name, by the primary key or its first column. */
 static void
-begin(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
+begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
 {
 	Relation rel = quota_relations_open(table, AccessShareLock);
 	ScanKeyData key;

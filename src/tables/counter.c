@@ -53,7 +53,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 		quota_usage_row_slot_key(&key, i, &slot);
 		if (i == 0)
 			counter->hash = slot.hash;
-		if (quota_lookup_find(&store->usage, &slot, store->as_of))
+		if (quota_lookup_find(&store->usage, &slot, store->usage_snapshot))
 		{
 			HeapTuple version = &store->usage.tuple;
 

@@ -89,7 +89,7 @@ static struct
 static void relation_changed(Oid relid);
 static Relation open_partition(TimestampTz at);
 static void find_partition(TimestampTz at);
-static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz none);
+static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz unbounded);
 static QuotaAppender *partition_appender(QuotaStore *store, TimestampTz at);
 static Datum text_or_null(const char *value, bool *isnull);
 
@@ -174,7 +174,7 @@ partition_appender(QuotaStore *store, TimestampTz at)
 
 		quota_relations_check_triggers(rel);
 		store->appenders[EVENTS] = quota_appender_open(rel, false);
-		store->written_tables = true;
+		store->has_appenders = true;
 		MemoryContextSwitchTo(old);
 	}
 	return store->appenders[EVENTS];
@@ -245,10 +245,10 @@ find_partition(TimestampTz at)
 
 /* A bound between partitions, of which there are ndatums. */
 static TimestampTz
-bound_at(PartitionBoundInfo bounds, int number, TimestampTz none)
+bound_at(PartitionBoundInfo bounds, int number, TimestampTz unbounded)
 {
 	if (number < 0 || number >= bounds->ndatums || bounds->kind[number][0] != PARTITION_RANGE_DATUM_VALUE)
-		return none;
+		return unbounded;
 	return DatumGetTimestampTz(bounds->datums[number][0]);
 }
 

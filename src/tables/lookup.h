@@ -64,19 +64,19 @@ typedef struct QuotaKey
 	char string[VARHDRSZ + QUOTA_MAX_KEY_STRING]; /* of quota_lookup_key_string; last, as not all keys have it */
 } QuotaKey;
 
-extern void quota_lookup_open(QuotaLookup *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key);
-extern void quota_lookup_close(QuotaLookup *probe);
+extern void quota_lookup_open(QuotaLookup *lookup, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key);
+extern void quota_lookup_close(QuotaLookup *lookup);
 
-extern void quota_lookup_key(QuotaKey *key, const QuotaLookup *probe);
+extern void quota_lookup_key(QuotaKey *key, const QuotaLookup *lookup);
 extern void quota_lookup_key_text(QuotaKey *key, Datum value);
 extern void quota_lookup_key_string(QuotaKey *key, const char *value);
 extern void quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
-extern bool quota_lookup_find(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
-extern void quota_lookup_expect_page(QuotaLookup *probe, Buffer *buffer);
-extern QuotaVersion *quota_lookup_read_version(QuotaLookup *probe, ItemPointerData tid);
-extern QuotaVersion *quota_lookup_read_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key);
-extern void quota_lookup_release_row(QuotaLookup *probe);
-extern void quota_lookup_release(QuotaLookup *probe);
+extern bool quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
+extern void quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer);
+extern QuotaVersion *quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid);
+extern QuotaVersion *quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key);
+extern void quota_lookup_release_row(QuotaLookup *lookup);
+extern void quota_lookup_release(QuotaLookup *lookup);
 
 #endif

@@ -71,7 +71,7 @@ static QuotaRelationChanged callbacks[MAX_CALLBACKS];
 static int ncallbacks = 0;
 
 static void relation_changed(Datum arg, Oid relid);
-static void resolve(QuotaOids *found);
+static void look_up_oids(QuotaOids *found);
 static Oid sequence(const char *name, Oid schema);
 
 void
@@ -119,7 +119,7 @@ quota_relations_oids(void)
 		uint64 before = invalidations;
 		QuotaOids found = {0};
 
-		resolve(&found);
+		look_up_oids(&found);
 		if (memcmp(&found, &oids, sizeof(QuotaOids)) != 0)
 		{
 			/* another extension of the same name, or the first look: nothing that was kept is of its tables */
@@ -217,7 +217,7 @@ quota_relations_period_oid(QuotaPeriod period)
 }
 
 static void
-resolve(QuotaOids *found)
+look_up_oids(QuotaOids *found)
 {
 	Oid tables = get_namespace_oid("quota", true);
 	Oid period_type = InvalidOid;

@@ -56,7 +56,7 @@ bool
 quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
 	Relation rel = quota_relations_open_to_write(RESERVATIONS);
-	bool taken = false;
+	bool deleted = false;
 
 	for (;; quota_store_retry(store))
 	{
@@ -80,12 +80,12 @@ quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
 			tid = scan.tuple->t_self;
 		}
 		quota_scan_end(&scan);
-		taken = found && delete_row(store, rel, &tid);
-		if (taken || !found)
+		deleted = found && delete_row(store, rel, &tid);
+		if (deleted || !found)
 			break;
 	}
 	table_close(rel, NoLock);
-	return taken;
+	return deleted;
 }
 
 void
@@ -118,7 +118,7 @@ quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *ke
 				ObjectIdGetDatum(quota_relations_oids()->periods[key->period]));
 	ScanKeyInit(&keys[3], HOLDS_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(key->period_start));
 	ScanKeyInit(&keys[4], HOLDS_EXPIRES_AT, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(until));
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), store->as_of, 5, keys);
+	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), store->usage_snapshot, 5, keys);
 	return read_holds(&scan, count);
 }
 

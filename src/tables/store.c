@@ -27,7 +27,7 @@
 #include "tables/citus.h"
 #include "tables/usage_layout.h"
 
-static QuotaStore *begin(bool write, LOCKMODE usage_lock);
+static QuotaStore *begin_store(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
 static void open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table, LOCKMODE lock);
@@ -42,7 +42,7 @@ static void make_visible(QuotaStore *store);
 QuotaStore *
 quota_store_begin_read(void)
 {
-	return begin(false, AccessShareLock);
+	return begin_store(false, AccessShareLock);
 }
 
 QuotaStore *
@@ -50,7 +50,7 @@ quota_store_begin_write(void)
 {
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
-	return begin(true, RowExclusiveLock);
+	return begin_store(true, RowExclusiveLock);
 }
 
 /*
@@ -61,7 +61,7 @@ quota_store_begin_write(void)
 QuotaStore *
 quota_store_begin_rates(void)
 {
-	return begin(false, NoLock);
+	return begin_store(false, NoLock);
 }
 
 /*
@@ -128,7 +128,7 @@ quota_store_end(QuotaStore *store)
 	make_visible(store);
 	quota_lookup_close(&store->accounts);
 	quota_lookup_close(&store->usage);
-	for (int i = USAGE; store->written_tables && i < TABLES; i++)
+	for (int i = USAGE; store->has_appenders && i < TABLES; i++)
 		if (store->appenders[i] != NULL)
 			quota_appender_close(store->appenders[i]);
 	drop_snapshots(store);
@@ -136,7 +136,7 @@ quota_store_end(QuotaStore *store)
 }
 
 static QuotaStore *
-begin(bool write, LOCKMODE usage_lock)
+begin_store(bool write, LOCKMODE usage_lock)
 {
 	/* palloc0 would clear it word by word */
 	QuotaStore *store = memset(palloc(sizeof(QuotaStore)), 0, sizeof(QuotaStore));
@@ -157,34 +157,34 @@ begin(bool write, LOCKMODE usage_lock)
 static void
 take_snapshots(QuotaStore *store)
 {
-	store->now = NULL;
+	store->entitlement_snapshot = NULL;
 	if (!store->write)
 	{
 		/* stays the active one meanwhile */
-		store->as_of = GetActiveSnapshot();
+		store->usage_snapshot = GetActiveSnapshot();
 		return;
 	}
-	store->as_of = RegisterSnapshot(GetTransactionSnapshot());
+	store->usage_snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (!IsolationUsesXactSnapshot())
-		store->now = store->as_of;
+		store->entitlement_snapshot = store->usage_snapshot;
 }
 
 static void
 drop_snapshots(QuotaStore *store)
 {
-	if (store->now != NULL && store->now != store->as_of)
-		UnregisterSnapshot(store->now);
+	if (store->entitlement_snapshot != NULL && store->entitlement_snapshot != store->usage_snapshot)
+		UnregisterSnapshot(store->entitlement_snapshot);
 	if (store->write)
-		UnregisterSnapshot(store->as_of);
+		UnregisterSnapshot(store->usage_snapshot);
 }
 
 /* The snapshot of what accounts are entitled to. */
 Snapshot
 quota_store_entitlement_snapshot(QuotaStore *store)
 {
-	if (store->now == NULL)
-		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_relations_oids()->tables[ACCOUNTS]));
-	return store->now;
+	if (store->entitlement_snapshot == NULL)
+		store->entitlement_snapshot = RegisterSnapshot(GetCatalogSnapshot(quota_relations_oids()->tables[ACCOUNTS]));
+	return store->entitlement_snapshot;
 }
 
 /*
@@ -217,7 +217,7 @@ quota_store_appender(QuotaStore *store, QuotaTable table)
 		MemoryContext old = MemoryContextSwitchTo(store->context);
 
 		store->appenders[table] = quota_appender_open(quota_relations_open_to_write(table), table == USAGE);
-		store->written_tables = true;
+		store->has_appenders = true;
 		MemoryContextSwitchTo(old);
 	}
 	return store->appenders[table];

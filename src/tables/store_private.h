@@ -12,13 +12,13 @@
 struct QuotaStore
 {
 	MemoryContext context;
-	bool write;     /* quota.usage, as soon as it is open */
-	bool written;   /* since the last CommandCounterIncrement */
-	Snapshot now;   /* of what accounts are entitled to; NULL until quota_store_entitlement_snapshot */
-	Snapshot as_of; /* of use */
+	bool write;                    /* quota.usage, as soon as it is open */
+	bool written;                  /* since the last CommandCounterIncrement */
+	Snapshot entitlement_snapshot; /* of what accounts are entitled to; NULL until quota_store_entitlement_snapshot */
+	Snapshot usage_snapshot;       /* of use */
 	QuotaLookup accounts;
 	QuotaLookup usage;
-	bool written_tables;              /* there is one of the following */
+	bool has_appenders;               /* there is one of the following */
 	QuotaAppender *appenders[TABLES]; /* each NULL until a row is written; of EVENTS that of a partition */
 };
 

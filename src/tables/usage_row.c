@@ -70,16 +70,16 @@ quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, co
  * of_slot: others scan the slots of the counter, or did when this transaction began.
  */
 TM_Result
-quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot)
+quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot)
 {
 	const QuotaUsageRow *before = QUOTA_USAGE_ROW(version);
-	QuotaNewVersion written = {
+	QuotaNewVersion recorded = {
 		.hash = hash,
-		.from = version->t_self,
-		.of_slot = of_slot,
-		.own_base = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
-		.used = (row->used > before->used) - (row->used < before->used),
-		.alerted = row->alerted - before->alerted};
+		.old_tid = version->t_self,
+		.is_slot = is_slot,
+		.own_old = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
+		.used_change = (row->used > before->used) - (row->used < before->used),
+		.alerted_change = row->alerted - before->alerted};
 	ItemPointerData tid = version->t_self;
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
@@ -92,19 +92,19 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 		return result;
 	if (!HeapTupleIsHeapOnly(version))
 		quota_appender_index_version(quota_store_appender(store, USAGE), version);
-	written.to = version->t_self;
-	quota_newest_record(&written);
+	recorded.new_tid = version->t_self;
+	quota_newest_record(&recorded);
 	store->written = true;
 	return TM_Ok;
 }
 
 void
-quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool of_slot)
+quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 {
-	QuotaNewVersion written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
+	QuotaNewVersion recorded = {.hash = hash, .new_tid = version->t_self, .is_slot = is_slot};
 
-	ItemPointerSetInvalid(&written.from);
-	quota_newest_record(&written);
+	ItemPointerSetInvalid(&recorded.old_tid);
+	quota_newest_record(&recorded);
 }
 
 /* A copy of the version at a place; NULL: there is none. */
@@ -138,7 +138,7 @@ quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
 	TM_Result result;
 	bool same;
 
-	result = table_tuple_lock(rel, tid, store->as_of, slot,
+	result = table_tuple_lock(rel, tid, store->usage_snapshot, slot,
 							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);

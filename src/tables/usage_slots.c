@@ -63,26 +63,26 @@
 #define MAX_RAISED (INT64CONST(1) << 32)
 
 /* What is in the way of a charge, if anything. */
-typedef struct Obstacle
+typedef struct SlotConflict
 {
 	TransactionId transaction; /* that has to end first */
 	int locked;                /* a slot that is locked without a change, -1: none */
-} Obstacle;
+} SlotConflict;
 
-static bool still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
 static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-						const QuotaCounterChange *change, Obstacle *obstacle);
-static bool has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
+						const QuotaCounterChange *change, SlotConflict *conflict);
+static bool must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
 static bool merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key);
 static bool scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 static void add_slot(QuotaSlotScan *scan, int number);
 static void read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot);
 static void read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, ItemPointerData next);
 static bool is_superseded(HeapTupleHeader version);
-static QuotaVersion *newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater);
-static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
-static void read_locks(HeapTupleHeader version, QuotaSlot *slot);
-static int free_slot(const QuotaSlotScan *scan);
+static QuotaVersion *newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater);
+static TransactionId open_updater(QuotaStore *store, HeapTupleHeader version);
+static void read_row_locks(HeapTupleHeader version, QuotaSlot *slot);
+static int find_free_slot(const QuotaSlotScan *scan);
 static TM_Result write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots);
 static bool merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const QuotaCounterChange *change);
 static HeapTuple lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMode mode);
@@ -93,7 +93,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 {
 	QuotaSharedLock *lock;
 	QuotaSlotScan *scan = counter->scan != NULL ? counter->scan : palloc(sizeof(QuotaSlotScan));
-	Obstacle obstacle;
+	SlotConflict conflict;
 	QuotaKey key;
 	bool charged;
 
@@ -105,24 +105,24 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 		return merge_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	charged = counter->scan != NULL && still_serves(scan, lock, counter, change) &&
-			  charge_slot(store, lock, counter, scan, change, &obstacle);
+	charged = counter->scan != NULL && scan_is_current(scan, lock, counter, change) &&
+			  charge_slot(store, lock, counter, scan, change, &conflict);
 	if (!charged)
 	{
 		/* who has committed while the lock was waited for has a slot to spare */
 		quota_store_renew_snapshots(store);
 		quota_usage_slots_scan(store, &key, scan);
-		charged = charge_slot(store, lock, counter, scan, change, &obstacle);
+		charged = charge_slot(store, lock, counter, scan, change, &conflict);
 	}
 	LWLockRelease(&lock->lock);
 
 	if (!charged)
 	{
-		if (TransactionIdIsValid(obstacle.transaction))
-			XactLockTableWait(obstacle.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
-		else if (obstacle.locked >= 0)
+		if (TransactionIdIsValid(conflict.transaction))
+			XactLockTableWait(conflict.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
+		else if (conflict.locked >= 0)
 			/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
-			quota_usage_row_lock_newest(store, &scan->slot[obstacle.locked].tid);
+			quota_usage_row_lock_newest(store, &scan->slot[conflict.locked].tid);
 		return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 	}
 	if (counter->slots > scan->slots)
@@ -136,7 +136,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
  * slots would cost more than all else of a charge.
  */
 static bool
-still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
+scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	uint64 raised = pg_atomic_read_u64(&lock->raised) - scan->raised;
 
@@ -146,7 +146,7 @@ still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *cou
 		return true;
 	if (change->used <= 0 || change->alerted > counter->alerted || raised > (uint64) (PG_INT64_MAX - scan->most))
 		return false;
-	scan->old = true;
+	scan->stale = true;
 	scan->most += raised;
 	return !quota_usage_slots_near_limit(scan->most, change->used, change->most);
 }
@@ -158,45 +158,45 @@ still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *cou
  */
 static bool
 charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-			const QuotaCounterChange *change, Obstacle *obstacle)
+			const QuotaCounterChange *change, SlotConflict *conflict)
 {
 	static int quiet = 0;
-	QuotaCounterChange mine = *change;
-	bool alone = !scan->old && !TransactionIdIsValid(scan->busy) && scan->locked < 0;
+	QuotaCounterChange own_change = *change;
+	bool alone = !scan->stale && !TransactionIdIsValid(scan->busy) && scan->locked < 0;
 	int16 alerted = counter->alerted;
 	int slots = scan->slots;
 	int number = 0;
 
-	*obstacle = (Obstacle){InvalidTransactionId, -1};
+	*conflict = (SlotConflict){InvalidTransactionId, -1};
 	/* what another has told of meanwhile, this one need not */
 	if (change->alerted > alerted)
 		alerted = Min(change->alerted, Max(alerted, scan->alerted));
-	if (slots <= 1 || has_to_wait(scan, change, &obstacle->transaction))
+	if (slots <= 1 || must_wait(scan, change, &conflict->transaction))
 		return false;
 	if (alone && (quota_usage_slots_near_limit(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
 		/* the slots may know of more than this one was judged by */
 		if (change->alerted >= alerted || scan->alerted > alerted)
-			mine.alerted = Max(change->alerted, scan->alerted);
-		if (!merge(store, counter, scan, &mine))
+			own_change.alerted = Max(change->alerted, scan->alerted);
+		if (!merge(store, counter, scan, &own_change))
 			return false;
 		slots = 1;
 	}
 	else
 	{
-		number = scan->own >= 0 ? scan->own : free_slot(scan);
+		number = scan->own >= 0 ? scan->own : find_free_slot(scan);
 		if (number < 0)
 		{
-			*obstacle = (Obstacle){scan->busy, scan->locked};
+			*conflict = (SlotConflict){scan->busy, scan->locked};
 			return false;
 		}
 		/* what the others have told of is theirs to take back */
 		if (change->alerted == alerted)
-			mine.alerted = scan->slot[number].alerted;
+			own_change.alerted = scan->slot[number].alerted;
 		/* slot 0 is the last that is taken: there are too few */
 		if (number == 0 && scan->own < 0)
 			slots = Min(2 * slots, QUOTA_MAX_SLOTS);
-		if (write_slot(store, &scan->slot[number], number, &mine, slots) != TM_Ok)
+		if (write_slot(store, &scan->slot[number], number, &own_change, slots) != TM_Ok)
 			return false;
 	}
 	counter->used = scan->used + change->used;
@@ -216,7 +216,7 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
  * one that has charged the most, whose end most likely decides it.
  */
 static bool
-has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction)
+must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction)
 {
 	/* there is no such one where the charge is to be judged again */
 	if (quota_decide_sum(scan->most, change->used) > change->most)
@@ -393,12 +393,12 @@ quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int fro
 	{
 		HeapTuple version = quota_usage_row_form(store, &counter->key, i, &(QuotaCounterChange){0});
 		QuotaKey columns;
-		QuotaSlot left;
+		QuotaSlot leftover;
 
 		quota_usage_row_slot_key(&key, i, &columns);
-		read_slot(store, &columns, &left);
+		read_slot(store, &columns, &leftover);
 		quota_lookup_release(&store->usage);
-		if (left.exists)
+		if (leftover.exists)
 			/* left behind when somebody deleted the others: what it holds counts again */
 			continue;
 		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
@@ -481,14 +481,14 @@ add_slot(QuotaSlotScan *scan, int number)
 	if (!TransactionIdIsValid(slot->busy))
 		return;
 	scan->busy = slot->busy;
-	if ((uint64) slot->most - (uint64) slot->used > scan->raises)
+	if ((uint64) slot->most - (uint64) slot->used > scan->raised_by)
 	{
-		scan->raises = (uint64) slot->most - (uint64) slot->used;
+		scan->raised_by = (uint64) slot->most - (uint64) slot->used;
 		scan->raising = slot->busy;
 	}
-	if ((uint64) slot->used - (uint64) slot->least > scan->lowers)
+	if ((uint64) slot->used - (uint64) slot->least > scan->lowered_by)
 	{
-		scan->lowers = (uint64) slot->used - (uint64) slot->least;
+		scan->lowered_by = (uint64) slot->used - (uint64) slot->least;
 		scan->lowering = slot->busy;
 	}
 	if (number == 0 && slot->slots_changed <= 0)
@@ -506,19 +506,19 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	QuotaUsageRow row;
 
 	memset(slot, 0, sizeof(QuotaSlot));
-	if (!quota_lookup_find(&store->usage, key, store->as_of))
+	if (!quota_lookup_find(&store->usage, key, store->usage_snapshot))
 		return;
 	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
 	slot->own = store->usage.own;
-	read_locks(&version->header, slot);
+	read_row_locks(&version->header, slot);
 	slot->hash = key->hash;
 	slot->tid = version->tid;
 	slot->used = slot->least = slot->most = row.used;
 	slot->holds = row.holds;
 	slot->alerted = row.alerted;
 	slot->slots = slot->slots_changed = row.slots;
-	slot->busy = updater_of(store, &version->header);
+	slot->busy = open_updater(store, &version->header);
 	if (TransactionIdIsValid(slot->busy))
 		read_later_versions(store, key, slot, version->header.t_ctid);
 	quota_lookup_release_row(&store->usage);
@@ -537,7 +537,7 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 
 	for (int walked = 1; TransactionIdIsValid(updater); walked++)
 	{
-		QuotaVersion *later = walked == QUOTA_WALKED_VERSIONS ? newest_of(store, key, updater) : NULL;
+		QuotaVersion *later = walked == QUOTA_WALKED_VERSIONS ? newest_published(store, key, updater) : NULL;
 		QuotaUsageRow row = {0};
 
 		CHECK_FOR_INTERRUPTS();
@@ -561,7 +561,7 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 			break;
 		tid = later->tid;
 		next = later->header.t_ctid;
-		updater = updater_of(store, &later->header);
+		updater = open_updater(store, &later->header);
 	}
 }
 
@@ -583,7 +583,7 @@ is_superseded(HeapTupleHeader version)
  * its versions up to this one, what is left lies between this and the committed one.
  */
 static QuotaVersion *
-newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
+newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 {
 	TransactionId transaction = SubTransGetTopmostTransaction(updater);
 	QuotaVersion *newest;
@@ -617,16 +617,16 @@ newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
  * higher isolation levels.
  */
 static TransactionId
-updater_of(QuotaStore *store, HeapTupleHeader version)
+open_updater(QuotaStore *store, HeapTupleHeader version)
 {
 	TransactionId updater;
 
 	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
 		return InvalidTransactionId;
 	updater = HeapTupleHeaderGetUpdateXid(version);
-	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->as_of))
+	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->usage_snapshot))
 		return InvalidTransactionId;
-	if (!store->as_of->suboverflowed && !IsolationUsesXactSnapshot())
+	if (!store->usage_snapshot->suboverflowed && !IsolationUsesXactSnapshot())
 		return updater;
 	if (TransactionIdIsInProgress(updater))
 		return updater;
@@ -639,7 +639,7 @@ updater_of(QuotaStore *store, HeapTupleHeader version)
 
 /* Whether another transaction has locked a version without changing it. */
 static void
-read_locks(HeapTupleHeader version, QuotaSlot *slot)
+read_row_locks(HeapTupleHeader version, QuotaSlot *slot)
 {
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(version);
 	bool locked_only = HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
@@ -663,7 +663,7 @@ read_locks(HeapTupleHeader version, QuotaSlot *slot)
 
 /* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
 static int
-free_slot(const QuotaSlotScan *scan)
+find_free_slot(const QuotaSlotScan *scan)
 {
 	for (int i = 0; i < scan->slots; i++)
 	{

@@ -32,7 +32,7 @@ typedef struct QuotaSlotScan
 {
 	uint64 changes; /* the lock's, before looking */
 	uint64 raised;
-	bool old;   /* others have charged since, which `most` allows for */
+	bool stale; /* others have charged since, which `most` allows for */
 	int slots;  /* 0: the counter is gone */
 	int64 used; /* by this transaction and those that have committed */
 	int64 least;
@@ -42,8 +42,8 @@ typedef struct QuotaSlotScan
 	TransactionId busy;     /* one of the others, invalid: there is none */
 	TransactionId raising;  /* the one whose charges may add the most to what is used */
 	TransactionId lowering; /* the one whose refunds may take the most from it */
-	uint64 raises;          /* how much */
-	uint64 lowers;
+	uint64 raised_by;       /* how much */
+	uint64 lowered_by;
 	TransactionId merging; /* that which merges the slots, or deletes them */
 	int own;               /* the slot that is this transaction's own, -1: none */
 	int locked;            /* a slot that is locked without a change, -1: none */
