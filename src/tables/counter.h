@@ -1,6 +1,4 @@
-/*
- * Counters: what is used in a window, a row of quota.usage, or several.
- */
+/* Counters: the use of a feature in a window. */
 #ifndef QUOTA_COUNTER_H
 #define QUOTA_COUNTER_H
 

@@ -1,19 +1,21 @@
 /*
- * How one row of a table is found, time and again: where it was last seen, or
- * by its primary key.
+ * lookup.c
+ *		Find a row of a table by its primary key, again and again.
  *
- * An index costs several times what a row does; and while an old snapshot keeps
- * dead versions from going, the index leads to all versions of a row, of which
- * a contended one has very many. So a row is looked for where it was last seen
- * (src/memory/shared.h), and by the primary key only if it is not there. What is found
- * at a place is checked as what an index leads to is, by visibility, and by key
- * besides: a place may be another row's by now. What this transaction has written
- * it finds by its own memory (src/tables/newest.h).
+ * An index scan costs several times what reading a row does. While an old
+ * snapshot keeps dead versions from being removed, the index leads to all
+ * versions of a row, and a contended counter has very many. So a row is looked for
+ *		1. where this transaction wrote its newest version (newest.c)
+ *		2. at its row place, in shared memory (memory/shared.h)
+ *		3. by the primary key.
+ * A row place is only a hint: what is found there is checked for visibility and
+ * for the key, since another row may have taken the place.
  *
- * A tuple's header changes under the lock of its page. It is looked at with that
- * lock held, or as a copy that was made so.
+ * Lock				Protects				Order		While held
+ * share lock of page	header of a version		-			no wait; copy the header
  *
- * Memory: what a probe keeps is in the context in which it was opened.
+ * A page stays pinned until quota_lookup_release. Memory: the context in which
+ * the lookup was opened.
  */
 #include "postgres.h"
 
@@ -32,11 +34,11 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "memory/shared.h"
 #include "tables/newest.h"
+#include "tables/scan.h"
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static uint64 mix_value(uint64 value);
@@ -57,8 +59,8 @@ static bool has_block(Relation rel, BlockNumber block);
 static bool has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key);
 
 /*
- * Open a probe; it closes the table, whose lock stays to the end of the
- * transaction as that of any statement.
+ * Open a lookup of a table; quota_lookup_close closes both and keeps the table's
+ * lock until the end of the transaction.
  */
 void
 quota_lookup_open(QuotaLookup *lookup, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
@@ -90,7 +92,7 @@ quota_lookup_close(QuotaLookup *lookup)
 	lookup->rel = NULL;
 }
 
-/* Begin a key; its columns are then added in the order of the primary key. */
+/* Begin a key; add its columns in the order of the primary key. */
 void
 quota_lookup_key(QuotaKey *key, const QuotaLookup *lookup)
 {
@@ -98,7 +100,7 @@ quota_lookup_key(QuotaKey *key, const QuotaLookup *lookup)
 	key->hash = hash_combine64(MyDatabaseId, RelationGetRelid(lookup->rel));
 }
 
-/* value: good for as long as the key. */
+/* Add a column of type text. The value must live as long as the key. */
 void
 quota_lookup_key_text(QuotaKey *key, Datum value)
 {
@@ -107,7 +109,7 @@ quota_lookup_key_text(QuotaKey *key, Datum value)
 	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
-/* The same of a string, once a key: the key has room for one that is short. */
+/* Add a column of type text from a string. The key stores one short string itself. */
 void
 quota_lookup_key_string(QuotaKey *key, const char *value)
 {
@@ -123,7 +125,7 @@ quota_lookup_key_string(QuotaKey *key, const char *value)
 	add_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
 }
 
-/* A column whose type is passed by value. */
+/* Add a column whose type is passed by value. */
 void
 quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 {
@@ -131,8 +133,10 @@ quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 }
 
 /*
- * Look for the version of a row that a snapshot sees. What is found is the
- * probe's tuple until quota_lookup_release, or quota_lookup_release_row.
+ * Find the version of a row that a snapshot sees.
+ *
+ * Returns false if there is none. lookup->tuple is valid until
+ * quota_lookup_release or quota_lookup_release_row.
  */
 bool
 quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
@@ -145,8 +149,8 @@ quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 }
 
 /*
- * The same, where this transaction has written it last only. SERIALIZABLE needs
- * no look at the index then: it was looked at before the row was written.
+ * Find the row where this transaction wrote it last. SERIALIZABLE needs no index
+ * scan for its predicate lock then: one was made before the row was written.
  */
 static bool
 find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
@@ -156,14 +160,14 @@ find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 	return quota_newest_find_own(key->hash, &tid) && find_from(lookup, key, &tid, snapshot);
 }
 
-/* The same, where the row was last seen only. */
+/* Find the row at its row place. */
 static bool
 find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerData place;
 	ItemPointerData tid;
 
-	/* SERIALIZABLE has to know which pages of the index were read */
+	/* SERIALIZABLE needs the predicate locks of an index scan */
 	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place) || !ItemPointerIsValid(&place))
 		return false;
 	tid = place;
@@ -174,7 +178,7 @@ find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 	return true;
 }
 
-/* The same, at a place and further on only; *tid becomes where it is. */
+/* Find the row at a place or in a later version; set *tid to where it is. */
 static bool
 find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot snapshot)
 {
@@ -186,7 +190,7 @@ find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot sn
 	return false;
 }
 
-/* The same, by the primary key only. */
+/* Find the row by the primary key. */
 static bool
 find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
@@ -194,14 +198,14 @@ find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
 	bool found;
 
-	/* ScanKeyInit compares in the C collation, which our key columns have */
+	/* ScanKeyInit uses the C collation, which our key columns have */
 	for (int i = 0; i < key->count; i++)
 		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
 	if (lookup->index == NULL)
 		open_index(lookup, key->count, snapshot);
 	lookup->scan->xs_snapshot = snapshot;
 	index_rescan(lookup->scan, keys, key->count, NULL, 0);
-	/* scans keep what they allocate on the way */
+	/* in the lookup's context, since scans keep what they allocate */
 	found = index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
 	MemoryContextSwitchTo(old);
 	if (found)
@@ -218,8 +222,8 @@ find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 }
 
 /*
- * Where the page of the next row is expected, and which is written to that: it is
- * asked for there first, which saves the look into the table of buffers.
+ * Name the buffer where the page of the next row is expected; it is updated if
+ * the page is elsewhere. Saves the search of the buffer mapping table.
  */
 void
 quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer)
@@ -228,9 +232,10 @@ quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer)
 }
 
 /*
- * The version at a place, whoever made it; NULL: there is none. Good until the
- * next look. Costs nothing where it is the next one of the row that was found, on
- * the same page, and little on the page that was looked at last.
+ * Read the version at a place, whoever wrote it.
+ *
+ * Returns NULL if there is none; valid until the next read. Costs nothing for the
+ * version after the one found, if on the same page, and little on the page read last.
  */
 QuotaVersion *
 quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid)
@@ -247,7 +252,7 @@ quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid)
 	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
 }
 
-/* The same, if it is a version of the row that has a key. */
+/* Read the version at a place if it is of the row with a key, else return NULL. */
 QuotaVersion *
 quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key)
 {
@@ -273,7 +278,7 @@ quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const Quo
 	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
 }
 
-/* Note of what was found, whose page is locked, what its header tells. */
+/* Copy what the header of the version found tells. The page is locked. */
 static void
 note_header(QuotaLookup *lookup)
 {
@@ -282,7 +287,7 @@ note_header(QuotaLookup *lookup)
 		copy_version(&lookup->found, &lookup->tuple.t_self, lookup->tuple.t_data, lookup->tuple.t_len);
 }
 
-/* Keep a copy of the version at a place of a page that is locked. */
+/* Copy the version at a place of a locked page to lookup->next. */
 static void
 copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid)
 {
@@ -302,7 +307,7 @@ copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader ver
 	memcpy(copy->data, (char *) version + version->t_hoff, Min(length - version->t_hoff, QUOTA_VERSION_DATA));
 }
 
-/* Let go of the row, to look for another that may be on the same page. */
+/* Release the row, but keep its page pinned for the next one. */
 void
 quota_lookup_release_row(QuotaLookup *lookup)
 {
@@ -311,7 +316,7 @@ quota_lookup_release_row(QuotaLookup *lookup)
 		ExecClearTuple(lookup->slot);
 }
 
-/* Let go of the row and its page: one that is held cannot be cleaned up. */
+/* Release the row and its page: a pinned page cannot be pruned. */
 void
 quota_lookup_release(QuotaLookup *lookup)
 {
@@ -350,19 +355,14 @@ mix_value(uint64 value)
 static void
 open_index(QuotaLookup *lookup, int columns, Snapshot snapshot)
 {
-	Oid index = quota_compat_primary_key(lookup->rel);
-
-	if (!OidIsValid(index))
-		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(lookup->rel));
-	lookup->index = index_open(index, AccessShareLock);
+	lookup->index = index_open(quota_scan_primary_key(lookup->rel), AccessShareLock);
 	lookup->scan = index_beginscan(lookup->rel, lookup->index, snapshot, columns, 0);
 	lookup->slot = table_slot_create(lookup->rel, NULL);
 }
 
 /*
- * From what was a version of the row, go on to the newer ones up to that which
- * the snapshot sees; *tid becomes its place. False: it is neither here nor
- * further on.
+ * Follow the versions from a place on to the one that a snapshot sees; set *tid
+ * to its place. Returns false if there is none.
  */
 static bool
 follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
@@ -372,7 +372,7 @@ follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
 	bool found = false;
 	bool more = true;
 
-	/* as many versions as others have written since, which hardly ever are several */
+	/* others have rarely written more than one or two since */
 	while (more && !found && has_block(lookup->rel, ItemPointerGetBlockNumber(tid)))
 	{
 		Buffer buffer = pin_page(lookup, ItemPointerGetBlockNumber(tid));
@@ -391,7 +391,7 @@ follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
 			tuple->t_tableOid = RelationGetRelid(lookup->rel);
 			tuple->t_self = *tid;
 			if (TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(header)))
-				/* cleaned up, and another row's by now */
+				/* pruned since, and reused for another row */
 				;
 			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
 			{
@@ -409,19 +409,20 @@ follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
 		}
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	/* the page, which stays pinned, holds it */
+	/* t_data points into the page, which stays pinned */
 	if (!found)
 		tuple->t_data = NULL;
 	return found;
 }
 
-/* Whether somebody has written another version after this one, or deleted it, for all that it says itself. */
+/* True if xmax is set and is not just a row lock. Says nothing about whether xmax committed. */
 static bool
 is_updated(HeapTupleHeader version)
 {
 	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
 }
 
+/* Pin a page, after unpinning the one read before. */
 static Buffer
 pin_page(QuotaLookup *lookup, BlockNumber block)
 {
@@ -440,14 +441,14 @@ pin_page(QuotaLookup *lookup, BlockNumber block)
 			*lookup->expected = lookup->page;
 	}
 	if (lookup->write)
-		/* as index scans do: a page that nobody cleans up has no room for HOT updates */
+		/* as index scans do: HOT updates need room on the page */
 		heap_page_prune_opt(lookup->rel, lookup->page);
 	return lookup->page;
 }
 
 /*
- * Remember the place of what was found, if it has been committed: from there
- * one comes to newer versions, but from those not back.
+ * Remember the row place of a committed version. An uncommitted one would hide the
+ * committed version from others: t_ctid only leads forward.
  */
 static void
 remember_place(QuotaLookup *lookup, const QuotaKey *key)
@@ -456,7 +457,7 @@ remember_place(QuotaLookup *lookup, const QuotaKey *key)
 		quota_shared_remember(key->hash, &lookup->tuple.t_self);
 }
 
-/* The version at a place of a page, or that to which it leads since a clean-up; NULL: none. */
+/* Return the line pointer at a place, or that to which it was redirected; NULL: none. */
 static ItemId
 version_item(Buffer buffer, ItemPointer tid)
 {
@@ -474,18 +475,18 @@ version_item(Buffer buffer, ItemPointer tid)
 	return ItemIdIsNormal(item) ? item : NULL;
 }
 
-/* Whether a table has a block: it may have been truncated, or made anew, since the place was remembered. */
+/* True if a table has a block: it may have been truncated or rewritten since. */
 static bool
 has_block(Relation rel, BlockNumber block)
 {
 	SMgrRelation smgr = RelationGetSmgr(rel);
 	BlockNumber known = smgr->smgr_cached_nblocks[MAIN_FORKNUM];
 
-	/* a table does not shrink under a lock, and of what happened before we were told when we took it */
+	/* the cached size is safe: a table does not shrink under our lock, and locking it processed invalidations */
 	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
 }
 
-/* Whether a tuple has a key: by its columns, which do not change. */
+/* Compare the columns of a tuple, which never change, with a key. */
 static bool
 has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key)
 {

@@ -1,27 +1,26 @@
 /*
  * newest.c
- *		Where the newest version of each row is that this transaction has written.
+ *		Remember the newest version that this transaction has written of each row.
  *
- * A transaction that charges one counter 100,000 times leaves 100,000 versions
- * of its row. Nobody walks them:
+ * A transaction that charges one counter 100,000 times leaves 100,000 versions of
+ * its row. Nobody walks them:
  *
- * - This transaction finds its newest version here, in the backend's memory.
- *   A rollback to a savepoint brings back the place from before it, and a
- *   savepoint that is released hands its places to the transaction around it.
- * - Others start at the committed version, whose place stays in shared memory
- *   (src/memory/shared.h) until the commit; then the newest one takes its place.
- * - Who scans the slots of a counter has to know what open transactions may make
- *   of each. So the writer publishes the place of its newest version, under a
- *   hash of the row and the transaction, if the versions up to it only rise or
- *   only fall: whatever is rolled back, what is left lies between the committed
- *   version and this one. Who finds the place checks that the version is there,
- *   has the key, was written by that transaction, and has not been rolled back.
- *   Only the writer's backend publishes under that hash, and it replaces what it
- *   has published when that is rolled back, so no older place is ever found.
+ * - This transaction finds its newest version here. ROLLBACK TO a savepoint
+ *   restores the place from before it; RELEASE hands the places to the outer level.
+ * - Others start from the committed version: its row place stays in shared memory
+ *   (memory/shared.h) until commit, and is then set to the newest version.
+ * - A scan of slots needs the range that an open transaction can leave. The writer
+ *   publishes its newest version, under a hash of the row and the transaction, if
+ *   `used` and `alerted` are monotonic up to it: whatever is rolled back, the
+ *   result lies between the committed version and this one. A scan checks that the
+ *   version exists, has the key, was written by that transaction, and is not rolled
+ *   back. Only the writer's backend publishes under that hash, and replaces what it
+ *   has published on rollback, so no older version is ever found.
  *
- * Memory: a row takes some 60 bytes until the end of the transaction. Of
- * MAX_ROWS rows it is known; those after them are published at once, as if they
- * were committed. Locks: none.
+ * Life: a row is remembered until the end of the transaction, at most MAX_ROWS of
+ * them. The row places of further rows are set at once, without waiting for commit.
+ *
+ * Memory: TopTransactionContext, some 60 bytes a row. Locks: none.
  */
 #include "postgres.h"
 
@@ -33,12 +32,12 @@
 
 #include "memory/shared.h"
 
-/* as many are looked through one by one */
+/* rows that are searched one by one, without buckets */
 #define INITIAL_ROWS 16
 #define MAX_ROWS 8192
 #define BUCKETS (2 * MAX_ROWS)
 
-/* what all versions from the committed one on have in common */
+/* properties of all versions from the committed one on */
 #define USED_RISES 0x1
 #define USED_FALLS 0x2
 #define ALERTED_RISES 0x4
@@ -48,15 +47,15 @@
 typedef struct NewestRow
 {
 	uint64 hash;
-	ItemPointerData tid; /* invalid: the row has no version of this transaction any more */
+	ItemPointerData tid; /* invalid: this transaction has no version of it any more */
 	uint8 direction;
 	bool is_slot;
-	bool published; /* to those who scan slots */
+	bool published; /* for scans of slots */
 	int32 versions;
 	SubTransactionId writer;
 } NewestRow;
 
-/* What a row was before a subtransaction wrote it first. */
+/* The state of a row before a subtransaction first wrote it. */
 typedef struct SavedRow
 {
 	SubTransactionId writer;
@@ -68,9 +67,9 @@ static NewestRow initial_rows[INITIAL_ROWS];
 static NewestRow *rows = initial_rows;
 static int nrows = 0;
 static int allocated_rows = INITIAL_ROWS;
-static uint16 *buckets = NULL; /* numbers of rows and 1, 0: none; NULL: there are few */
+static uint16 *buckets = NULL; /* index of a row + 1, 0: empty; NULL: few rows */
 
-/* those of an inner subtransaction after those of the one around it */
+/* a stack: subtransactions after the ones around them */
 static SavedRow *saved = NULL;
 static int nsaved = 0;
 static int allocated_saved = 0;
@@ -80,6 +79,7 @@ static void subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTra
 static NewestRow *find_row(uint64 hash);
 static NewestRow *add_row(uint64 hash);
 static void make_buckets(void);
+static void add_to_bucket(int index);
 static uint32 bucket_of(uint64 hash);
 static void save_row(NewestRow *row, SubTransactionId writer);
 static void publish_row(NewestRow *row);
@@ -92,7 +92,7 @@ quota_newest_init(void)
 	RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
-/* Remember a version that has been written. */
+/* Record a new version. It must be the newest one of its row. */
 void
 quota_newest_record(QuotaNewVersion *version)
 {
@@ -101,7 +101,7 @@ quota_newest_record(QuotaNewVersion *version)
 
 	if (row == NULL && nrows == MAX_ROWS)
 	{
-		/* others need the committed version of a slot: they come from there to this one, but not back */
+		/* do not publish an uncommitted version of a slot: scans must start from the committed one, and t_ctid only leads forward */
 		if (!version->is_slot)
 			quota_shared_remember(version->hash, &version->new_tid);
 		return;
@@ -119,19 +119,19 @@ quota_newest_record(QuotaNewVersion *version)
 			row->direction = 0;
 	}
 	else if (!ItemPointerIsValid(&version->old_tid) || !ItemPointerEquals(&row->tid, &version->old_tid))
-		/* the row was deleted and made again, or other versions are in between, written by hand */
+		/* deleted and inserted again, or versions in between were written by SQL */
 		row->direction = 0;
 	row->direction &= (version->used_change >= 0 ? USED_RISES : 0) | (version->used_change <= 0 ? USED_FALLS : 0) |
 					  (version->alerted_change >= 0 ? ALERTED_RISES : 0) | (version->alerted_change <= 0 ? ALERTED_FALLS : 0);
 	row->versions++;
 	row->tid = version->new_tid;
-	/* also where this transaction has merged the slots: others still see them */
+	/* also after this transaction has merged the slots: others still scan them */
 	row->is_slot |= version->is_slot;
 	if (row->is_slot && (row->published || row->versions >= QUOTA_WALKED_VERSIONS))
 		publish_row(row);
 }
 
-/* Where this transaction's newest version of a row is, as far as it is known. */
+/* Find this transaction's newest version of a row; false: not known. */
 bool
 quota_newest_find_own(uint64 hash, ItemPointer tid)
 {
@@ -144,8 +144,8 @@ quota_newest_find_own(uint64 hash, ItemPointer tid)
 }
 
 /*
- * Where the newest version of a slot may be that another transaction has
- * written; false: not known, or to be found only by walking.
+ * Find the version of a slot that another transaction has published. It is a hint:
+ * the caller has to check the version. Returns false if there is none.
  */
 bool
 quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid)
@@ -161,7 +161,7 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	for (int i = 0; i < nrows && event == XACT_EVENT_COMMIT; i++)
 		if (ItemPointerIsValid(&rows[i].tid))
 			quota_shared_remember(rows[i].hash, &rows[i].tid);
-	/* what was allocated goes with the transaction's memory */
+	/* the transaction's memory context is reset anyway */
 	rows = initial_rows;
 	nrows = 0;
 	allocated_rows = INITIAL_ROWS;
@@ -197,7 +197,7 @@ subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId p
 		else
 		{
 			row->writer = parent;
-			/* unless the parent has written it as well, and knows what was before */
+			/* keep the older state if the parent has one */
 			if (saved[i].row.writer != parent)
 			{
 				saved[kept] = saved[i];
@@ -242,13 +242,7 @@ add_row(uint64 hash)
 	rows[nrows] = (NewestRow){.hash = hash, .writer = TopSubTransactionId};
 	ItemPointerSetInvalid(&rows[nrows].tid);
 	if (buckets != NULL)
-	{
-		uint32 at = bucket_of(hash);
-
-		while (buckets[at] != 0)
-			at = (at + 1) % BUCKETS;
-		buckets[at] = nrows + 1;
-	}
+		add_to_bucket(nrows);
 	return &rows[nrows++];
 }
 
@@ -257,22 +251,25 @@ make_buckets(void)
 {
 	buckets = MemoryContextAllocZero(TopTransactionContext, BUCKETS * sizeof(uint16));
 	for (int i = 0; i < nrows; i++)
-	{
-		uint32 at = bucket_of(rows[i].hash);
-
-		while (buckets[at] != 0)
-			at = (at + 1) % BUCKETS;
-		buckets[at] = i + 1;
-	}
+		add_to_bucket(i);
 }
 
+static void
+add_to_bucket(int index)
+{
+	uint32 at = bucket_of(rows[index].hash);
+
+	while (buckets[at] != 0)
+		at = (at + 1) % BUCKETS;
+	buckets[at] = index + 1;
+}
 static uint32
 bucket_of(uint64 hash)
 {
 	return (uint32) (hash >> 20) % BUCKETS;
 }
 
-/* Keep what a row is for the case that the subtransaction that is about to write it is rolled back. */
+/* Save the state of a row before a subtransaction first writes it. */
 static void
 save_row(NewestRow *row, SubTransactionId writer)
 {
@@ -288,7 +285,7 @@ save_row(NewestRow *row, SubTransactionId writer)
 	row->writer = writer;
 }
 
-/* Tell those who scan slots where the newest version is, or that they have to walk. */
+/* Publish the newest version, or withdraw it where only walking the versions tells the range. */
 static void
 publish_row(NewestRow *row)
 {
@@ -300,7 +297,7 @@ publish_row(NewestRow *row)
 	row->published = true;
 }
 
-/* The hash under which a transaction publishes its newest version of a row. */
+/* Return the hash under which a transaction publishes a row. */
 static uint64
 published_hash(uint64 hash, TransactionId writer)
 {

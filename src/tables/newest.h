@@ -1,25 +1,23 @@
-/*
- * Where the newest version of each row is that this transaction has written.
- */
+/* Remember the newest version that this transaction has written of each row. */
 #ifndef QUOTA_NEWEST_H
 #define QUOTA_NEWEST_H
 
 #include "access/transam.h"
 #include "storage/itemptr.h"
 
-/* A version that has been written, of a row whose key has a hash. */
+/* A new version of a row. Of used_change and alerted_change only the sign counts. */
 typedef struct QuotaNewVersion
 {
 	uint64 hash;
-	ItemPointerData old_tid; /* the version that it follows; invalid: it is the first of the row */
+	ItemPointerData old_tid; /* the version before; invalid: the row was inserted */
 	ItemPointerData new_tid;
-	bool is_slot;       /* of a counter whose slots others scan */
-	bool own_old;       /* this transaction had written `from` */
-	int64 used_change;  /* what was added to that of `from` */
-	int alerted_change; /* the same */
+	bool is_slot; /* the counter has slots, which others scan */
+	bool own_old; /* this transaction wrote the version before, too */
+	int64 used_change;
+	int alerted_change;
 } QuotaNewVersion;
 
-/* versions that who scans slots walks before it asks for the newest */
+/* versions of a slot that a scan reads before it looks for the published one */
 #define QUOTA_WALKED_VERSIONS 8
 
 extern void quota_newest_init(void);

@@ -1,16 +1,20 @@
 /*
  * store.c
- *		A look at the tables, or a charge, from its begin to its end.
+ *		Begin, refresh and end an access to the tables.
  *
- * Snapshots. What an account is entitled to is read as it is now: a limit that has
- * been lowered holds for a transaction that began before. Use is read with the
+ * A QuotaStore holds the snapshots, the open tables and what writes to them, for
+ * one call of a function. It is freed by quota_store_end; after an error the
+ * transaction's cleanup closes the tables.
+ *
+ * Entitlements are read with the newest snapshot: a limit that has been lowered
+ * holds for a transaction that began before. Counters are read with the
  * transaction's snapshot when charging, so that READ COMMITTED sees the newest
- * version and the higher levels fail as any UPDATE would, and with the query's
- * snapshot when only looking.
+ * version and the higher levels fail as an UPDATE would, and with the active
+ * snapshot when only reading.
  *
- * Locks: a charge is an update of a row of quota.usage and holds its row lock until
- * the end of the transaction; nothing else is locked. The order is the callers':
- * src/charge/consume.c.
+ * Lock				Protects				Order				While held
+ * quota.usage			its definition			first				all of a charge
+ * row of quota.usage	a charge, until commit	see consume.c		-
  *
  * Memory: the context in which the store was begun.
  */
@@ -34,10 +38,9 @@ static void open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table
 static void make_visible(QuotaStore *store);
 
 /*
- * Begin to look, or to charge; to be ended by quota_store_end.
+ * Begin to read; end with quota_store_end.
  *
- * Errors: read_only_sql_transaction when charging where nothing may be written.
- * Locks: quota.usage as SELECT, or as UPDATE does.
+ * Locks: quota.usage as SELECT does.
  */
 QuotaStore *
 quota_store_begin_read(void)
@@ -45,6 +48,12 @@ quota_store_begin_read(void)
 	return begin_store(false, AccessShareLock);
 }
 
+/*
+ * Begin to charge.
+ *
+ * Errors: read_only_sql_transaction where nothing may be written.
+ * Locks: quota.usage as UPDATE does.
+ */
 QuotaStore *
 quota_store_begin_write(void)
 {
@@ -54,9 +63,9 @@ quota_store_begin_write(void)
 }
 
 /*
- * Begin to take rates, which are in no table: only accounts are looked at, and
- * that may be done where nothing may be written. quota.usage is opened all the
- * same if a counter comes up.
+ * Begin to charge rates, which need no table but quota.accounts and work in
+ * read-only transactions. quota_store_open_usage opens quota.usage if a counter
+ * comes up.
  */
 QuotaStore *
 quota_store_begin_rates(void)
@@ -65,9 +74,11 @@ quota_store_begin_rates(void)
 }
 
 /*
- * For a counter that comes up in spite of quota_store_begin_rates: a feature can
- * turn into one meanwhile. Returns whether quota.usage had to be opened: others
- * may have been waited for, so the catalogue is to be looked at again.
+ * Open quota.usage after quota_store_begin_rates: a feature can become a counter
+ * in between.
+ *
+ * Returns true if it was not open. Locking may have waited for others, so the
+ * caller has to read the catalogue again.
  */
 bool
 quota_store_open_usage(QuotaStore *store)
@@ -84,7 +95,7 @@ quota_store_open_usage(QuotaStore *store)
 	return true;
 }
 
-/* Look at what has committed since, and at what this transaction wrote. */
+/* Take new snapshots, which see what others have committed and what this transaction wrote. */
 void
 quota_store_refresh(QuotaStore *store)
 {
@@ -93,7 +104,7 @@ quota_store_refresh(QuotaStore *store)
 }
 
 /*
- * Refresh for another attempt, where others have changed what was read:
+ * Refresh for another attempt after a concurrent update:
  *		for (;; quota_store_retry(store))
  *			if (read, judged and written)
  *				break;
@@ -105,16 +116,16 @@ quota_store_retry(QuotaStore *store)
 	quota_store_refresh(store);
 }
 
-/* Look at what has committed since. */
+/* Take new snapshots, which see what others have committed. */
 void
 quota_store_refresh_committed(QuotaStore *store)
 {
-	/* locks that are held already do not tell of changes: ask */
+	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
 	quota_store_renew_snapshots(store);
 }
 
-/* The same without a look at the catalogue. */
+/* Take new snapshots, but process no invalidations. */
 void
 quota_store_renew_snapshots(QuotaStore *store)
 {
@@ -145,7 +156,7 @@ begin_store(bool write, LOCKMODE usage_lock)
 	store->write = write;
 	if (usage_lock != NoLock)
 		open_lookup(store, &store->usage, USAGE, usage_lock);
-	/* a lock that was held already does not tell of changes: ask */
+	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
 	if (!quota_citus_checked)
 		quota_citus_check();
@@ -153,14 +164,14 @@ begin_store(bool write, LOCKMODE usage_lock)
 	return store;
 }
 
-/* A charge goes by one snapshot, unless that is an old one; who only looks takes those that it needs. */
+/* Take the snapshots. A charge at READ COMMITTED needs only one. */
 static void
 take_snapshots(QuotaStore *store)
 {
 	store->entitlement_snapshot = NULL;
 	if (!store->write)
 	{
-		/* stays the active one meanwhile */
+		/* it stays the active one until quota_store_end */
 		store->usage_snapshot = GetActiveSnapshot();
 		return;
 	}
@@ -178,7 +189,7 @@ drop_snapshots(QuotaStore *store)
 		UnregisterSnapshot(store->usage_snapshot);
 }
 
-/* The snapshot of what accounts are entitled to. */
+/* Return the snapshot for entitlements. */
 Snapshot
 quota_store_entitlement_snapshot(QuotaStore *store)
 {
@@ -188,8 +199,8 @@ quota_store_entitlement_snapshot(QuotaStore *store)
 }
 
 /*
- * The oldest transaction that may not have ended for that snapshot, by its full
- * number, which is that of the next one less the difference.
+ * Return the oldest transaction that may still be running for that snapshot, by
+ * its full number: that of the next transaction less the difference of the xids.
  */
 uint64
 quota_store_oldest_running(QuotaStore *store)
@@ -199,7 +210,7 @@ quota_store_oldest_running(QuotaStore *store)
 	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_entitlement_snapshot(store)->xmin);
 }
 
-/* The accounts, opened when one is first looked for. */
+/* Return quota.accounts, opened by the first call. */
 QuotaLookup *
 quota_store_accounts(QuotaStore *store)
 {
@@ -208,7 +219,7 @@ quota_store_accounts(QuotaStore *store)
 	return &store->accounts;
 }
 
-/* What rows of a table are written with; opened when it is first asked for. */
+/* Return the appender of a table, opened by the first call. */
 QuotaAppender *
 quota_store_appender(QuotaStore *store, QuotaTable table)
 {
@@ -244,7 +255,7 @@ quota_store_insert(QuotaStore *store, QuotaTable table, int columns, const Datum
 	store->written = true;
 }
 
-/* What has been written can be seen, and written again, by what comes after. */
+/* Let the commands that follow see what was written, and write it again. */
 static void
 make_visible(QuotaStore *store)
 {
@@ -254,8 +265,8 @@ make_visible(QuotaStore *store)
 }
 
 /*
- * A row is not what was read: false, to be read again, or an error where the
- * transaction's snapshot does not let it be.
+ * Handle a concurrent update of a row: return false for the caller to retry, or
+ * raise serialization_failure where the transaction keeps its snapshot.
  */
 bool
 quota_store_retry_or_raise(void)

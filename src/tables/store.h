@@ -1,6 +1,4 @@
-/*
- * A look at the tables, or a charge, from its begin to its end.
- */
+/* Begin, refresh and end an access to the tables. */
 #ifndef QUOTA_STORE_H
 #define QUOTA_STORE_H
 

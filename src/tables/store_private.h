@@ -1,6 +1,4 @@
-/*
- * What is open for a look or a charge, for the files of this folder.
- */
+/* Inside of a QuotaStore, for the files of this folder. */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
 
@@ -12,14 +10,14 @@
 struct QuotaStore
 {
 	MemoryContext context;
-	bool write;                    /* quota.usage, as soon as it is open */
-	bool written;                  /* since the last CommandCounterIncrement */
-	Snapshot entitlement_snapshot; /* of what accounts are entitled to; NULL until quota_store_entitlement_snapshot */
-	Snapshot usage_snapshot;       /* of use */
+	bool write;                    /* may charge; quota.usage is then locked for writing */
+	bool written;                  /* something, since the last CommandCounterIncrement */
+	Snapshot entitlement_snapshot; /* for what accounts are entitled to; NULL: not taken yet */
+	Snapshot usage_snapshot;       /* for counters */
 	QuotaLookup accounts;
 	QuotaLookup usage;
-	bool has_appenders;               /* there is one of the following */
-	QuotaAppender *appenders[TABLES]; /* each NULL until a row is written; of EVENTS that of a partition */
+	bool has_appenders;               /* any of the appenders is open */
+	QuotaAppender *appenders[TABLES]; /* opened by the first insert; for EVENTS that of a partition */
 };
 
 extern void quota_store_renew_snapshots(QuotaStore *store);

@@ -1,11 +1,13 @@
 /*
  * usage_row.c
- *		A row of quota.usage: its key, and how versions of it are written.
+ *		Write versions of a row of quota.usage.
  *
  * A counter is one row, or several, its slots. A charge writes a new version of one
  * of them with heap_update.
  *
- * Locks: the row that is written or locked, until the end of the transaction.
+ * Lock				Protects				Order				While held
+ * row of quota.usage	its use, until commit	see consume.c		-
+ *
  * Memory: the caller's context.
  */
 #include "postgres.h"
@@ -24,7 +26,10 @@
 
 #include "tables/newest.h"
 
-/* The key of a counter; that of one of its slots has a column more, and is good for as long as this one. */
+/*
+ * Make the key of a counter without its slot. Keys of slots are made from it, and
+ * live as long as it does.
+ */
 void
 quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
 {
@@ -35,6 +40,7 @@ quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey 
 	quota_lookup_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
 }
 
+/* Make the key of a slot. */
 void
 quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 {
@@ -42,6 +48,7 @@ quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 	quota_lookup_key_value(key, F_INT2EQ, Int16GetDatum(slot));
 }
 
+/* Form the tuple of a new row. */
 HeapTuple
 quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change)
 {
@@ -64,10 +71,11 @@ quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, co
 }
 
 /*
- * Write a new version of a row after a copy of its version. The copy then is the
- * new one.
+ * Write a new version of a row.
  *
- * of_slot: others scan the slots of the counter, or did when this transaction began.
+ * version: a copy of the version before; becomes a copy of the new one.
+ * is_slot: the counter has slots, or had when this transaction began.
+ * Returns the result of heap_update, TM_Ok where it was written.
  */
 TM_Result
 quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot)
@@ -98,6 +106,7 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 	return TM_Ok;
 }
 
+/* Record an inserted row as the newest version. */
 void
 quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 {
@@ -107,7 +116,7 @@ quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 	quota_newest_record(&recorded);
 }
 
-/* A copy of the version at a place; NULL: there is none. */
+/* Return a copy of the version at a place; NULL: there is none. */
 HeapTuple
 quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
 {
@@ -125,8 +134,9 @@ quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
 }
 
 /*
- * Lock the newest version of a row, waiting for whoever holds it. Returns
- * whether that is the version at tid.
+ * Lock the newest version of a row, waiting for other lockers.
+ *
+ * Returns true if that is the version at tid, false if it is to be read again.
  */
 bool
 quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)

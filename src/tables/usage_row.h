@@ -1,6 +1,4 @@
-/*
- * A row of quota.usage: its key, and how versions of it are written.
- */
+/* Write versions of a row of quota.usage. */
 #ifndef QUOTA_USAGE_ROW_H
 #define QUOTA_USAGE_ROW_H
 
