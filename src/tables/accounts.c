@@ -1,8 +1,8 @@
 /*
  * accounts.c
- *		Accounts: rows of quota.accounts, and what hangs on one.
+ *		Accounts, their overrides and users.
  *
- * They are read as they are now, whatever the transaction's snapshot.
+ * Read with the newest snapshot, whatever the transaction's.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
@@ -12,7 +12,6 @@
 
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
-#include "utils/timestamp.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"
@@ -39,7 +38,7 @@ enum
 
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 
-/* Read an account's row; false: it has none. */
+/* Read the row of an account; false: it has none. */
 bool
 quota_accounts_read(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
@@ -66,7 +65,7 @@ quota_accounts_read(QuotaStore *store, Datum account, QuotaAccountRow *row)
 	return true;
 }
 
-/* The overrides of an account, also those that have expired, in any order. */
+/* Read the overrides of an account, also expired ones, in any order. */
 QuotaLimitRow *
 quota_accounts_read_overrides(QuotaStore *store, Datum account, int *count)
 {
@@ -93,7 +92,7 @@ quota_accounts_read_overrides(QuotaStore *store, Datum account, int *count)
 	return rows;
 }
 
-/* True if any account draws on another one's counters. */
+/* True if any account is in a pool. */
 bool
 quota_accounts_any_in_pool(void)
 {
@@ -106,7 +105,7 @@ quota_accounts_any_in_pool(void)
 	return found;
 }
 
-/* True if a user is a member of an account. Both are text. */
+/* True if a user, text, is a member of an account. */
 bool
 quota_accounts_has_member(Datum account, Datum user)
 {
@@ -123,7 +122,7 @@ quota_accounts_has_member(Datum account, Datum user)
 	return found;
 }
 
-/* The account that pays for another one, a copy; 0: none. */
+/* Return a copy of the sponsor of an account; 0: none. */
 Datum
 quota_accounts_sponsor(Datum account)
 {

@@ -1,6 +1,4 @@
-/*
- * Accounts: rows of quota.accounts, and what hangs on one.
- */
+/* Accounts, their overrides and users. */
 #ifndef QUOTA_ACCOUNTS_H
 #define QUOTA_ACCOUNTS_H
 

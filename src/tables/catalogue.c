@@ -2,9 +2,9 @@
  * catalogue.c
  *		The catalogue: rows of plans, features and limits.
  *
- * They are read as they are now, whatever the transaction's snapshot: a
- * transaction that began before a limit was lowered does not go on under the old
- * one. entitlement/plan.c keeps what it has read until one of these tables changes.
+ * Read with the newest snapshot, whatever the transaction's: a transaction that began
+ * before a limit was lowered does not go on under the old one. entitlement/plan.c
+ * caches them.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
@@ -14,7 +14,6 @@
 
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
-#include "utils/timestamp.h"
 
 #include "tables/relations.h"
 #include "tables/scan.h"
@@ -57,7 +56,7 @@ quota_catalogue_default_plan(char *plan)
 	ScanKeyData key;
 	bool found;
 
-	/* no index: few rows, and read once */
+	/* no index: a small table, read once */
 	ScanKeyInit(&key, PLANS_IS_DEFAULT, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
 	quota_scan_begin(&scan, quota_relations_open(PLANS, AccessShareLock), InvalidOid, NULL, 1, &key);
 	found = quota_scan_next(&scan);
@@ -67,7 +66,7 @@ quota_catalogue_default_plan(char *plan)
 	return found;
 }
 
-/* Read a feature; false: there is none of that name. */
+/* Read a feature; false: there is none. */
 bool
 quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 {
@@ -90,7 +89,7 @@ quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 	return found;
 }
 
-/* The factor on a plan's rates, a numeric; 0: there is no such plan. */
+/* Return the rate multiplier of a plan, a numeric; 0: there is no such plan. */
 Datum
 quota_catalogue_rate_multiplier(const char *plan)
 {
@@ -104,7 +103,7 @@ quota_catalogue_rate_multiplier(const char *plan)
 	return multiplier;
 }
 
-/* The limits of a plan, in any order. */
+/* Read the limits of a plan, in any order. */
 QuotaLimitRow *
 quota_catalogue_limits(const char *plan, int *count)
 {
@@ -135,7 +134,7 @@ quota_catalogue_limits(const char *plan, int *count)
 	return rows;
 }
 
-/* The gates and static values of a plan. */
+/* Read the gates and static values of a plan. */
 QuotaValueRow *
 quota_catalogue_values(const char *plan, int *count)
 {
@@ -153,7 +152,7 @@ quota_catalogue_values(const char *plan, int *count)
 	return rows;
 }
 
-/* Begin to read the rows of a name, by the primary key or its first column. */
+/* Begin a scan by the first column of the primary key. */
 static void
 begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
 {
@@ -164,7 +163,7 @@ begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *
 	quota_scan_begin(scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
 }
 
-/* Append an s to a unit that is a word, but not to symbols such as MB. Without a unit take the feature's name. */
+/* Append an s to a unit that is a word; not to symbols such as MB. The default is the feature's name. */
 static void
 make_plural(QuotaFeatureRow *row)
 {

@@ -1,6 +1,4 @@
-/*
- * Changes of plans and accounts, as every backend hears of them.
- */
+/* Generation numbers of the catalogue, of pools and of accounts. */
 #ifndef QUOTA_CHANGES_H
 #define QUOTA_CHANGES_H
 

@@ -1,6 +1,4 @@
-/*
- * Which role has which level: rows of quota.levels.
- */
+/* The levels of roles: rows of quota.levels. */
 #ifndef QUOTA_LEVELS_H
 #define QUOTA_LEVELS_H
 

@@ -1,4 +1,6 @@
-/* Structs of a counter: the use of a feature in a window. */
+/*
+ * Structs of a counter: the use of a feature in a window.
+ */
 #ifndef QUOTA_USAGE_H
 #define QUOTA_USAGE_H
 
