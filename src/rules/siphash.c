@@ -1,11 +1,11 @@
 /*
- * SipHash-1-3: a hash with a secret key. No database access.
+ * siphash.c
+ *		SipHash-1-3: a hash with a secret key. No database access.
  *
- * J.-P. Aumasson, D. J. Bernstein, SipHash: a fast short-input PRF (INDOCRYPT
- * 2012), with a result of 128 bits. Whoever does not know the key cannot choose
- * inputs whose hashes have anything in common. The hash functions of PostgreSQL
- * do not promise that, also with a seed. One round a word and three at the end
- * are what hash tables use elsewhere.
+ * J.-P. Aumasson, D. J. Bernstein, SipHash: a fast short-input PRF (INDOCRYPT 2012), with
+ * a result of 128 bits. Without the key nobody can choose inputs that collide; the hash
+ * functions of PostgreSQL do not promise that, even with a seed. One round a word and
+ * three at the end are what hash tables use elsewhere.
  */
 #include "postgres.h"
 
@@ -74,7 +74,7 @@ quota_siphash(const QuotaSecret *secret, const void *bytes, Size length, uint64 
 		absorb(&state, word);
 	}
 	memcpy(&last, at, length % 8);
-	/* the words of a processor with another order of bytes are other ones, which does no harm: no hash leaves the server */
+	/* the result depends on the byte order, which is harmless: no hash leaves the server */
 	absorb(&state, last ^ (uint64) length << 56);
 	state.v[2] ^= 0xee;
 	hash[0] = finish(&state);

@@ -2,9 +2,10 @@
  * reservations.c
  *		Reservations and their holds: rows of quota.reservations and quota.holds.
  *
- * What they mean is charge/reserve.c's and charge/hold.c's. Locks: a row that is
- * deleted, until the end of the transaction; the tables as SELECT, INSERT and
- * DELETE do. Memory: the caller's context.
+ * charge/reserve.c and charge/hold.c say what they mean.
+ *
+ * Memory: the caller's context. Locks: a row that is deleted, until the end of the
+ * transaction; the tables as SELECT, INSERT and DELETE do.
  */
 #include "postgres.h"
 
@@ -18,7 +19,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "tables/scan.h"
@@ -27,7 +27,7 @@
 static QuotaHoldRow *read_holds(QuotaScan *scan, int *count);
 static bool delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid);
 
-/* Insert a reservation, and give it its id. */
+/* Insert a reservation, and set its id. */
 void
 quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
 {
@@ -46,11 +46,11 @@ quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
 }
 
 /*
- * Read and delete a reservation; false: there is none, or somebody else has
- * deleted it.
+ * Delete a reservation and return what it was; false: there is none, or another
+ * transaction has deleted it.
  *
- * Errors: serialization_failure for that at the higher isolation levels.
- * Locks: waits for whoever is deleting it.
+ * Errors: serialization_failure at the higher isolation levels.
+ * Locks: waits for a transaction that is deleting it.
  */
 bool
 quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
@@ -104,7 +104,7 @@ quota_reservations_insert_hold(QuotaStore *store, const QuotaHoldRow *row)
 	quota_store_insert(store, HOLDS, HOLDS_AMOUNT, values, nulls);
 }
 
-/* What is held of a counter and expires up to a time, as use is read. */
+/* Read the holds of a counter that expire up to a time, as counters are read. */
 QuotaHoldRow *
 quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *key, TimestampTz until, int *count)
 {
@@ -122,7 +122,7 @@ quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *ke
 	return read_holds(&scan, count);
 }
 
-/* All that a reservation holds, as it is now. */
+/* Read the holds of a reservation, with the newest snapshot. */
 QuotaHoldRow *
 quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 {
@@ -136,10 +136,10 @@ quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 }
 
 /*
- * Delete what is held of a counter; false: somebody else has.
+ * Delete a hold; false: another transaction has.
  *
- * Errors: serialization_failure for that at the higher isolation levels.
- * Locks: the caller has the counter, or a slot of it.
+ * Errors: serialization_failure at the higher isolation levels.
+ * Locks: the caller has locked the counter, or a slot of it.
  */
 bool
 quota_reservations_delete_hold(QuotaStore *store, const QuotaHoldRow *row)
@@ -176,7 +176,7 @@ read_holds(QuotaScan *scan, int *count)
 	return rows;
 }
 
-/* Delete a row; false: somebody else has changed or deleted it. */
+/* Delete a row; false: another transaction has updated or deleted it. */
 static bool
 delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid)
 {

@@ -1,6 +1,4 @@
-/*
- * Reservations and their holds: rows of quota.reservations and quota.holds.
- */
+/* Reservations and their holds: rows of quota.reservations and quota.holds. */
 #ifndef QUOTA_RESERVATIONS_H
 #define QUOTA_RESERVATIONS_H
 

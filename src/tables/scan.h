@@ -1,13 +1,11 @@
-/*
- * Rows of our tables, read by an index one after the other.
- */
+/* Scan tables of schema quota. */
 #ifndef QUOTA_SCAN_H
 #define QUOTA_SCAN_H
 
 #include "access/genam.h"
 #include "utils/relcache.h"
 
-/* A scan, and the columns of its row. */
+/* A scan, and the columns of its current row. */
 typedef struct QuotaScan
 {
 	Relation rel;
