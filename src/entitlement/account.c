@@ -1,7 +1,10 @@
 /*
- * What an account is entitled to: the plan in effect, its overrides, its
- * windows. Reads through `store` and `plan`, or finds it remembered by `standing`;
- * no locks; allocates in the caller's context.
+ * account.c
+ *		What an account is entitled to: its plan in effect, overrides and windows.
+ *
+ * Read from the entitlement cache (memory/entitlement_cache.h), or else from the rows.
+ *
+ * Memory: the caller's context. Locks: none but those of reading the tables.
  */
 #include "postgres.h"
 
@@ -31,18 +34,18 @@ static void apply_overrides(const QuotaAccount *account, const QuotaOffer *offer
 static QuotaWindowLimit *get_window(QuotaEntitlement *entitlement, QuotaPeriod period);
 
 /*
- * Load an account, as it is now. One without a row has the default plan. A
- * member of a pool is loaded with the pool, whose own pool does not count.
+ * Load an account with the newest snapshot, and the pool that it is in. Without a row
+ * it has the default plan. The pool of a pool does not count.
  *
  * account: text, of 1 to 255 bytes.
- * Begins a new look at the catalogue (quota_plan_begin).
+ * Calls quota_plan_begin, which invalidates pointers into the plan cache.
  */
 void
 quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	char *pool;
 
-	/* who has waited for a lock on the way may have a feature from before and its limits from after */
+	/* waiting for a lock may let us read a feature from before a change and its limits from after it */
 	do
 	{
 		quota_plan_begin();
@@ -58,7 +61,7 @@ quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 		strcpy(loaded->plan, loaded->pool->plan);
 }
 
-/* The account whose counters an account draws on; 0: none. */
+/* Return the pool of an account; 0: none. */
 Datum
 quota_account_pool(QuotaStore *store, Datum account)
 {
@@ -70,12 +73,11 @@ quota_account_pool(QuotaStore *store, Datum account)
 }
 
 /*
- * What a loaded account may have of a feature, in the windows that hold `at`: all
- * that its pool may have, within the limits of its own, which are those of its
- * overrides and of its own plan.
+ * Compute the entitlement of a loaded account to a feature, in the windows that contain
+ * `at`: the limits of its pool, and its own from its overrides and its own plan.
  *
- * Errors: undefined_object for an unknown feature; datetime_value_out_of_range
- * where a window is not within what a timestamp can hold.
+ * Errors: undefined_object for an unknown feature; datetime_value_out_of_range where a
+ * timestamp cannot hold a window.
  */
 void
 quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement)
@@ -103,7 +105,7 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 	}
 }
 
-/* The static value (jsonb) that the account's plan, or else its pool's, has for a feature; false: none. */
+/* Get the static value (jsonb) of a feature in the account's plan, else in its pool's; false: none. */
 bool
 quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
 {
@@ -116,7 +118,7 @@ quota_account_value(const QuotaAccount *account, const char *feature, Datum *val
 }
 
 /*
- * The time zone of a name.
+ * Return the time zone of a name.
  *
  * Errors: invalid_parameter_value where there is none, or one with leap seconds.
  */
@@ -133,8 +135,8 @@ quota_account_timezone(const char *name)
 }
 
 /*
- * BEFORE ROW trigger of quota.accounts: a time zone must be one that a charge
- * can use.
+ * quota.check_account(): BEFORE ROW trigger of quota.accounts. Checks the time zone and
+ * sets updated_at.
  */
 PG_FUNCTION_INFO_V1(quota_check_account);
 
@@ -170,7 +172,7 @@ quota_check_account(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
-/* Load an account but for its pool, which is returned; NULL: it has none. */
+/* Load an account without its pool, and return the pool; NULL: none. */
 static char *
 load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
@@ -188,7 +190,7 @@ load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded)
 	return NULL;
 }
 
-/* The same by its rows. If few words say all of it, it is remembered. */
+/* Load it from its rows. Store it in the entitlement cache if an entry can hold all of it. */
 static char *
 load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 {
@@ -212,8 +214,8 @@ load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 }
 
 /*
- * What a row amounts to, and its plan: a trial or plan past its end falls back to
- * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
+ * Fill an entry from a row and return the plan in effect: next_plan after the end of a
+ * trial or plan, none if canceled. Empty: the pool's plan, or the default plan.
  */
 static const char *
 entry_from_row(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *entry)
@@ -247,7 +249,7 @@ apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char
 	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
 }
 
-/* The overrides in force; whether there are any, also others. */
+/* Load the overrides in force. Returns true if there are any, also others. */
 static bool
 load_overrides(QuotaStore *store, QuotaAccount *account)
 {
@@ -263,14 +265,14 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 	return count > 0;
 }
 
-/* What the account's plan says of a feature; NULL: nothing. */
+/* Return what the account's plan offers of a feature; NULL: nothing. */
 static const QuotaOffer *
 plan_offer(const QuotaAccount *account, const char *feature)
 {
 	return account->plan[0] == '\0' ? NULL : quota_plan_offer(quota_plan_get(account->plan), feature);
 }
 
-/* The windows of an account's plan, unless that is its pool's, and of its overrides. */
+/* Add the windows of the account's own plan and of its overrides. */
 static void
 add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement)
 {
@@ -283,7 +285,7 @@ add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *
 		apply_overrides(account, offer, entitlement);
 }
 
-/* The windows of a pool, before those of its member. */
+/* Insert the windows of the pool before those of the member. */
 static void
 add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement)
 {
@@ -298,8 +300,8 @@ add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitl
 }
 
 /*
- * An override replaces the plan's limit and keeps its terms; where the plan has
- * no limit for the window, it brings one of its own, with the usual terms.
+ * Apply the overrides. One replaces the plan's limit and keeps its terms; without a limit
+ * in the plan it has the default terms.
  */
 static void
 apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
@@ -326,7 +328,7 @@ apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntit
 	}
 }
 
-/* The window of a period, made in its place in the order where it is not there. */
+/* Return the window of a period, inserted in order if missing. */
 static QuotaWindowLimit *
 get_window(QuotaEntitlement *entitlement, QuotaPeriod period)
 {

@@ -1,13 +1,11 @@
-/*
- * The catalogue: features, plans and what each plan allows, cached.
- */
+/* The catalogue: features, plans and what each plan offers, cached. */
 #ifndef QUOTA_PLAN_H
 #define QUOTA_PLAN_H
 
 #include "tables/catalogue.h"
 #include "tables/store.h"
 
-/* What a plan says of one feature. */
+/* What a plan offers of one feature. */
 typedef struct QuotaOffer
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
