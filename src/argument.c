@@ -1,6 +1,9 @@
 /*
- * Arguments of the SQL functions, checked. The functions are not strict: a
- * NULL is an error, since a NULL result could be taken for a yes.
+ * argument.c
+ *		Check the arguments of SQL functions.
+ *
+ * The functions are not strict: NULL is an error, since a NULL result could be taken for
+ * a yes. Memory: the caller's context. Locks: none.
  */
 #include "postgres.h"
 
@@ -15,7 +18,7 @@
 #include "compat.h"
 #include "sizes.h"
 
-/* The account, argument 0, as text. */
+/* Return argument 0, an account, as text. */
 Datum
 quota_argument_account(FunctionCallInfo fcinfo)
 {
@@ -59,10 +62,10 @@ quota_argument_check_account(Datum account)
 }
 
 /*
- * The name of a feature, which need not exist.
+ * Return the name of a feature, which need not exist.
  *
- * Errors: undefined_object for one that is much longer than any can be, of which
- * the message shows the beginning.
+ * Errors: undefined_object for one much longer than any can be; the message shows its
+ * beginning.
  */
 char *
 quota_argument_feature(FunctionCallInfo fcinfo, int number)
@@ -79,7 +82,7 @@ quota_argument_feature(FunctionCallInfo fcinfo, int number)
 	return text_to_cstring(feature);
 }
 
-/* A name that the caller gave, as an error shows it: not longer than any name is. */
+/* Clip a name that the caller gave, for an error message. */
 const char *
 quota_argument_shown(const char *name)
 {
@@ -90,7 +93,7 @@ quota_argument_shown(const char *name)
 	return psprintf("%.*s...", pg_mbcliplen(name, length, NAMEDATALEN), name);
 }
 
-/* An amount of units, at least 1. */
+/* Return an amount of units, at least 1. */
 int64
 quota_argument_amount(FunctionCallInfo fcinfo, int number)
 {
@@ -108,7 +111,7 @@ quota_argument_check_amount(int64 n)
 				 errmsg("amount must be at least 1, not %lld", (long long) n)));
 }
 
-/* The key of a call, text; 0: none. */
+/* Return the idempotency key, text; 0: none. */
 Datum
 quota_argument_key(FunctionCallInfo fcinfo, int number)
 {
@@ -130,7 +133,7 @@ quota_argument_key(FunctionCallInfo fcinfo, int number)
 }
 
 /*
- * What the ledger is to keep of a call, any jsonb; 0 for NULL.
+ * Return the metadata of a call, any jsonb; 0 for NULL.
  *
  * Errors: invalid_parameter_value for more than QUOTA_MAX_METADATA bytes.
  */

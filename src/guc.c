@@ -1,13 +1,15 @@
 /*
- * Every setting of the extension.
+ * guc.c
+ *		The settings of the extension.
  *
- * What can weaken enforcement or hide it is PGC_SUSET. Who acts and why is for
- * everybody to say. The clock and the time zone are parsed when they are set:
- * what check hooks return in `extra` is owned by the settings machinery.
+ * What can weaken enforcement or hide it is PGC_SUSET; quota.user and quota.reason are
+ * anybody's. The clock and the time zone are parsed when they are set: the settings
+ * machinery owns what check hooks return in `extra`.
  *
- * Parallel workers get the strings of the leader's settings, and read them under
- * settings of their own. So what a string means must not depend on others: the
- * clock is kept with its offset.
+ * Parallel workers get the strings of the leader's settings, and parse them under their
+ * own. So a string must not depend on other settings: the clock is stored with its offset.
+ *
+ * Memory: static. Locks: none.
  */
 #include "postgres.h"
 
@@ -64,7 +66,7 @@ static void assign_timezone(const char *newval, void *extra);
 static bool check_notify_channel(char **newval, void **extra, GucSource source);
 static bool check_user(char **newval, void **extra, GucSource source);
 static bool check_reason(char **newval, void **extra, GucSource source);
-static bool is_short(const char *value, Size most);
+static bool check_length(const char *value, Size most);
 static void refuse_parallel(void);
 
 /*
@@ -128,21 +130,21 @@ quota_guc_init(void)
 	MarkGUCPrefixReserved("quota");
 }
 
-/* The time that decisions are made for. */
+/* Return the time of decisions. */
 TimestampTz
 quota_guc_now(void)
 {
 	return now_is_set ? fixed_now : GetCurrentTransactionStartTimestamp();
 }
 
-/* The time that goes on within a transaction, for rates. */
+/* Return the time that advances within a transaction, for rates. */
 TimestampTz
 quota_guc_clock(void)
 {
 	return now_is_set ? fixed_now : GetCurrentTimestamp();
 }
 
-/* The time zone of accounts that have none of their own. */
+/* Return the time zone of accounts that have none of their own. */
 pg_tz *
 quota_guc_timezone(void)
 {
@@ -212,9 +214,8 @@ refuse_parallel(void)
 }
 
 /*
- * Reads the time as the server does for recovery_target_time. It is kept with
- * its offset: without one it would be another time to whoever reads it under
- * another TimeZone.
+ * Read the time as recovery_target_time is read. Store it with its offset: under another
+ * TimeZone it would be another time.
  */
 static bool
 check_now(char **newval, void **extra, GucSource source pg_attribute_unused())
@@ -290,7 +291,7 @@ assign_timezone(const char *newval pg_attribute_unused(), void *extra)
 	default_timezone = *(pg_tz **) extra;
 }
 
-/* A longer name is no channel: NOTIFY would fail, and the charge with it. */
+/* NOTIFY would refuse a longer name, and the charge would fail with it. */
 static bool
 check_notify_channel(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
@@ -304,17 +305,17 @@ check_notify_channel(char **newval, void **extra pg_attribute_unused(), GucSourc
 static bool
 check_user(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
-	return is_short(*newval, MAX_USER);
+	return check_length(*newval, MAX_USER);
 }
 
 static bool
 check_reason(char **newval, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
-	return is_short(*newval, MAX_REASON);
+	return check_length(*newval, MAX_REASON);
 }
 
 static bool
-is_short(const char *value, Size most)
+check_length(const char *value, Size most)
 {
 	if (strlen(value) <= most)
 		return true;

@@ -1,19 +1,19 @@
 /*
- * Code of a table's owner, run as that owner, and work of the extension's owner.
+ * owner.c
+ *		Run code of a table's owner as that owner, and work of the extension's owner.
  *
- * Expressions on rows, casts, checks of domains and output functions are the
- * table owner's code. Whoever makes them run, a superuser who counts rows or a
- * role that may only insert, they run as the table's owner in a
+ * Expressions on rows, casts, checks of domains and output functions are the table
+ * owner's code. Whoever makes them run, they run as the table's owner in a
  * security-restricted operation, as index expressions do in VACUUM.
  *
- * They must mean the same in every session. Built-in functions that are
- * immutable depend on a few settings all the same (bytea::text on
- * bytea_output, age() of two times on TimeZone): these are compared with their usual values, and set if they
- * differ. Where functions or types of users take part, all settings that such
- * code tends to depend on are set, search_path among them.
+ * They must mean the same in every session. Immutable built-in functions still depend on
+ * a few settings (bytea::text on bytea_output, age() of two times on TimeZone): these are
+ * compared with their usual values, and set if they differ. If functions or types of users
+ * take part, all settings that such code tends to depend on are set, search_path among
+ * them.
  *
- * An error needs no quota_owner_end: the abort of the transaction or
- * subtransaction gives back user and settings. Locks: none.
+ * After an error the abort of the transaction or subtransaction restores user and
+ * settings, without quota_owner_end. Memory: the caller's context. Locks: none.
  */
 #include "postgres.h"
 
@@ -62,17 +62,15 @@ static const struct
 
 static bool settings_are_usual(int code);
 static bool is_usual(const char *name, const char *value);
-static bool is_own_function(Oid function, void *context);
-static bool own_code_walker(Node *node, void *context);
+static bool is_user_function(Oid function, void *context);
+static bool user_code_walker(Node *node, void *context);
 static bool is_timezone_function(Oid function, void *context);
 static bool times_walker(Node *node, void *context);
 
 /*
  * Become the owner of a table, in a security-restricted operation.
  *
- * code: what takes part. With functions or types of users all settings are set
- * that such code tends to depend on; otherwise only where one differs that
- * built-in functions depend on.
+ * code: what takes part, from quota_owner_code.
  */
 void
 quota_owner_begin(QuotaOwner *saved, Oid owner, int code)
@@ -89,7 +87,7 @@ quota_owner_begin(QuotaOwner *saved, Oid owner, int code)
 									 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Become the owner of the extension, for what is the extension's own to do. */
+/* Become the owner of the extension. */
 void
 quota_owner_begin_extension(QuotaOwner *saved)
 {
@@ -98,31 +96,31 @@ quota_owner_begin_extension(QuotaOwner *saved)
 	saved->guc_level = 0;
 }
 
-/* Become again who one was before. */
+/* Restore the user and the settings. */
 void
 quota_owner_end(const QuotaOwner *saved)
 {
-	/* what their code has set goes as well */
+	/* settings that the code has made are restored as well */
 	if (saved->guc_level > 0)
 		AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->context);
 }
 
-/* What takes part in an expression. */
+/* Return what takes part in an expression. */
 int
 quota_owner_code(Node *expression)
 {
-	return (own_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
+	return (user_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
 }
 
-/* Whether a type may bring functions of users with it, as domains do and what is made of them. */
+/* True if a type may call functions of users, as domains and types made of them do. */
 bool
 quota_owner_is_own_type(Oid type)
 {
 	return type >= FirstUnpinnedObjectId && get_typtype(type) != TYPTYPE_ENUM;
 }
 
-/* InvalidOid: there is no such relation. */
+/* Return the owner of a relation; InvalidOid: it does not exist. */
 Oid
 quota_owner_of_relation(Oid relid)
 {
@@ -137,7 +135,7 @@ quota_owner_of_relation(Oid relid)
 	return owner;
 }
 
-/* Errors: undefined_table where the extension is not installed. */
+/* Return the owner of the extension. Errors: undefined_table where it is not installed. */
 Oid
 quota_owner_of_extension(void)
 {
@@ -152,7 +150,7 @@ quota_owner_of_extension(void)
 	return owner;
 }
 
-/* Whether a relation is one of the extension's tables of these names, of which the last is NULL. */
+/* True if a relation is one of the extension's tables in a list of names that ends with NULL. */
 bool
 quota_owner_is_table(Oid relid, const char *const *names)
 {
@@ -164,7 +162,7 @@ quota_owner_is_table(Oid relid, const char *const *names)
 	return false;
 }
 
-/* Whether the settings that immutable built-in functions depend on have their usual values. */
+/* True if the settings that immutable built-in functions depend on have their usual values. */
 static bool
 settings_are_usual(int code)
 {
@@ -182,17 +180,17 @@ is_usual(const char *name, const char *value)
 }
 
 static bool
-is_own_function(Oid function, void *context pg_attribute_unused())
+is_user_function(Oid function, void *context pg_attribute_unused())
 {
 	return function >= FirstUnpinnedObjectId;
 }
 
 static bool
-own_code_walker(Node *node, void *context)
+user_code_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_own_function, NULL))
+	if (check_functions_in_node(node, is_user_function, NULL))
 		return true;
 	switch (nodeTag(node))
 	{
@@ -212,10 +210,10 @@ own_code_walker(Node *node, void *context)
 		default:
 			break;
 	}
-	return expression_tree_walker(node, own_code_walker, context);
+	return expression_tree_walker(node, user_code_walker, context);
 }
 
-/* AT TIME ZONE with a name, which may be an abbreviation. */
+/* True for AT TIME ZONE with a name, which may be an abbreviation. */
 static bool
 is_timezone_function(Oid function, void *context pg_attribute_unused())
 {

@@ -1,5 +1,6 @@
 /*
- * Module magic and initialization, nothing else.
+ * quota.c
+ *		Module magic and initialization, nothing else.
  */
 #include "postgres.h"
 

@@ -124,7 +124,7 @@ write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 	event.amount = amount;
 	event.key = charge->origin.key;
 	event.metadata = charge->origin.metadata;
-	quota_ledger_event(store, &event);
+	quota_ledger_insert_event(store, &event);
 }
 
 /* Return the kind of an event. The metadata may name what was charged, but not a denial. */
@@ -181,7 +181,7 @@ report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window)
 	for (int i = counter->alerted + 1; i <= charge->changes[window].alerted; i++)
 	{
 		alert.threshold = threshold_names[i];
-		quota_ledger_alert(store, &alert);
+		quota_ledger_insert_alert(store, &alert);
 		if (quota_guc_notify_channel[0] != '\0')
 			notify(&alert);
 	}

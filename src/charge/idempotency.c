@@ -62,7 +62,7 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRemem
 		if (!quota_keys_find(&row, &writer))
 		{
 			/* the lock may have waited */
-			quota_store_look_anew(store);
+			quota_store_refresh_committed(store);
 			return false;
 		}
 		LockRelease(&lock, ExclusiveLock, false);

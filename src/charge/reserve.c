@@ -211,7 +211,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_argument_check_not_null(fcinfo, 0, "id");
 	id = PG_GETARG_INT64(0);
 	store = quota_store_begin_write();
-	if (!quota_reservations_take(store, id, &reservation))
+	if (!quota_reservations_delete(store, id, &reservation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("reservation %lld does not exist", (long long) id),

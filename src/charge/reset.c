@@ -47,7 +47,7 @@ Datum
 quota_has_use(PG_FUNCTION_ARGS)
 {
 	quota_argument_check_not_null(fcinfo, 0, "feature");
-	PG_RETURN_BOOL(quota_counter_any_of(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): return the expired holds of a counter. */

@@ -1,7 +1,10 @@
 /*
- * What an account is entitled to: the plan in effect, its overrides, its
- * windows. Reads through `store` and `plan`, or finds it remembered by `standing`;
- * no locks; allocates in the caller's context.
+ * account.c
+ *		What an account is entitled to: its plan in effect, overrides and windows.
+ *
+ * Read from the entitlement cache (memory/entitlement_cache.h), or else from the rows.
+ *
+ * Memory: the caller's context. Locks: none but those of reading the tables.
  */
 #include "postgres.h"
 
@@ -19,63 +22,62 @@
 #include "tables/accounts.h"
 #include "tables/changes.h"
 
-static char *load_one(QuotaStore *store, Datum account, QuotaAccount *loaded);
-static char *read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
-static const char *standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing);
-static void apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan);
+static char *load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded);
+static char *load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded);
+static const char *entry_from_row(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *entry);
+static void apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char *plan);
 static bool load_overrides(QuotaStore *store, QuotaAccount *account);
-static const QuotaOffer *offer_of(const QuotaAccount *account, const char *feature);
+static const QuotaOffer *plan_offer(const QuotaAccount *account, const char *feature);
 static void add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement);
 static void add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement);
-static void override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
-static QuotaWindowLimit *window_of(QuotaEntitlement *entitlement, QuotaPeriod period);
+static void apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement);
+static QuotaWindowLimit *get_window(QuotaEntitlement *entitlement, QuotaPeriod period);
 
 /*
- * Load an account, as it is now. One without a row has the default plan. A
- * member of a pool is loaded with the pool, whose own pool does not count.
+ * Load an account with the newest snapshot, and the pool that it is in. Without a row
+ * it has the default plan. The pool of a pool does not count.
  *
  * account: text, of 1 to 255 bytes.
- * Begins a new look at the catalogue (quota_plan_begin).
+ * Calls quota_plan_begin, which invalidates pointers into the plan cache.
  */
 void
 quota_account_load(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	char *pool;
 
-	/* who has waited for a lock on the way may have a feature from before and its limits from after */
+	/* waiting for a lock may let us read a feature from before a change and its limits from after it */
 	do
 	{
 		quota_plan_begin();
-		pool = load_one(store, account, loaded);
-	} while (quota_plan_is_old());
+		pool = load_without_pool(store, account, loaded);
+	} while (quota_plan_is_stale());
 	if (pool == NULL)
 		return;
 	loaded->pool = palloc(sizeof(QuotaAccount));
-	load_one(store, CStringGetTextDatum(pool), loaded->pool);
+	load_without_pool(store, CStringGetTextDatum(pool), loaded->pool);
 	loaded->suspended |= loaded->pool->suspended;
 	loaded->bypass |= loaded->pool->bypass;
 	if (!loaded->own_plan)
 		strcpy(loaded->plan, loaded->pool->plan);
 }
 
-/* The account whose counters an account draws on; 0: none. */
+/* Return the pool of an account; 0: none. */
 Datum
 quota_account_pool(QuotaStore *store, Datum account)
 {
 	QuotaAccountRow row;
 
-	if (!quota_plan_pools_exist() || !quota_accounts_row(store, account, &row) || row.pool == NULL)
+	if (!quota_plan_pools_exist() || !quota_accounts_read(store, account, &row) || row.pool == NULL)
 		return (Datum) 0;
 	return CStringGetTextDatum(row.pool);
 }
 
 /*
- * What a loaded account may have of a feature, in the windows that hold `at`: all
- * that its pool may have, within the limits of its own, which are those of its
- * overrides and of its own plan.
+ * Compute the entitlement of a loaded account to a feature, in the windows that contain
+ * `at`: the limits of its pool, and its own from its overrides and its own plan.
  *
- * Errors: undefined_object for an unknown feature; datetime_value_out_of_range
- * where a window is not within what a timestamp can hold.
+ * Errors: undefined_object for an unknown feature; datetime_value_out_of_range where a
+ * timestamp cannot hold a window.
  */
 void
 quota_account_entitle(const QuotaAccount *account, const char *feature, TimestampTz at, QuotaEntitlement *entitlement)
@@ -91,7 +93,7 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 		add_pool(account->pool, feature, entitlement);
 	entitlement->in_plan = entitlement->count > 0;
 	if (!entitlement->in_plan)
-		window_of(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
+		get_window(entitlement, QUOTA_LIFETIME)->limit.unlimited = true;
 	for (int i = 0; i < entitlement->count; i++)
 	{
 		QuotaWindowLimit *window = &entitlement->windows[i];
@@ -103,11 +105,11 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 	}
 }
 
-/* The static value (jsonb) that the account's plan, or else its pool's, has for a feature; false: none. */
+/* Get the static value (jsonb) of a feature in the account's plan, else in its pool's; false: none. */
 bool
 quota_account_value(const QuotaAccount *account, const char *feature, Datum *value)
 {
-	const QuotaOffer *offer = offer_of(account, feature);
+	const QuotaOffer *offer = plan_offer(account, feature);
 
 	if (offer == NULL || !offer->has_value)
 		return account->pool != NULL && quota_account_value(account->pool, feature, value);
@@ -116,7 +118,7 @@ quota_account_value(const QuotaAccount *account, const char *feature, Datum *val
 }
 
 /*
- * The time zone of a name.
+ * Return the time zone of a name.
  *
  * Errors: invalid_parameter_value where there is none, or one with leap seconds.
  */
@@ -133,8 +135,8 @@ quota_account_timezone(const char *name)
 }
 
 /*
- * BEFORE ROW trigger of quota.accounts: a time zone must be one that a charge
- * can use.
+ * quota.check_account(): BEFORE ROW trigger of quota.accounts. Checks the time zone and
+ * sets updated_at.
  */
 PG_FUNCTION_INFO_V1(quota_check_account);
 
@@ -170,90 +172,90 @@ quota_check_account(PG_FUNCTION_ARGS)
 	return PointerGetDatum(tuple);
 }
 
-/* Load an account but for its pool, which is returned; NULL: it has none. */
+/* Load an account without its pool, and return the pool; NULL: none. */
 static char *
-load_one(QuotaStore *store, Datum account, QuotaAccount *loaded)
+load_without_pool(QuotaStore *store, Datum account, QuotaAccount *loaded)
 {
 	uint64 generation = quota_changes_generation();
-	QuotaEntitlementCache standing;
+	QuotaEntitlementEntry entry;
 
 	loaded->account = account;
 	loaded->now = quota_guc_now();
 	loaded->pool = NULL;
 	loaded->tz = quota_guc_timezone();
 	loaded->noverrides = 0;
-	if (generation == 0 || !quota_entitlement_cache_find(account, generation, loaded->now, &standing))
-		return read_one(store, generation, loaded);
-	apply(loaded, &standing, standing.plan);
+	if (generation == 0 || !quota_entitlement_cache_find(account, generation, loaded->now, &entry))
+		return load_from_rows(store, generation, loaded);
+	apply_entry(loaded, &entry, entry.plan);
 	return NULL;
 }
 
-/* The same by its rows. If few words say all of it, it is remembered. */
+/* Load it from its rows. Store it in the entitlement cache if an entry can hold all of it. */
 static char *
-read_one(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
+load_from_rows(QuotaStore *store, uint64 generation, QuotaAccount *loaded)
 {
 	QuotaAccountRow row = {0};
-	QuotaEntitlementCache standing = {.from = DT_NOBEGIN, .until = DT_NOEND};
+	QuotaEntitlementEntry entry = {.from = DT_NOBEGIN, .until = DT_NOEND};
 	const char *plan = "";
 	bool overridden;
 
-	if (quota_accounts_row(store, loaded->account, &row))
-		plan = standing_of(&row, loaded->now, &standing);
-	apply(loaded, &standing, plan);
+	if (quota_accounts_read(store, loaded->account, &row))
+		plan = entry_from_row(&row, loaded->now, &entry);
+	apply_entry(loaded, &entry, plan);
 	if (row.timezone != NULL)
 		loaded->tz = quota_account_timezone(row.timezone);
 	overridden = load_overrides(store, loaded);
-	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(standing.plan))
+	if (generation != 0 && row.timezone == NULL && row.pool == NULL && !overridden && strlen(plan) < sizeof(entry.plan))
 	{
-		strcpy(standing.plan, plan);
-		quota_entitlement_cache_keep(loaded->account, generation, &standing, quota_store_oldest(store));
+		strcpy(entry.plan, plan);
+		quota_entitlement_cache_keep(loaded->account, generation, &entry, quota_store_oldest_running(store));
 	}
 	return row.pool;
 }
 
 /*
- * What a row amounts to, and its plan: a trial or plan past its end falls back to
- * next_plan; a canceled account has none. Empty: the pool's, or the default plan.
+ * Fill an entry from a row and return the plan in effect: next_plan after the end of a
+ * trial or plan, none if canceled. Empty: the pool's plan, or the default plan.
  */
 static const char *
-standing_of(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementCache *standing)
+entry_from_row(const QuotaAccountRow *row, TimestampTz now, QuotaEntitlementEntry *entry)
 {
 	TimestampTz ends_at = row->status == QUOTA_TRIALING ? Min(row->trial_ends_at, row->plan_ends_at) : row->plan_ends_at;
 	bool over = now >= ends_at;
 
-	standing->suspended = row->status == QUOTA_SUSPENDED;
-	standing->bypass = row->bypass;
-	standing->has_anchor = row->has_anchor;
-	standing->cycle_anchor = row->cycle_anchor;
+	entry->suspended = row->status == QUOTA_SUSPENDED;
+	entry->bypass = row->bypass;
+	entry->has_anchor = row->has_anchor;
+	entry->cycle_anchor = row->cycle_anchor;
 	if (over)
-		standing->from = ends_at;
+		entry->from = ends_at;
 	else
-		standing->until = ends_at;
+		entry->until = ends_at;
 	if (row->status == QUOTA_CANCELED)
 		return "";
 	return over ? row->next_plan : row->plan;
 }
 
 static void
-apply(QuotaAccount *loaded, const QuotaEntitlementCache *standing, const char *plan)
+apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char *plan)
 {
-	loaded->suspended = standing->suspended;
-	loaded->bypass = standing->bypass;
-	loaded->has_anchor = standing->has_anchor;
-	loaded->cycle_anchor = standing->cycle_anchor;
+	loaded->suspended = entry->suspended;
+	loaded->bypass = entry->bypass;
+	loaded->has_anchor = entry->has_anchor;
+	loaded->cycle_anchor = entry->cycle_anchor;
 	loaded->own_plan = plan[0] != '\0';
 	if (!loaded->own_plan)
 		plan = quota_plan_default();
 	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
 }
 
-/* The overrides in force; whether there are any, also others. */
+/* Load the overrides in force. Returns true if there are any, also others. */
 static bool
 load_overrides(QuotaStore *store, QuotaAccount *account)
 {
 	int count;
 	int in_force = 0;
-	QuotaLimitRow *rows = quota_accounts_overrides(store, account->account, &count);
+	QuotaLimitRow *rows = quota_accounts_read_overrides(store, account->account, &count);
 
 	for (int i = 0; i < count; i++)
 		if (account->now < rows[i].expires_at)
@@ -263,27 +265,27 @@ load_overrides(QuotaStore *store, QuotaAccount *account)
 	return count > 0;
 }
 
-/* What the account's plan says of a feature; NULL: nothing. */
+/* Return what the account's plan offers of a feature; NULL: nothing. */
 static const QuotaOffer *
-offer_of(const QuotaAccount *account, const char *feature)
+plan_offer(const QuotaAccount *account, const char *feature)
 {
 	return account->plan[0] == '\0' ? NULL : quota_plan_offer(quota_plan_get(account->plan), feature);
 }
 
-/* The windows of an account's plan, unless that is its pool's, and of its overrides. */
+/* Add the windows of the account's own plan and of its overrides. */
 static void
 add_windows(const QuotaAccount *account, const char *feature, QuotaEntitlement *entitlement)
 {
-	const QuotaOffer *offer = offer_of(account, feature);
+	const QuotaOffer *offer = plan_offer(account, feature);
 
 	if (account->pool == NULL || account->own_plan)
 		for (int i = 0; offer != NULL && i < offer->count; i++)
-			window_of(entitlement, offer->rows[i].period)->limit = offer->limits[i];
+			get_window(entitlement, offer->rows[i].period)->limit = offer->limits[i];
 	if (account->noverrides > 0)
-		override_windows(account, offer, entitlement);
+		apply_overrides(account, offer, entitlement);
 }
 
-/* The windows of a pool, before those of its member. */
+/* Insert the windows of the pool before those of the member. */
 static void
 add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitlement)
 {
@@ -298,11 +300,11 @@ add_pool(const QuotaAccount *pool, const char *feature, QuotaEntitlement *entitl
 }
 
 /*
- * An override replaces the plan's limit and keeps its terms; where the plan has
- * no limit for the window, it brings one of its own, with the usual terms.
+ * Apply the overrides. One replaces the plan's limit and keeps its terms; without a limit
+ * in the plan it has the default terms.
  */
 static void
-override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
+apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntitlement *entitlement)
 {
 	for (int i = 0; i < account->noverrides; i++)
 	{
@@ -322,13 +324,13 @@ override_windows(const QuotaAccount *account, const QuotaOffer *offer, QuotaEnti
 		}
 		terms.unlimited = override->unlimited;
 		terms.usage_limit = override->usage_limit;
-		window_of(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
+		get_window(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
 	}
 }
 
-/* The window of a period, made in its place in the order where it is not there. */
+/* Return the window of a period, inserted in order if missing. */
 static QuotaWindowLimit *
-window_of(QuotaEntitlement *entitlement, QuotaPeriod period)
+get_window(QuotaEntitlement *entitlement, QuotaPeriod period)
 {
 	QuotaWindowLimit *windows = entitlement->windows;
 	int i = 0;

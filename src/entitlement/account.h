@@ -1,19 +1,17 @@
-/*
- * What an account is entitled to.
- */
+/* What an account is entitled to. */
 #ifndef QUOTA_ACCOUNT_H
 #define QUOTA_ACCOUNT_H
 
 #include "entitlement/plan.h"
 
-/* Who the account is, and on which plan, at one moment. */
+/* An account at one moment. */
 typedef struct QuotaAccount
 {
 	Datum account; /* text, the caller's */
 	TimestampTz now;
-	struct QuotaAccount *pool;     /* whose counters it draws on as well; NULL: none */
+	struct QuotaAccount *pool;     /* whose counters it charges as well; NULL: none */
 	char plan[QUOTA_MAX_PLAN + 1]; /* the plan in effect; empty: none at all */
-	bool own_plan;                 /* it is not the pool's */
+	bool own_plan;                 /* the plan is not the pool's */
 	bool suspended;
 	bool bypass;
 	bool has_anchor;
@@ -26,7 +24,7 @@ typedef struct QuotaAccount
 /* those of the pool and its own */
 #define QUOTA_MAX_WINDOWS (2 * QUOTA_PERIODS)
 
-/* One window of a feature: when, and how much of it. */
+/* One window of a feature, and its limit. */
 typedef struct QuotaWindowLimit
 {
 	QuotaPeriod period;
@@ -35,7 +33,7 @@ typedef struct QuotaWindowLimit
 	QuotaLimit limit;
 } QuotaWindowLimit;
 
-/* What an account may have of one feature. Holds no pointers: it outlives the plan cache. */
+/* The entitlement of an account to one feature. Has no pointers into the plan cache. */
 typedef struct QuotaEntitlement
 {
 	QuotaFeatureRow feature;

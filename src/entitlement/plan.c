@@ -1,14 +1,12 @@
 /*
- * The catalogue: features, plans and what each plan allows, cached.
+ * plan.c
+ *		The catalogue: features, plans and what each plan offers, cached.
  *
- * The cache holds what committed transactions (and this one) have written to
- * the catalogue, whatever snapshot the transaction uses: entries are loaded
- * with a fresh one. It is dropped by quota_plan_begin when the store tells of
- * another catalogue version, and never in between, so that pointers stay valid
- * from one quota_plan_begin to the next.
+ * Entries are read with the newest snapshot, whatever the transaction's. The cache is
+ * dropped by quota_plan_begin when the catalogue's generation number has changed, and
+ * never in between: pointers are valid until the next quota_plan_begin.
  *
- * Memory: one context below CacheMemoryContext, reset when the cache is
- * dropped. No locks.
+ * Memory: one child of CacheMemoryContext, reset when the cache is dropped. Locks: none.
  */
 #include "postgres.h"
 
@@ -24,9 +22,9 @@
 static MemoryContext cache = NULL;
 static uint64 cached_version = 0;
 static HTAB *features;
-static QuotaFeatureRow *last_feature; /* found last: a call asks for one several times */
+static QuotaFeatureRow *last_feature; /* found last: a call needs the same one several times */
 static HTAB *plans;
-static QuotaPlan *last_plan; /* the same of plans */
+static QuotaPlan *last_plan; /* found last */
 static bool default_known;
 static bool default_exists;
 static char default_plan[QUOTA_MAX_PLAN + 1];
@@ -35,19 +33,19 @@ static bool pools_exist;
 
 static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
-static void *keep(const void *from, Size size);
-static Datum keep_datum(Datum value);
+static void *cache_alloc(const void *from, Size size);
+static Datum cache_datum(Datum value);
 static void multiply(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
 static int compare_offers(const void *a, const void *b);
-static HTAB *make_table(const char *name, Size keysize, Size entrysize);
+static HTAB *create_hash(const char *name, Size keysize, Size entrysize);
 
-/* Begin an operation: what has been committed before is seen from here on. */
+/* Begin an operation: drop the cache if the catalogue has changed. */
 void
 quota_plan_begin(void)
 {
-	uint64 version = quota_changes_catalogue();
+	uint64 version = quota_changes_catalogue_version();
 
 	if (cache != NULL && cached_version == version)
 		return;
@@ -55,27 +53,27 @@ quota_plan_begin(void)
 		cache = AllocSetContextCreate(CacheMemoryContext, "quota catalogue", ALLOCSET_DEFAULT_SIZES);
 	else
 		MemoryContextReset(cache);
-	/* the tables lived in the context: NULL until there are new ones */
+	/* the hash tables were in the context */
 	features = plans = NULL;
 	last_feature = NULL;
 	last_plan = NULL;
 	cached_version = 0;
 	default_known = false;
-	features = make_table("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
-	plans = make_table("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
-	/* the version from before any loading: a change while loading drops the cache again */
+	features = create_hash("quota features", QUOTA_MAX_FEATURE + 1, sizeof(QuotaFeatureRow));
+	plans = create_hash("quota plans", QUOTA_MAX_PLAN + 1, sizeof(QuotaPlan));
+	/* read before anything is loaded, so that a change while loading drops the cache again */
 	cached_version = version;
 }
 
 /* True if the catalogue has changed since quota_plan_begin. */
 bool
-quota_plan_is_old(void)
+quota_plan_is_stale(void)
 {
-	return cached_version != quota_changes_catalogue();
+	return cached_version != quota_changes_catalogue_version();
 }
 
 /*
- * A feature.
+ * Return a feature.
  *
  * Errors: undefined_object where there is none of that name.
  */
@@ -91,7 +89,7 @@ quota_plan_feature(const char *feature)
 	return entry;
 }
 
-/* The default plan's key, or NULL. */
+/* Return the key of the default plan; NULL: none. */
 const char *
 quota_plan_default(void)
 {
@@ -103,7 +101,7 @@ quota_plan_default(void)
 	return default_exists ? default_plan : NULL;
 }
 
-/* A plan, which a foreign key promises to exist, with all that it allows. */
+/* Return a plan with its offers. A foreign key guarantees that it exists. */
 const QuotaPlan *
 quota_plan_get(const char *plan)
 {
@@ -120,7 +118,7 @@ quota_plan_get(const char *plan)
 	return last_plan = entry;
 }
 
-/* What a plan says of a feature; NULL: nothing. */
+/* Return what a plan offers of a feature; NULL: nothing. */
 const QuotaOffer *
 quota_plan_offer(const QuotaPlan *plan, const char *feature)
 {
@@ -128,7 +126,7 @@ quota_plan_offer(const QuotaPlan *plan, const char *feature)
 	return plan->count == 0 ? NULL : bsearch(feature, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 }
 
-/* A row of a limit made ready to be judged, as its feature's kind is. */
+/* Prepare the limit of a row, by the kind of its feature. */
 QuotaLimit
 quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
 {
@@ -141,11 +139,11 @@ quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
 	return quota_decide_limit(usage_limit, row->on_limit, row->warn_ratio, row->block_ratio, cap);
 }
 
-/* Whether any account at all draws on another one's counters. */
+/* True if any account is in a pool. */
 bool
 quota_plan_pools_exist(void)
 {
-	uint64 version = quota_changes_pools();
+	uint64 version = quota_changes_pool_version();
 
 	if (pools_version != version)
 	{
@@ -156,7 +154,7 @@ quota_plan_pools_exist(void)
 	return pools_exist;
 }
 
-/* A feature; NULL: there is none of that name. */
+/* Return a feature; NULL: there is none. */
 static QuotaFeatureRow *
 find_feature(const char *feature)
 {
@@ -178,7 +176,7 @@ find_feature(const char *feature)
 	return last_feature = entry;
 }
 
-/* Reading takes much memory for a short time: it is the caller's, and the cache gets a copy. */
+/* Load the offers of a plan. Rows are read in the caller's context, and copied to the cache. */
 static void
 load_plan(QuotaPlan *plan)
 {
@@ -187,16 +185,16 @@ load_plan(QuotaPlan *plan)
 	QuotaLimitRow *limits = quota_catalogue_limits(plan->plan, &nlimits);
 	QuotaValueRow *values = quota_catalogue_values(plan->plan, &nvalues);
 	Datum rate_multiplier = quota_catalogue_rate_multiplier(plan->plan);
-	QuotaLimitRow *rows = keep(NULL, nlimits * sizeof(QuotaLimitRow));
-	QuotaLimit *ready = keep(NULL, nlimits * sizeof(QuotaLimit));
+	QuotaLimitRow *rows = cache_alloc(NULL, nlimits * sizeof(QuotaLimitRow));
+	QuotaLimit *ready = cache_alloc(NULL, nlimits * sizeof(QuotaLimit));
 
 	plan->count = 0;
-	plan->offers = keep(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
+	plan->offers = cache_alloc(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
 	qsort(limits, nlimits, sizeof(QuotaLimitRow), compare_limits);
 	for (int i = 0; i < nlimits; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, limits[i].feature);
-		/* a feature that has been dropped since its limit was read: the cache is dropped with it */
+		/* NULL if the feature has been dropped since: that drops the cache as well */
 		const QuotaFeatureRow *feature = find_feature(limits[i].feature);
 		QuotaKind kind = feature == NULL ? QUOTA_COUNTER : feature->kind;
 
@@ -209,42 +207,42 @@ load_plan(QuotaPlan *plan)
 			multiply(&limits[i], rate_multiplier);
 		ready[i] = quota_plan_limit(&limits[i], kind);
 		rows[i] = limits[i];
-		rows[i].warn_ratio = keep_datum(limits[i].warn_ratio);
-		rows[i].block_ratio = keep_datum(limits[i].block_ratio);
+		rows[i].warn_ratio = cache_datum(limits[i].warn_ratio);
+		rows[i].block_ratio = cache_datum(limits[i].block_ratio);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, values[i].feature);
 
 		offer->has_value = true;
-		offer->value = keep_datum(values[i].value);
+		offer->value = cache_datum(values[i].value);
 	}
 	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
 	plan->loaded = true;
 }
 
-/* Memory in the cache, with a copy of `from` or, for NULL, zeroes; NULL for none. */
+/* Allocate in the cache: a copy of `from`, or zeroes for NULL. Returns NULL for size 0. */
 static void *
-keep(const void *from, Size size)
+cache_alloc(const void *from, Size size)
 {
-	void *kept;
+	void *copy;
 
 	if (size == 0)
 		return NULL;
-	kept = MemoryContextAllocZero(cache, size);
+	copy = MemoryContextAllocZero(cache, size);
 	if (from != NULL)
-		memcpy(kept, from, size);
-	return kept;
+		memcpy(copy, from, size);
+	return copy;
 }
 
-/* A copy in the cache of a value that is not toasted. */
+/* Copy a value that is not toasted to the cache. */
 static Datum
-keep_datum(Datum value)
+cache_datum(Datum value)
 {
-	return PointerGetDatum(keep(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
+	return PointerGetDatum(cache_alloc(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
 }
 
-/* A rate's limit and burst, with the plan's multiplier; 0: the plan is gone. */
+/* Apply the plan's multiplier to a rate; 0: the plan has been dropped. */
 static void
 multiply(QuotaLimitRow *row, Datum rate_multiplier)
 {
@@ -254,7 +252,7 @@ multiply(QuotaLimitRow *row, Datum rate_multiplier)
 	row->burst = quota_decide_multiply(row->burst, rate_multiplier);
 }
 
-/* limits come in order and values are of other features (flags): the last offer or a new one */
+/* Return the offer of a feature: the last one, or a new one, as rows come ordered by feature. */
 static QuotaOffer *
 add_offer(QuotaPlan *plan, const char *feature)
 {
@@ -286,7 +284,7 @@ compare_offers(const void *a, const void *b)
 }
 
 static HTAB *
-make_table(const char *name, Size keysize, Size entrysize)
+create_hash(const char *name, Size keysize, Size entrysize)
 {
 	HASHCTL control = {0};
 

@@ -1,13 +1,11 @@
-/*
- * The catalogue: features, plans and what each plan allows, cached.
- */
+/* The catalogue: features, plans and what each plan offers, cached. */
 #ifndef QUOTA_PLAN_H
 #define QUOTA_PLAN_H
 
 #include "tables/catalogue.h"
 #include "tables/store.h"
 
-/* What a plan says of one feature. */
+/* What a plan offers of one feature. */
 typedef struct QuotaOffer
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
@@ -27,7 +25,7 @@ typedef struct QuotaPlan
 } QuotaPlan;
 
 extern void quota_plan_begin(void);
-extern bool quota_plan_is_old(void);
+extern bool quota_plan_is_stale(void);
 extern const QuotaFeatureRow *quota_plan_feature(const char *feature);
 extern const char *quota_plan_default(void);
 extern const QuotaPlan *quota_plan_get(const char *plan);

@@ -53,7 +53,7 @@
 typedef struct Place
 {
 	uint64 generation;
-	QuotaEntitlementCache standing;
+	QuotaEntitlementEntry standing;
 	uint8 length; /* 0: an empty place */
 	char account[MAX_ACCOUNT];
 } Place;
@@ -118,7 +118,7 @@ quota_entitlement_cache_expect(Datum account)
 
 /* What an account amounts to at a time; false: it is not known. */
 bool
-quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementCache *standing)
+quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *standing)
 {
 	const text *key = (text *) DatumGetPointer(account);
 	uint64 hash = hash_of(account);
@@ -149,7 +149,7 @@ quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, Q
  * was taken with which it was read.
  */
 void
-quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementCache *standing, uint64 oldest)
+quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *standing, uint64 oldest)
 {
 	const text *key = (text *) DatumGetPointer(account);
 	uint64 hash = hash_of(account);

@@ -7,7 +7,7 @@
 #include "datatype/timestamp.h"
 
 /* What an account's row, or that it has none, comes to from one time to another. */
-typedef struct QuotaEntitlementCache
+typedef struct QuotaEntitlementEntry
 {
 	TimestampTz from;
 	TimestampTz until; /* not included */
@@ -16,11 +16,11 @@ typedef struct QuotaEntitlementCache
 	bool suspended;
 	bool bypass;
 	char plan[21]; /* its own plan; empty: it has none */
-} QuotaEntitlementCache;
+} QuotaEntitlementEntry;
 
 extern void quota_entitlement_cache_expect(Datum account);
-extern bool quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementCache *standing);
-extern void quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementCache *standing, uint64 oldest);
+extern bool quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *standing);
+extern void quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *standing, uint64 oldest);
 extern void quota_entitlement_cache_forget(Datum account);
 extern void quota_entitlement_cache_forget_all(void);
 

@@ -328,7 +328,7 @@ level_now(const QuotaRate *rate, TimestampTz now)
 	if (bucket != NULL)
 	{
 		level = (QuotaLevel){bucket->at, bucket->units, bucket->parts};
-		quota_bucket_run(&level, &rate->pace, now);
+		quota_bucket_drain(&level, &rate->pace, now);
 	}
 	return level;
 }

@@ -1,27 +1,26 @@
 /*
- * The gate: who may call what, for which accounts.
+ * gate.c
+ *		The gate: who may call what, for which accounts.
  *
- * Levels. quota_grant records in quota.levels which role has which level. A
- * caller, GetUserId(), has the levels of all roles whose privileges it has; the
- * owner of the extension and superusers have all. In a SECURITY DEFINER function
- * of the application the caller is the owner of that function.
+ * Levels. quota_grant records in quota.levels which role has which level. A caller,
+ * GetUserId(), has the levels of all roles whose privileges it has; the owner of the
+ * extension and superusers have all. In a SECURITY DEFINER function of the application
+ * the caller is the owner of that function.
  *
- * Rules. One table says which levels may call a public function for any account
- * (or where no account is concerned), and which for the accounts of their user
- * alone. EXECUTE is granted by the same table (quota.level_functions), so each
- * call passes two locks. A function without a rule is refused.
+ * Rules. One table says which levels may call a public function for any account (or
+ * without an account), and which only for the accounts of their user. EXECUTE is granted
+ * by the same table (quota.level_functions). A function without a rule is refused.
  *
- * Accounts of a user. Charging needs membership; looking also covers accounts
- * that one of the user's accounts sponsors. Another's account is refused in the
- * same words whether or not it exists.
+ * Accounts of a user. Charging needs membership; reading also covers accounts that one of
+ * the user's accounts sponsors. The error is the same whether or not the account exists.
  *
- * Frames. While a twin runs, a frame on the C stack says which public function
- * was called, by which levels, for whose accounts. Twins ask it through
- * quota.sees_all() and the like, the audit log through quota.current_act(). It is
- * a variable of the backend, so what asks it is PARALLEL RESTRICTED.
+ * Frames. While a twin runs, a frame on the C stack says which public function was called,
+ * with which levels, for whose accounts. Twins read it through quota.sees_all() and the
+ * like, the audit log through quota.current_act(). It is a variable of the backend, so its
+ * readers are PARALLEL RESTRICTED.
  *
- * The levels of the last two callers are kept for the life of the backend, and
- * dropped when a role, a membership or quota.levels changes. No locks.
+ * Memory: static; the levels of the last two callers, until a role, a membership or
+ * quota.levels changes. Locks: none.
  */
 #include "postgres.h"
 
@@ -63,23 +62,23 @@ enum
 
 static const char *const level_names[] = {"user", "reader", "monitor", "app", "admin"};
 
-/* What the first argument of a function means for a caller that has only its user's accounts. */
-typedef enum Scope
+/* What the first argument means for a caller that may only use its user's accounts. */
+typedef enum GateScope
 {
-	NO_ACCOUNT, /* none; a set leaves out the rows of others */
-	CHARGES,    /* an account of which the user must be a member */
-	LOOKS       /* or that such an account sponsors */
-} Scope;
+	NO_ACCOUNT, /* no account; a set omits the rows of others */
+	CHARGES,    /* an account that the user must be a member of */
+	LOOKS       /* or an account that one of the user's sponsors */
+} GateScope;
 
-typedef struct Rule
+typedef struct GateRule
 {
 	const char *function;
-	int all; /* levels that may call it for any account; the owner may always */
+	int all; /* levels that may call it for any account, besides the owner */
 	int own; /* levels that may call it for the accounts of their user */
-	Scope scope;
-} Rule;
+	GateScope scope;
+} GateRule;
 
-static const Rule rules[] = {
+static const GateRule rules[] = {
 	[QUOTA_GATE_CONSUME] = {"quota_consume", APP | ADMIN, USER, CHARGES},
 	[QUOTA_GATE_ENFORCE] = {"quota_enforce", APP | ADMIN, USER, CHARGES},
 	[QUOTA_GATE_RECORD] = {"quota_record", APP | ADMIN, 0, NO_ACCOUNT},
@@ -156,21 +155,21 @@ static const Rule rules[] = {
 	{"quota_revoke", 0, 0, NO_ACCOUNT},
 };
 
-/* A call of a twin, kept with the call of the public function. */
-typedef struct Call
+/* A call of a twin, cached in fn_extra of the public function. */
+typedef struct TwinCall
 {
-	const Rule *rule; /* NULL: the function that calls has checked */
+	const GateRule *rule; /* NULL: the C function has checked its caller */
 	char *function;
 	bool changes; /* the twin is VOLATILE */
 	FmgrInfo twin;
-} Call;
+} TwinCall;
 
-/* The levels of the last callers; InvalidOid: of nobody. */
+/* The levels of the last two callers; InvalidOid: unused. */
 static struct
 {
 	Oid user;
 	int levels;
-} known[2];
+} cached_levels[2];
 static uint64 invalidations = 0;
 
 static QuotaGateFrame *frame = NULL;
@@ -179,22 +178,22 @@ static void role_changed(Datum arg, int cacheid, uint32 hash);
 static void relation_changed(Oid relid);
 static void forget_levels(void);
 static inline int levels_of(Oid user);
-static int levels_of_another(Oid user);
+static int levels_of_uncached(Oid user);
 static int look_up_levels(Oid user);
 static int level_bit(const char *name);
-static const Rule *rule_of(const char *function);
-static bool may_call(const Rule *rule, int levels);
-static bool require_own_account(const Rule *rule, int levels, Datum account);
-static void require_own(const Rule *rule, Datum account);
-static bool is_own(Scope scope, Datum account);
-static bool frame_is_users(void);
-pg_noreturn static void refuse(const char *function);
+static const GateRule *rule_of(const char *function);
+static bool may_call(const GateRule *rule, int levels);
+static bool require_own_account(const GateRule *rule, int levels, Datum account);
+static void require_own(const GateRule *rule, Datum account);
+static bool is_own(GateScope scope, Datum account);
+static bool frame_acts_as_user(void);
+pg_noreturn static void deny(const char *function);
 static void check_operation(const char *function);
-static Call *prepare(FunctionCallInfo fcinfo, const char *twin, const char *act);
+static TwinCall *prepare_call(FunctionCallInfo fcinfo, const char *name);
 static Oid find_twin(HeapTuple tuple, const char *name);
-static Datum run(Call *call, FunctionCallInfo fcinfo, bool all_accounts);
-static Datum run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts);
-static void put_rule(const Rule *rule, ReturnSetInfo *rsinfo);
+static Datum run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
+static Datum run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
+static void put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo);
 
 void
 quota_gate_init(void)
@@ -214,7 +213,7 @@ void
 quota_gate_require_admin(const char *function)
 {
 	if ((levels_of(GetUserId()) & (ADMIN | OWNER)) == 0)
-		refuse(function);
+		deny(function);
 	check_operation(function);
 }
 
@@ -227,7 +226,7 @@ void
 quota_gate_require(QuotaGateFunction function)
 {
 	if (unlikely((levels_of(GetUserId()) & (rules[function].all | OWNER)) == 0))
-		refuse(rules[function].function);
+		deny(rules[function].function);
 	if (function <= QUOTA_GATE_RELEASE)
 		check_operation(rules[function].function);
 }
@@ -235,26 +234,25 @@ quota_gate_require(QuotaGateFunction function)
 /*
  * Require that the caller may call a function for an account, text.
  *
- * Returns whether it acts as level user does: within the limits of what a user
- * may charge.
+ * Returns true if it acts at level user, whose charges are limited.
  * Errors: insufficient_privilege.
  */
 bool
 quota_gate_require_account(QuotaGateFunction function, Datum account)
 {
-	const Rule *rule = &rules[function];
+	const GateRule *rule = &rules[function];
 	int levels = levels_of(GetUserId());
 
 	if (rule->scope == CHARGES)
 		check_operation(rule->function);
 	if (unlikely((levels & (rule->all | OWNER)) == 0))
 		return require_own_account(rule, levels, account);
-	return frame != NULL && frame_is_users();
+	return frame != NULL && frame_acts_as_user();
 }
 
 /*
- * The body of public functions that have a twin: check the caller's levels, and
- * whose account it is, then call the twin.
+ * quota_gate(): the body of public functions with a twin. Checks the caller's levels and
+ * the account, then calls the twin.
  *
  * Errors: insufficient_privilege, and the twin's.
  */
@@ -263,62 +261,43 @@ PG_FUNCTION_INFO_V1(quota_gate);
 Datum
 quota_gate(PG_FUNCTION_ARGS)
 {
-	Call *call = fcinfo->flinfo->fn_extra;
+	TwinCall *call = fcinfo->flinfo->fn_extra;
 	int levels = levels_of(GetUserId());
 	bool all_accounts;
 
 	if (call == NULL)
 	{
 		char *name = get_func_name(fcinfo->flinfo->fn_oid);
-		const Rule *rule = rule_of(name);
+		const GateRule *rule = rule_of(name);
 
 		if (rule == NULL || !may_call(rule, levels))
-			refuse(name);
-		call = prepare(fcinfo, name, name);
+			deny(name);
+		call = prepare_call(fcinfo, name);
 		call->rule = rule;
 	}
 	else if (!may_call(call->rule, levels))
-		refuse(call->function);
+		deny(call->function);
 	all_accounts = (levels & (call->rule->all | OWNER)) != 0;
 	if (!all_accounts && call->rule->scope != NO_ACCOUNT)
 		require_own(call->rule, quota_argument_account(fcinfo));
-	return run(call, fcinfo, all_accounts);
+	return run_twin(call, fcinfo, all_accounts);
 }
 
 /*
- * Call the twin of the C function that is being called, with its arguments, for
- * all accounts. The function has checked its caller.
+ * Call the twin of the running C function, which has checked its caller, with its
+ * arguments and for all accounts.
  */
 Datum
 quota_gate_call(FunctionCallInfo fcinfo)
 {
-	Call *call = fcinfo->flinfo->fn_extra;
+	TwinCall *call = fcinfo->flinfo->fn_extra;
 
 	if (call == NULL)
-	{
-		char *name = get_func_name(fcinfo->flinfo->fn_oid);
-
-		call = prepare(fcinfo, name, name);
-	}
-	return run(call, fcinfo, true);
+		call = prepare_call(fcinfo, get_func_name(fcinfo->flinfo->fn_oid));
+	return run_twin(call, fcinfo, true);
 }
 
-/*
- * The same with a twin of another name, such as that of a trigger function.
- *
- * act: what the audit log is to say.
- */
-Datum
-quota_gate_call_as(FunctionCallInfo fcinfo, const char *twin, const char *act)
-{
-	Call *call = fcinfo->flinfo->fn_extra;
-
-	if (call == NULL)
-		call = prepare(fcinfo, twin, act);
-	return run(call, fcinfo, true);
-}
-
-/* Begin a frame, for all accounts. */
+/* Begin a frame for all accounts. */
 void
 quota_gate_enter(QuotaGateFrame *entered, const char *act)
 {
@@ -334,10 +313,10 @@ quota_gate_leave(const QuotaGateFrame *left)
 }
 
 /*
- * quota.current_act(): the public function that is being called; NULL: none.
+ * quota.current_act(): the public function that is running; NULL: none.
  *
- * Code of a table's owner runs within functions, and statements, that others have
- * called: what it changes would be recorded as theirs, and so is refused.
+ * Refused in code of a table's owner, which runs in statements of others: the audit log
+ * would record its changes as theirs.
  * Errors: insufficient_privilege.
  */
 PG_FUNCTION_INFO_V1(quota_current_act);
@@ -355,7 +334,7 @@ quota_current_act(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(frame->function));
 }
 
-/* quota.sees_all(): whether the rows of all accounts are the caller's to see */
+/* quota.sees_all(): true if the caller may see the rows of all accounts */
 PG_FUNCTION_INFO_V1(quota_sees_all);
 
 Datum
@@ -363,13 +342,13 @@ quota_sees_all(PG_FUNCTION_ARGS)
 {
 	int levels = levels_of(GetUserId());
 
-	/* a twin has the rights of the owner, and the scope of who called */
+	/* a twin runs as the owner: use the scope of its caller */
 	if ((levels & OWNER) && frame != NULL)
 		PG_RETURN_BOOL(frame->all_accounts);
 	PG_RETURN_BOOL((levels & (MONITOR | ADMIN | OWNER)) != 0);
 }
 
-/* quota.manages(): whether the caller may change the rows of all accounts */
+/* quota.manages(): true if the caller may change the rows of all accounts */
 PG_FUNCTION_INFO_V1(quota_manages);
 
 Datum
@@ -378,16 +357,16 @@ quota_manages(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL((levels_of(GetUserId()) & (ADMIN | OWNER)) != 0);
 }
 
-/* quota.acts_as_user(): whether a twin was called at level user */
+/* quota.acts_as_user(): true if the twin was called at level user */
 PG_FUNCTION_INFO_V1(quota_acts_as_user);
 
 Datum
 quota_acts_as_user(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(frame != NULL && frame_is_users());
+	PG_RETURN_BOOL(frame != NULL && frame_acts_as_user());
 }
 
-/* quota.sees_metadata(of_account): whether a twin may show what the ledger keeps of a call */
+/* quota.sees_metadata(of_account): true if a twin may show the metadata of events */
 PG_FUNCTION_INFO_V1(quota_sees_metadata);
 
 Datum
@@ -408,11 +387,11 @@ quota_level_functions(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	for (size_t i = 0; i < lengthof(rules); i++)
-		put_rule(&rules[i], (ReturnSetInfo *) fcinfo->resultinfo);
+		put_rule_rows(&rules[i], (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
-/* AFTER row and TRUNCATE trigger of quota.levels: all backends forget what they know. */
+/* quota.levels_changed(): AFTER row and TRUNCATE trigger of quota.levels. Makes all backends drop cached levels. */
 PG_FUNCTION_INFO_V1(quota_levels_changed);
 
 Datum
@@ -438,7 +417,7 @@ role_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 static void
 relation_changed(Oid relid)
 {
-	if (quota_relations_is(LEVELS, relid))
+	if (quota_relations_may_be(LEVELS, relid))
 		forget_levels();
 }
 
@@ -446,34 +425,34 @@ static void
 forget_levels(void)
 {
 	invalidations++;
-	known[0].user = known[1].user = InvalidOid;
+	cached_levels[0].user = cached_levels[1].user = InvalidOid;
 }
 
-/* The levels of a role, OWNER for the extension's owner and superusers. */
+/* Return the levels of a role, with OWNER for the extension's owner and superusers. */
 static inline int
 levels_of(Oid user)
 {
-	return likely(known[0].user == user) ? known[0].levels : levels_of_another(user);
+	return likely(cached_levels[0].user == user) ? cached_levels[0].levels : levels_of_uncached(user);
 }
 
-/* The same of who has not called last. */
+/* Return the levels of a role that is not the last caller. */
 static pg_noinline int
-levels_of_another(Oid user)
+levels_of_uncached(Oid user)
 {
 	uint64 before;
 	int levels;
 
-	if (known[1].user == user)
-		return known[1].levels;
+	if (cached_levels[1].user == user)
+		return cached_levels[1].levels;
 	do
 	{
 		before = invalidations;
 		levels = look_up_levels(user);
-		/* if anything changed while looking, look again */
+		/* an invalidation was processed meanwhile: look up again */
 	} while (before != invalidations);
-	known[1] = known[0];
-	known[0].user = user;
-	known[0].levels = levels;
+	cached_levels[1] = cached_levels[0];
+	cached_levels[0].user = user;
+	cached_levels[0].levels = levels;
 	return levels;
 }
 
@@ -496,7 +475,7 @@ look_up_levels(Oid user)
 	/* true for superusers too */
 	if (has_privs_of_role(user, owner))
 		return EVERY_LEVEL | OWNER;
-	rows = quota_levels_rows(&count);
+	rows = quota_levels_read(&count);
 	for (int i = 0; i < count; i++)
 		if (has_privs_of_role(user, rows[i].role))
 			levels |= level_bit(rows[i].level);
@@ -513,7 +492,7 @@ level_bit(const char *name)
 	return 0;
 }
 
-static const Rule *
+static const GateRule *
 rule_of(const char *function)
 {
 	for (size_t i = 0; i < lengthof(rules); i++)
@@ -523,24 +502,24 @@ rule_of(const char *function)
 }
 
 static bool
-may_call(const Rule *rule, int levels)
+may_call(const GateRule *rule, int levels)
 {
 	return (levels & (rule->all | rule->own | OWNER)) != 0;
 }
 
-/* What is left of quota_gate_require_account for levels that act for a user. */
+/* The slow path of quota_gate_require_account, for levels that act for a user. */
 static pg_noinline bool
-require_own_account(const Rule *rule, int levels, Datum account)
+require_own_account(const GateRule *rule, int levels, Datum account)
 {
 	if ((levels & rule->own) == 0)
-		refuse(rule->function);
+		deny(rule->function);
 	require_own(rule, account);
 	return (levels & rule->own & USER) != 0;
 }
 
-/* Nothing tells whether the account exists. */
+/* Require an account of the user. The error does not show whether the account exists. */
 static void
-require_own(const Rule *rule, Datum account)
+require_own(const GateRule *rule, Datum account)
 {
 	if (!is_own(rule->scope, account))
 		ereport(ERROR,
@@ -552,7 +531,7 @@ require_own(const Rule *rule, Datum account)
 }
 
 static bool
-is_own(Scope scope, Datum account)
+is_own(GateScope scope, Datum account)
 {
 	char *name = quota_guc_user();
 	Datum user;
@@ -570,40 +549,40 @@ is_own(Scope scope, Datum account)
 }
 
 static bool
-frame_is_users(void)
+frame_acts_as_user(void)
 {
 	return !frame->all_accounts && (frame->levels & USER) != 0;
 }
 
 static void
-refuse(const char *function)
+deny(const char *function)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for function %s", function)));
 }
 
-/* Find a twin, and keep it for the calls that follow. */
-static Call *
-prepare(FunctionCallInfo fcinfo, const char *twin, const char *act)
+/* Look up a twin, and cache it in fn_extra. */
+static TwinCall *
+prepare_call(FunctionCallInfo fcinfo, const char *name)
 {
 	FmgrInfo *function = fcinfo->flinfo;
-	Call *call = MemoryContextAllocZero(function->fn_mcxt, sizeof(Call));
+	TwinCall *call = MemoryContextAllocZero(function->fn_mcxt, sizeof(TwinCall));
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
 	Oid oid;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function->fn_oid);
-	oid = find_twin(tuple, twin);
+	oid = find_twin(tuple, name);
 	ReleaseSysCache(tuple);
 	fmgr_info_cxt(oid, &call->twin, function->fn_mcxt);
-	call->function = MemoryContextStrdup(function->fn_mcxt, act);
+	call->function = MemoryContextStrdup(function->fn_mcxt, name);
 	call->changes = func_volatile(oid) == PROVOLATILE_VOLATILE;
 	function->fn_extra = call;
 	return call;
 }
 
-/* The function of a name in schema quota, with the arguments of another. */
+/* Return the function of a name in schema quota with the arguments of another. */
 static Oid
 find_twin(HeapTuple tuple, const char *name)
 {
@@ -618,8 +597,8 @@ find_twin(HeapTuple tuple, const char *name)
 }
 
 /*
- * Refuse what changes something where the owner of a table has his code run by
- * others: in an expression of an attached table or an index, say.
+ * Refuse a change in code that the owner of a table makes others run, such as an
+ * expression of an attached table or an index.
  *
  * Errors: insufficient_privilege in a security-restricted operation.
  */
@@ -633,9 +612,9 @@ check_operation(const char *function)
 				 errdetail("It was called by an expression of a table, or by a materialized view.")));
 }
 
-/* Call a twin. A set comes at once: one that is returned row by row would leave the frame in between. */
+/* Call a twin. A set is materialized: value-per-call would leave the frame between rows. */
 static Datum
-run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
+run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int allowed_modes;
@@ -644,20 +623,20 @@ run(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
 	if (call->changes)
 		check_operation(call->function);
 	if (!call->twin.fn_retset)
-		return run_in_frame(call, fcinfo, all_accounts);
+		return run_twin_in_frame(call, fcinfo, all_accounts);
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	allowed_modes = rsinfo->allowedModes;
 	rsinfo->allowedModes |= SFRM_ValuePerCall | SFRM_Materialize_Preferred;
-	result = run_in_frame(call, fcinfo, all_accounts);
+	result = run_twin_in_frame(call, fcinfo, all_accounts);
 	rsinfo->allowedModes = allowed_modes;
 	return result;
 }
 
 static Datum
-run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
+run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
 	FmgrInfo *function = fcinfo->flinfo;
 	QuotaGateFrame own = {.function = call->function,
@@ -681,9 +660,9 @@ run_in_frame(Call *call, FunctionCallInfo fcinfo, bool all_accounts)
 	return result;
 }
 
-/* A row a level that a rule names. */
+/* Put a row for each level that a rule names. */
 static void
-put_rule(const Rule *rule, ReturnSetInfo *rsinfo)
+put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo)
 {
 	for (size_t i = 0; i < lengthof(level_names); i++)
 	{

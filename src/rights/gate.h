@@ -57,7 +57,6 @@ extern bool quota_gate_require_account(QuotaGateFunction function, Datum account
 
 /* Calls of what is the owner's alone, in a frame. */
 extern Datum quota_gate_call(FunctionCallInfo fcinfo);
-extern Datum quota_gate_call_as(FunctionCallInfo fcinfo, const char *twin, const char *act);
 
 /*
  * A frame by hand, for work in C: changes made in it are audited as `act`, for

@@ -1,18 +1,17 @@
 /*
- * The arithmetic of rates: a bucket that fills by what is used and runs empty
- * with time. No database access.
+ * bucket.c
+ *		The arithmetic of rates: a leaky bucket. No database access.
  *
- * This is the Generic Cell Rate Algorithm (ITU-T Recommendation I.371; ATM
- * Forum, Traffic Management 4.0). Of its two forms, which decide alike, it is
- * the leaky bucket and not virtual scheduling: a level goes on to mean something
- * when the limit changes, a theoretical arrival time does not. An account that
- * has used 60 of 60 and gets 300 has used 60 of 300.
+ * This is the Generic Cell Rate Algorithm (ITU-T Recommendation I.371; ATM Forum,
+ * Traffic Management 4.0). Of its two forms, which decide alike, it is the leaky
+ * bucket and not virtual scheduling: when the limit changes a level keeps its meaning, a
+ * theoretical arrival time does not. An account that has used 60 of 60 and gets 300
+ * has used 60 of 300.
  *
- * Everything is exact. Of a limit of L units in P microseconds a unit has P
- * parts, and L of them run out each microsecond, so nothing is ever rounded:
- * a bucket takes its burst at once and L units in each P from then on, also
- * where P / L is no whole number of microseconds. Levels and times are bigints,
- * their products need 128 bits.
+ * Nothing is rounded. With a limit of L units in P microseconds a unit has P parts, and L
+ * parts drain each microsecond. So a bucket admits its burst at once and L units in each P
+ * from then on, also where P / L is no whole number of microseconds. Levels and times are
+ * bigints, their products need 128 bits.
  */
 #include "postgres.h"
 
@@ -25,37 +24,37 @@
 #error "quota needs a compiler with 128-bit integers"
 #endif
 
-/* the part of a clock's going back that may be a correction, and not another clock */
-#define CORRECTION_US USECS_PER_SEC
+/* a clock that goes back by more was set to another time, and not corrected */
+#define MAX_CORRECTION_US USECS_PER_SEC
 
-static int128 parts_above(const QuotaLevel *level, const QuotaPace *pace, int64 units);
+static int128 parts_above_units(const QuotaLevel *level, const QuotaPace *pace, int64 units);
 
 /*
- * Let the bucket run until a time.
+ * Drain a bucket until a time.
  *
- * Where the clock has gone back, nothing runs out until it is where it was: a
- * clock that is corrected to and fro must not count time twice. If it has gone
- * back for more than that, the bucket goes by the new time from here on.
+ * If the clock has gone back, nothing drains until it is where it was: a clock that is
+ * corrected to and fro must not count time twice. If it has gone back by more than
+ * MAX_CORRECTION_US, the bucket uses the new time from here on.
  */
 void
-quota_bucket_run(QuotaLevel *level, const QuotaPace *pace, TimestampTz now)
+quota_bucket_drain(QuotaLevel *level, const QuotaPace *pace, TimestampTz now)
 {
 	int128 elapsed_us = (int128) now - level->at;
 	int128 left;
 
 	if (elapsed_us <= 0)
 	{
-		if (elapsed_us < -CORRECTION_US)
+		if (elapsed_us < -MAX_CORRECTION_US)
 			level->at = now;
 		return;
 	}
-	left = parts_above(level, pace, 0) - elapsed_us * pace->limit;
+	left = parts_above_units(level, pace, 0) - elapsed_us * pace->limit;
 	level->at = now;
 	level->units = left <= 0 ? 0 : (int64) (left / pace->period_us);
 	level->parts = left <= 0 ? 0 : (int64) (left % pace->period_us);
 }
 
-/* Units in use: a unit that has begun to run out is in use until it has run out. */
+/* Return the units in use. A unit is in use until all its parts have drained. */
 int64
 quota_bucket_used(const QuotaLevel *level)
 {
@@ -63,9 +62,9 @@ quota_bucket_used(const QuotaLevel *level)
 }
 
 /*
- * Put units in, or take them out where they are negative, of which no more are
- * taken than there are. False, with nothing done, where the use would be more
- * than `most`, or than a bigint holds.
+ * Add units, or remove them where negative, at most as many as there are.
+ *
+ * Returns false, with nothing changed, if the use would exceed `most` or a bigint.
  */
 bool
 quota_bucket_add(QuotaLevel *level, int64 units, int64 most)
@@ -80,11 +79,11 @@ quota_bucket_add(QuotaLevel *level, int64 units, int64 most)
 	return true;
 }
 
-/* When there will be so many units in the bucket, or fewer, to the microsecond above; infinity: never. */
+/* Return when the level will have fallen to some units, rounded up to the microsecond; infinity: never. */
 TimestampTz
 quota_bucket_falls_to(const QuotaLevel *level, const QuotaPace *pace, int64 units)
 {
-	int128 parts = parts_above(level, pace, units);
+	int128 parts = parts_above_units(level, pace, units);
 	int128 at;
 
 	if (parts <= 0)
@@ -95,8 +94,9 @@ quota_bucket_falls_to(const QuotaLevel *level, const QuotaPace *pace, int64 unit
 	return at < END_TIMESTAMP ? (TimestampTz) at : DT_NOEND;
 }
 
+/* Return the parts of a level above some units. */
 static int128
-parts_above(const QuotaLevel *level, const QuotaPace *pace, int64 units)
+parts_above_units(const QuotaLevel *level, const QuotaPace *pace, int64 units)
 {
 	return ((int128) level->units - units) * pace->period_us + level->parts;
 }

@@ -1,9 +1,10 @@
 /*
- * The decision: limit + use + units -> verdict. No database access.
+ * decide.c
+ *		The decision: limit + use + units -> verdict. No database access.
  *
- * Thresholds are integers, computed exactly in numeric from the limit and its
- * ratios: since use is an integer, used + n > limit * ratio holds just when
- * used + n > floor(limit * ratio), and used >= limit * ratio just when
+ * Thresholds are integers, computed exactly in numeric from the limit and its ratios:
+ * since use is an integer, used + n > limit * ratio holds exactly if
+ * used + n > floor(limit * ratio), and used >= limit * ratio exactly if
  * used >= ceil(limit * ratio).
  */
 #include "postgres.h"
@@ -20,10 +21,10 @@ const char *const quota_verdict_names[QUOTA_VERDICTS] = {"ALLOW", "ALLOW_WITH_WA
 static int64 threshold(int64 usage_limit, Datum ratio, PGFunction rounding);
 
 /*
- * A limit made ready to be judged.
+ * Prepare a limit.
  *
- * usage_limit: units, NULL: unlimited. The ratios are numeric and not
- * negative. overage_cap: units past the limit, of on_limit charge; NULL: none.
+ * usage_limit: units; NULL: unlimited. Ratios: numeric, not negative. overage_cap:
+ * units past the limit, for on_limit charge; NULL: none.
  */
 QuotaLimit
 quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
@@ -48,10 +49,10 @@ quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
 }
 
 /*
- * A rate made ready to be judged: by the units in its bucket.
+ * Prepare a rate, which is judged by the units in its bucket.
  *
- * usage_limit: units a period, NULL: unlimited. burst: units that may come at
- * once, NULL: as many. The rest as of quota_decide_limit.
+ * usage_limit: units a period; NULL: unlimited. burst: units that may come at once; NULL:
+ * as many. The rest as for quota_decide_limit.
  */
 QuotaLimit
 quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
@@ -60,19 +61,19 @@ quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_
 {
 	QuotaLimit limit;
 
-	/* a bucket that nothing runs out of has no use for a burst */
+	/* a bucket that does not drain has no use for a burst */
 	if (burst == NULL || usage_limit == NULL || *usage_limit == 0)
 		burst = usage_limit;
 	limit = quota_decide_limit(burst, on_limit, warn_ratio, block_ratio, overage_cap);
 	if (!limit.unlimited)
 		limit.per_window = *usage_limit;
-	/* nor for a cap: what it admits would never run out */
+	/* nor for a cap, whose units would never drain */
 	if (limit.per_window == 0 && on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL)
 		limit.block_at = 0;
 	return limit;
 }
 
-/* Units times a multiplier, a positive numeric: rounded down, but not to nothing. */
+/* Multiply units by a positive numeric; round down, but not to 0. */
 int64
 quota_decide_multiply(int64 units, Datum multiplier)
 {
@@ -80,7 +81,7 @@ quota_decide_multiply(int64 units, Datum multiplier)
 }
 
 /*
- * The verdict for n more units, n at least 0, on top of `used`.
+ * Judge n more units, at least 0, on top of `used`.
  *
  * Errors: numeric_value_out_of_range where used + n is no bigint.
  */
@@ -102,7 +103,7 @@ quota_decide(const QuotaLimit *limit, int64 used, int64 n)
 	return (QuotaJudgement){QUOTA_ALLOW, QUOTA_REASON_OK};
 }
 
-/* Units up to the limit; of an unlimited one as many as can be counted. */
+/* Return the units up to the limit; INT64_MAX for an unlimited one. */
 int64
 quota_decide_remaining(const QuotaLimit *limit, int64 used)
 {
@@ -111,21 +112,21 @@ quota_decide_remaining(const QuotaLimit *limit, int64 used)
 	return used < limit->usage_limit ? limit->usage_limit - used : 0;
 }
 
-/* Units past the limit. */
+/* Return the units past the limit. */
 int64
 quota_decide_overage(const QuotaLimit *limit, int64 used)
 {
 	return !limit->unlimited && used > limit->usage_limit ? used - limit->usage_limit : 0;
 }
 
-/* Share of a limit that is used; of a limit of 0: 1. Not for an unlimited one. */
+/* Return used / limit, 1 for a limit of 0. Not for an unlimited one. */
 double
 quota_decide_ratio(const QuotaLimit *limit, int64 used)
 {
 	return limit->usage_limit == 0 ? 1.0 : (double) used / (double) limit->usage_limit;
 }
 
-/* used + n; an error where that cannot be counted. */
+/* Return used + n. Errors: numeric_value_out_of_range where that is no bigint. */
 int64
 quota_decide_sum(int64 used, int64 n)
 {
@@ -140,7 +141,7 @@ quota_decide_sum(int64 used, int64 n)
 	return sum;
 }
 
-/* limit * ratio as a whole number, at most what a bigint holds */
+/* Round limit * ratio to an integer, at most INT64_MAX. */
 static int64
 threshold(int64 usage_limit, Datum ratio, PGFunction rounding)
 {

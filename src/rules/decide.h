@@ -1,6 +1,4 @@
-/*
- * The decision: limit + use + units -> verdict. No database access.
- */
+/* The decision: limit + use + units -> verdict. */
 #ifndef QUOTA_DECIDE_H
 #define QUOTA_DECIDE_H
 
@@ -40,15 +38,15 @@ typedef enum QuotaOnLimit
 	QUOTA_ON_LIMIT_CHARGE
 } QuotaOnLimit;
 
-/* A limit as it is judged. Ratios are gone: they are exact numerics, computed once. */
+/* A limit as it is judged, with its ratios applied. */
 typedef struct QuotaLimit
 {
 	bool unlimited;
 	QuotaOnLimit on_limit;
-	int64 usage_limit; /* what is judged; of a rate the units that may come at once */
-	int64 per_window;  /* what is told: units a window, also of a rate */
-	int64 warn_at;     /* warns from this use on */
-	int64 block_at;    /* the use that is never exceeded; INT64_MAX: none */
+	int64 usage_limit; /* for rates: the burst */
+	int64 per_window;  /* units a window, as reported */
+	int64 warn_at;     /* use from which on it warns */
+	int64 block_at;    /* use that is never exceeded; INT64_MAX: none */
 } QuotaLimit;
 
 typedef struct QuotaJudgement

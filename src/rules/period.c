@@ -1,12 +1,14 @@
 /*
- * Windows of time: which one holds an instant. No database access.
+ * period.c
+ *		Windows of time: which one contains an instant. No database access.
  *
- * Calendar windows begin at a local calendar instant (midnight, Monday, the
- * first of the month, ...) in a time zone. Where clocks are set back over it the
- * later instant counts, where they are set forward over it the offset before
- * (see DetermineTimeZoneOffset). Since a window's end is the next one's start,
- * the windows of a period partition time, whatever the clocks do. Hours and what
- * is shorter are lengths of time from a whole local hour, minute or second on.
+ * Calendar windows begin at a local instant (midnight, Monday, the first of the month,
+ * ...) in a time zone. If clocks are set back over it the later instant counts, if they
+ * are set forward over it the offset before (see DetermineTimeZoneOffset). A window ends
+ * where the next one starts, so the windows of a period partition time. Hours and
+ * shorter periods are lengths of time from a whole local hour, minute or second.
+ *
+ * Memory: static, for the windows found last.
  */
 #include "postgres.h"
 
@@ -28,24 +30,23 @@ static int days_in_month(int year, int month0);
 pg_noreturn static void out_of_range(void);
 
 /*
- * The window of a period that holds an instant.
+ * Return the window of a period that contains an instant.
  *
- * tz: zone of the calendar. anchor: for cycle, where its windows begin; NULL:
- * with the calendar month.
- * Errors: datetime_value_out_of_range where the window is not within what a
- * timestamp can hold.
+ * tz: zone of the calendar. anchor: where the windows of cycle begin; NULL: with the
+ * calendar month.
+ * Errors: datetime_value_out_of_range where a timestamp cannot hold the window.
  */
 QuotaWindow
 quota_period_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *anchor)
 {
-	/* those found last: one account after the other asks for the same */
+	/* the windows found last: most accounts ask for the same */
 	static struct
 	{
 		pg_tz *tz;
 		QuotaWindow window;
 	} last[QUOTA_PERIODS];
 
-	/* hours may overlap where clocks change, and a cycle is the account's own */
+	/* hours may overlap where clocks change; a cycle is the account's own */
 	if (period < QUOTA_DAY || period > QUOTA_YEAR)
 		return find_window(period, at, tz, anchor);
 	if (last[period].tz != tz || at < last[period].window.start || at >= last[period].window.end)
@@ -78,13 +79,13 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
 																					  : 1) *
 					   USECS_PER_SEC;
-		int64 into = fsec;
+		int64 elapsed_us = fsec;
 
 		if (period >= QUOTA_MINUTE)
-			into += local.tm_sec * USECS_PER_SEC;
+			elapsed_us += local.tm_sec * USECS_PER_SEC;
 		if (period == QUOTA_HOUR)
-			into += local.tm_min * USECS_PER_MINUTE;
-		window.start = at - into;
+			elapsed_us += local.tm_min * USECS_PER_MINUTE;
+		window.start = at - elapsed_us;
 		window.end = window.start + length;
 		if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
 			out_of_range();
@@ -95,7 +96,7 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 		to_local(*anchor, tz, &origin, &origin_fsec, &offset);
 	else
 	{
-		/* a Monday, the first of a year: units are counted from there */
+		/* a Monday and the first of a year */
 		memset(&origin, 0, sizeof(origin));
 		origin.tm_year = 2001;
 		origin.tm_mon = 1;
@@ -116,9 +117,9 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 }
 
 /*
- * The instant at which a unit begins. Units are counted from the origin, each
- * computed from it and not from the one before, so that the 31st, clamped to
- * the last day of a short month, comes back in the next.
+ * Return the start of a unit. Each is computed from the origin and not from the one
+ * before, so that the 31st, clamped to the last day of a short month, returns in the
+ * next.
  */
 static TimestampTz
 unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz)
@@ -131,7 +132,7 @@ unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec
 	{
 		int day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + unit * (period == QUOTA_WEEK ? 7 : 1);
 
-		/* outside of these j2date is not defined, and no timestamp either */
+		/* j2date is not defined outside of these, and no timestamp is */
 		if (day < 0 || day >= TIMESTAMP_END_JULIAN)
 			out_of_range();
 		j2date(day, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
@@ -158,7 +159,7 @@ unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec
 	return start;
 }
 
-/* The unit of a local calendar date, at most one off at the unit's edge. */
+/* Return the unit of a local date, at most one off at the edge of a unit. */
 static int
 unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin)
 {

@@ -1,6 +1,4 @@
-/*
- * Windows of time. No database access.
- */
+/* Windows of time. */
 #ifndef QUOTA_PERIOD_H
 #define QUOTA_PERIOD_H
 
@@ -23,7 +21,7 @@ typedef enum QuotaPeriod
 
 #define QUOTA_PERIODS (QUOTA_CYCLE + 1)
 
-/* start is in the window, end is the next window's start; -infinity to infinity for lifetime */
+/* start <= t < end; -infinity and infinity for lifetime */
 typedef struct QuotaWindow
 {
 	TimestampTz start;

@@ -1,11 +1,11 @@
 /*
- * SipHash-1-3: a hash with a secret key. No database access.
+ * siphash.c
+ *		SipHash-1-3: a hash with a secret key. No database access.
  *
- * J.-P. Aumasson, D. J. Bernstein, SipHash: a fast short-input PRF (INDOCRYPT
- * 2012), with a result of 128 bits. Whoever does not know the key cannot choose
- * inputs whose hashes have anything in common. The hash functions of PostgreSQL
- * do not promise that, also with a seed. One round a word and three at the end
- * are what hash tables use elsewhere.
+ * J.-P. Aumasson, D. J. Bernstein, SipHash: a fast short-input PRF (INDOCRYPT 2012), with
+ * a result of 128 bits. Without the key nobody can choose inputs that collide; the hash
+ * functions of PostgreSQL do not promise that, even with a seed. One round a word and
+ * three at the end are what hash tables use elsewhere.
  */
 #include "postgres.h"
 
@@ -13,10 +13,10 @@
 
 #include "port/pg_bitutils.h"
 
-typedef struct State
+typedef struct SipHashState
 {
 	uint64 v[4];
-} State;
+} SipHashState;
 
 static inline uint64
 rotate_left(uint64 word, int n)
@@ -25,7 +25,7 @@ rotate_left(uint64 word, int n)
 }
 
 static inline void
-mix(State *state)
+mix(SipHashState *state)
 {
 	uint64 *v = state->v;
 
@@ -42,7 +42,7 @@ mix(State *state)
 }
 
 static inline void
-take(State *state, uint64 word)
+absorb(SipHashState *state, uint64 word)
 {
 	state->v[3] ^= word;
 	mix(state);
@@ -50,7 +50,7 @@ take(State *state, uint64 word)
 }
 
 static inline uint64
-result(State *state)
+finish(SipHashState *state)
 {
 	for (int i = 0; i < 3; i++)
 		mix(state);
@@ -63,21 +63,21 @@ quota_siphash(const QuotaSecret *secret, const void *bytes, Size length, uint64 
 {
 	const unsigned char *at = bytes;
 	uint64 last = 0;
-	State state = {{secret->key[0] ^ UINT64CONST(0x736f6d6570736575), secret->key[1] ^ UINT64CONST(0x646f72616e646f6d) ^ 0xee,
-					secret->key[0] ^ UINT64CONST(0x6c7967656e657261), secret->key[1] ^ UINT64CONST(0x7465646279746573)}};
+	SipHashState state = {{secret->key[0] ^ UINT64CONST(0x736f6d6570736575), secret->key[1] ^ UINT64CONST(0x646f72616e646f6d) ^ 0xee,
+						   secret->key[0] ^ UINT64CONST(0x6c7967656e657261), secret->key[1] ^ UINT64CONST(0x7465646279746573)}};
 
 	for (Size left = length; left >= 8; left -= 8, at += 8)
 	{
 		uint64 word;
 
 		memcpy(&word, at, 8);
-		take(&state, word);
+		absorb(&state, word);
 	}
 	memcpy(&last, at, length % 8);
-	/* the words of a processor with another order of bytes are other ones, which does no harm: no hash leaves the server */
-	take(&state, last ^ (uint64) length << 56);
+	/* the result depends on the byte order, which is harmless: no hash leaves the server */
+	absorb(&state, last ^ (uint64) length << 56);
 	state.v[2] ^= 0xee;
-	hash[0] = result(&state);
+	hash[0] = finish(&state);
 	state.v[1] ^= 0xdd;
-	hash[1] = result(&state);
+	hash[1] = finish(&state);
 }

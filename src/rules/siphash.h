@@ -1,6 +1,4 @@
-/*
- * SipHash-1-3: a hash with a secret key. No database access.
- */
+/* SipHash-1-3: a hash with a secret key. */
 #ifndef QUOTA_SIPHASH_H
 #define QUOTA_SIPHASH_H
 

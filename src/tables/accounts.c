@@ -1,8 +1,8 @@
 /*
  * accounts.c
- *		Accounts: rows of quota.accounts, and what hangs on one.
+ *		Accounts, their overrides and users.
  *
- * They are read as they are now, whatever the transaction's snapshot.
+ * Read with the newest snapshot, whatever the transaction's.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
@@ -12,7 +12,6 @@
 
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
-#include "utils/timestamp.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"
@@ -39,9 +38,9 @@ enum
 
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
 
-/* Read an account's row; false: it has none. */
+/* Read the row of an account; false: it has none. */
 bool
-quota_accounts_row(QuotaStore *store, Datum account, QuotaAccountRow *row)
+quota_accounts_read(QuotaStore *store, Datum account, QuotaAccountRow *row)
 {
 	QuotaLookup *accounts = quota_store_accounts(store);
 	QuotaScan columns;
@@ -49,12 +48,12 @@ quota_accounts_row(QuotaStore *store, Datum account, QuotaAccountRow *row)
 
 	quota_lookup_key(&key, accounts);
 	quota_lookup_key_text(&key, account);
-	if (!quota_lookup_row(accounts, &key, quota_store_now(store)))
+	if (!quota_lookup_find(accounts, &key, quota_store_entitlement_snapshot(store)))
 		return false;
 	quota_scan_tuple(&columns, accounts->rel, &accounts->tuple);
 	quota_scan_text(&columns, ACCOUNTS_PLAN, row->plan, sizeof(row->plan));
 	quota_scan_text(&columns, ACCOUNTS_NEXT_PLAN, row->next_plan, sizeof(row->next_plan));
-	row->status = quota_scan_name(&columns, ACCOUNTS_STATUS, status_names);
+	row->status = quota_scan_enum(&columns, ACCOUNTS_STATUS, status_names);
 	row->bypass = quota_scan_bool(&columns, ACCOUNTS_BYPASS);
 	row->trial_ends_at = quota_scan_time(&columns, ACCOUNTS_TRIAL_ENDS_AT, DT_NOEND);
 	row->plan_ends_at = quota_scan_time(&columns, ACCOUNTS_PLAN_ENDS_AT, DT_NOEND);
@@ -62,13 +61,13 @@ quota_accounts_row(QuotaStore *store, Datum account, QuotaAccountRow *row)
 	row->cycle_anchor = quota_scan_time(&columns, ACCOUNTS_CYCLE_ANCHOR, 0);
 	row->timezone = quota_scan_string(&columns, ACCOUNTS_TIMEZONE);
 	row->pool = quota_scan_string(&columns, ACCOUNTS_POOL);
-	quota_lookup_done(accounts);
+	quota_lookup_release(accounts);
 	return true;
 }
 
-/* The overrides of an account, also those that have expired, in any order. */
+/* Read the overrides of an account, also expired ones, in any order. */
 QuotaLimitRow *
-quota_accounts_overrides(QuotaStore *store, Datum account, int *count)
+quota_accounts_read_overrides(QuotaStore *store, Datum account, int *count)
 {
 	Relation rel = quota_relations_open(LIMIT_OVERRIDES, AccessShareLock);
 	QuotaLimitRow *rows = NULL;
@@ -76,7 +75,7 @@ quota_accounts_overrides(QuotaStore *store, Datum account, int *count)
 	ScanKeyData key;
 
 	ScanKeyInit(&key, LIMIT_OVERRIDES_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), quota_store_now(store), 1, &key);
+	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), quota_store_entitlement_snapshot(store), 1, &key);
 	for (*count = 0; quota_scan_next(&scan); (*count)++)
 	{
 		QuotaLimitRow *row;
@@ -93,7 +92,7 @@ quota_accounts_overrides(QuotaStore *store, Datum account, int *count)
 	return rows;
 }
 
-/* True if any account draws on another one's counters. */
+/* True if any account is in a pool. */
 bool
 quota_accounts_any_in_pool(void)
 {
@@ -106,7 +105,7 @@ quota_accounts_any_in_pool(void)
 	return found;
 }
 
-/* True if a user is a member of an account. Both are text. */
+/* True if a user, text, is a member of an account. */
 bool
 quota_accounts_has_member(Datum account, Datum user)
 {
@@ -123,7 +122,7 @@ quota_accounts_has_member(Datum account, Datum user)
 	return found;
 }
 
-/* The account that pays for another one, a copy; 0: none. */
+/* Return a copy of the sponsor of an account; 0: none. */
 Datum
 quota_accounts_sponsor(Datum account)
 {

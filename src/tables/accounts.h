@@ -1,6 +1,4 @@
-/*
- * Accounts: rows of quota.accounts, and what hangs on one.
- */
+/* Accounts, their overrides and users. */
 #ifndef QUOTA_ACCOUNTS_H
 #define QUOTA_ACCOUNTS_H
 
@@ -30,8 +28,8 @@ typedef struct QuotaAccountRow
 	char *pool;     /* NULL: none */
 } QuotaAccountRow;
 
-extern bool quota_accounts_row(QuotaStore *store, Datum account, QuotaAccountRow *row);
-extern QuotaLimitRow *quota_accounts_overrides(QuotaStore *store, Datum account, int *count);
+extern bool quota_accounts_read(QuotaStore *store, Datum account, QuotaAccountRow *row);
+extern QuotaLimitRow *quota_accounts_read_overrides(QuotaStore *store, Datum account, int *count);
 extern bool quota_accounts_any_in_pool(void);
 extern bool quota_accounts_has_member(Datum account, Datum user);
 extern Datum quota_accounts_sponsor(Datum account);

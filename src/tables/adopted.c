@@ -1,6 +1,8 @@
 /*
  * adopted.c
- *		Which columns of which tables quota_adopt made quota follow: rows of quota.adopted.
+ *		Tables of accounts that are followed: rows of quota.adopted.
+ *
+ * Memory: the caller's context. Locks: AccessShareLock on the table.
  */
 #include "postgres.h"
 
@@ -20,8 +22,8 @@ enum
 };
 
 /*
- * Read a row as it is now: a trigger that another transaction has made fires also
- * where this one's snapshot is older. False: there is none.
+ * Read a row with the newest snapshot: its trigger also fires in transactions with an
+ * older snapshot. Returns false if there is none.
  */
 bool
 quota_adopted_get(int64 id, QuotaAdopted *row)

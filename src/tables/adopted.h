@@ -1,10 +1,8 @@
-/*
- * Which columns of which tables quota_adopt made quota follow: rows of quota.adopted.
- */
+/* Tables of accounts that are followed: rows of quota.adopted. */
 #ifndef QUOTA_ADOPTED_H
 #define QUOTA_ADOPTED_H
 
-/* The columns of an application's table that are read, in the order of quota_adopt's arguments. */
+/* The columns that are followed, in the order of quota_adopt's arguments. */
 typedef enum QuotaAdoptedColumn
 {
 	QUOTA_ADOPTED_KEY,

@@ -1,15 +1,15 @@
 /*
  * appender.c
- *		How rows go into a table and its indexes.
+ *		Insert rows and index entries into a table.
  *
- * The only place that inserts rows and index entries. It serves whatever indexes
- * a table has, also those that somebody has added: on expressions, partial, of
- * any access method, unique, for exclusion constraints. It fires no row triggers,
- * so a table that has any of its own is refused (quota_relations_check_triggers).
+ * Only this file inserts rows and index entries. It serves any index that an operator
+ * has added: on expressions, partial, of any access method, unique, for exclusion
+ * constraints. It fires no row triggers, so a table that has some is refused
+ * (quota_relations_check_triggers).
  *
- * Memory: an appender is in the context in which it was opened, and lives until
- * quota_appender_close. Locks: the caller's on the table stays to the end of
- * the transaction, as do those on its indexes.
+ * Life: from quota_appender_open to quota_appender_close, in the context of the
+ * former. Locks: those of the table and its indexes stay until the end of the
+ * transaction.
  */
 #include "postgres.h"
 
@@ -31,9 +31,9 @@
 static void move_key_to_end(QuotaAppender *appender);
 
 /*
- * Open a table for rows; it is closed with the appender.
+ * Make an appender of a table, and close the table with it.
  *
- * speculative: for quota_appender_insert_unless_there as well.
+ * speculative: prepare for quota_appender_insert_unless_there.
  */
 QuotaAppender *
 quota_appender_open(Relation rel, bool speculative)
@@ -62,7 +62,11 @@ quota_appender_close(QuotaAppender *appender)
 	pfree(appender);
 }
 
-/* Insert a row: of each value the number of its column, NULL: they are the first ones. Other columns are NULL. */
+/*
+ * Insert a row.
+ *
+ * columns: the column number of each value; NULL: the first ones. Other columns are NULL.
+ */
 void
 quota_appender_insert(QuotaAppender *appender, const AttrNumber *columns, int count, const Datum *values, const bool *nulls)
 {
@@ -84,7 +88,7 @@ quota_appender_insert(QuotaAppender *appender, const AttrNumber *columns, int co
 	heap_freetuple(tuple);
 }
 
-/* Insert a row, whose place the tuple gets. */
+/* Insert a row; tuple->t_self is set to its place. */
 void
 quota_appender_insert_tuple(QuotaAppender *appender, HeapTuple tuple)
 {
@@ -98,9 +102,10 @@ quota_appender_insert_tuple(QuotaAppender *appender, HeapTuple tuple)
 }
 
 /*
- * Insert a row, unless there is one with its primary key, as ON CONFLICT does:
- * it goes in speculatively, and of two that are made at once one stays. Waits for
- * whoever is making the same. Returns whether it went in; the tuple then gets its place.
+ * Insert a row unless its primary key exists, by speculative insertion as ON CONFLICT
+ * does. Waits for a transaction that inserts the same key.
+ *
+ * Returns true if it was inserted; tuple->t_self is then set.
  */
 bool
 quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple)
@@ -129,9 +134,9 @@ quota_appender_insert_unless_there(QuotaAppender *appender, HeapTuple tuple)
 }
 
 /*
- * Insert the index entries of a new version of a row, whose primary key is that
- * of the version before. The caller has the row's lock, so the key needs no check;
- * the check would walk all versions of the row.
+ * Insert the index entries of a new version of a row with the same primary key. The
+ * caller has the row's lock, so the key needs no check of uniqueness, which would walk
+ * all versions of the row.
  *
  * only_summarizing: the version is heap-only, and only indexes that summarize
  * pages need an entry.
@@ -162,7 +167,7 @@ quota_appender_index_version(QuotaAppender *appender, HeapTuple version, bool on
 	ResetPerTupleExprContext(appender->estate);
 }
 
-/* The primary key becomes the last index, so that it can be left out. */
+/* Move the primary key to the end of the indexes, so that it can be left out. */
 static void
 move_key_to_end(QuotaAppender *appender)
 {

@@ -1,6 +1,4 @@
-/*
- * How rows go into a table and its indexes. For the modules of the store.
- */
+/* Insert rows and index entries into a table. */
 #ifndef QUOTA_APPENDER_H
 #define QUOTA_APPENDER_H
 
@@ -8,15 +6,15 @@
 #include "nodes/execnodes.h"
 #include "utils/relcache.h"
 
-/* A table that rows are written to; it has the table open for itself. */
+/* A table that is open for inserts. */
 typedef struct QuotaAppender
 {
 	Relation rel;
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
-	List *keys;   /* the primary key's OID */
-	Relation key; /* that index, the last of the result's; NULL: none */
+	List *keys;   /* the OID of the primary key */
+	Relation key; /* the primary key, last in result; NULL: none */
 	IndexInfo *key_info;
 } QuotaAppender;
 

@@ -1,10 +1,11 @@
 /*
- * quota.attached: what quota_attach was told of each table and feature.
+ * attached.c
+ *		Attachments: rows of quota.attached.
  *
- * Rows are read with a catalog snapshot, as they are now: whoever attaches
- * holds a lock of the table that writers of its rows wait for. Memory: the
- * caller's; src/trigger/binding.c keeps copies. Locks: AccessShareLock
- * on quota.attached while it is read.
+ * Read with a catalog snapshot: attaching locks the table against writers of its rows,
+ * so they see the attachment however old their snapshot is.
+ *
+ * Memory: the caller's context. Locks: AccessShareLock on quota.attached.
  */
 #include "postgres.h"
 
@@ -38,15 +39,15 @@ enum
 	ATTACHED_MARK_WHEN_READS
 };
 
-/* what the names of the triggers begin with; the feature follows */
+/* prefixes of trigger names; the feature follows */
 const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
 	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_filter_"};
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
 static QuotaAttached *read_row(const QuotaScan *scan);
-static List *read_names(Datum array);
+static List *read_text_array(Datum array);
 
-/* The attachment of a number; NULL: there is none. */
+/* Read an attachment by its id; NULL: there is none. */
 QuotaAttached *
 quota_attached_get(int32 id)
 {
@@ -55,21 +56,21 @@ quota_attached_get(int32 id)
 	return rows == NIL ? NULL : linitial(rows);
 }
 
-/* The attachment of a feature to a table; NULL: there is none. */
+/* Read the attachment of a table and feature; NULL: there is none. */
 QuotaAttached *
 quota_attached_find(Oid relation, const char *feature)
 {
 	ListCell *cell;
 
-	foreach (cell, quota_attached_on(relation))
+	foreach (cell, quota_attached_on_table(relation))
 		if (strcmp(((QuotaAttached *) lfirst(cell))->feature, feature) == 0)
 			return lfirst(cell);
 	return NULL;
 }
 
-/* The attachments of a table. */
+/* Read the attachments of a table. */
 List *
-quota_attached_on(Oid relation)
+quota_attached_on_table(Oid relation)
 {
 	return read_rows(ATTACHED_RELATION, F_OIDEQ, ObjectIdGetDatum(relation));
 }
@@ -77,11 +78,11 @@ quota_attached_on(Oid relation)
 /*
  * Execute a statement on the extension's tables as their owner.
  *
- * values: none of them NULL. Returns the first column of its first row, an
- * integer, or how many rows it is about.
+ * values: not NULL. Returns the first column of its first row, an integer, or else
+ * the number of rows processed.
  */
 int64
-quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values)
+quota_attached_execute(const char *statement, int nargs, const Oid *types, Datum *values)
 {
 	QuotaOwner saved;
 	int64 result;
@@ -103,7 +104,7 @@ quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *
 	return result;
 }
 
-/* The rows with a value in a column. There are few: no index is needed. */
+/* Read the rows with a value in a column. There are few: no index is needed. */
 static List *
 read_rows(AttrNumber column, Oid equal, Datum value)
 {
@@ -139,14 +140,14 @@ read_row(const QuotaScan *scan)
 		AttrNumber column = ATTACHED_AMOUNT_READS + which;
 
 		row->has[which] = !quota_scan_isnull(scan, column);
-		row->columns[which] = row->has[which] ? read_names(quota_scan_value(scan, column)) : NIL;
+		row->columns[which] = row->has[which] ? read_text_array(quota_scan_value(scan, column)) : NIL;
 	}
 	row->follows_rows = quota_scan_bool(scan, ATTACHED_FOLLOWS_ROWS);
 	return row;
 }
 
 static List *
-read_names(Datum array)
+read_text_array(Datum array)
 {
 	List *names = NIL;
 	Datum *elements;

@@ -1,13 +1,11 @@
-/*
- * quota.attached: what quota_attach was told.
- */
+/* Attachments: rows of quota.attached. */
 #ifndef QUOTA_ATTACHED_H
 #define QUOTA_ATTACHED_H
 
 #include "access/attnum.h"
 #include "nodes/pg_list.h"
 
-/* The expressions that an attachment may have. */
+/* The expressions of an attachment. */
 typedef enum QuotaExpression
 {
 	QUOTA_EXPRESSION_AMOUNT,
@@ -16,7 +14,7 @@ typedef enum QuotaExpression
 	QUOTA_EXPRESSIONS
 } QuotaExpression;
 
-/* A row. Text is NULL where there is none. */
+/* Strings are NULL where there is none. */
 typedef struct QuotaAttached
 {
 	int32 id;
@@ -30,11 +28,11 @@ typedef struct QuotaAttached
 	char *message_column;
 	char *time_column;
 	bool has[QUOTA_EXPRESSIONS];
-	List *columns[QUOTA_EXPRESSIONS]; /* that each reads */
-	bool follows_rows;                /* not only those that are inserted */
+	List *columns[QUOTA_EXPRESSIONS]; /* that the expression reads */
+	bool follows_rows;                /* charges updates and deletes, too */
 } QuotaAttached;
 
-/* The trigger functions, and the kinds of triggers that call them. */
+/* The kinds of triggers, each with its function. */
 typedef enum QuotaTrigger
 {
 	QUOTA_TRIGGER_CHARGE,
@@ -50,7 +48,7 @@ extern const char *const quota_attached_triggers[QUOTA_TRIGGERS];
 
 extern QuotaAttached *quota_attached_get(int32 id);
 extern QuotaAttached *quota_attached_find(Oid relation, const char *feature);
-extern List *quota_attached_on(Oid relation);
-extern int64 quota_attached_write(const char *statement, int nargs, const Oid *types, Datum *values);
+extern List *quota_attached_on_table(Oid relation);
+extern int64 quota_attached_execute(const char *statement, int nargs, const Oid *types, Datum *values);
 
 #endif

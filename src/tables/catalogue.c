@@ -2,9 +2,9 @@
  * catalogue.c
  *		The catalogue: rows of plans, features and limits.
  *
- * They are read as they are now, whatever the transaction's snapshot: a
- * transaction that began before a limit was lowered does not go on under the old
- * one. entitlement/plan.c keeps what it has read until one of these tables changes.
+ * Read with the newest snapshot, whatever the transaction's: a transaction that began
+ * before a limit was lowered does not go on under the old one. entitlement/plan.c
+ * caches them.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
@@ -14,7 +14,6 @@
 
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
-#include "utils/timestamp.h"
 
 #include "tables/relations.h"
 #include "tables/scan.h"
@@ -46,7 +45,7 @@ enum
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
-static void begin(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name);
+static void begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name);
 static void make_plural(QuotaFeatureRow *row);
 
 /* Read the key of the default plan; false: there is none. */
@@ -57,7 +56,7 @@ quota_catalogue_default_plan(char *plan)
 	ScanKeyData key;
 	bool found;
 
-	/* no index: few rows, and read once */
+	/* no index: a small table, read once */
 	ScanKeyInit(&key, PLANS_IS_DEFAULT, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
 	quota_scan_begin(&scan, quota_relations_open(PLANS, AccessShareLock), InvalidOid, NULL, 1, &key);
 	found = quota_scan_next(&scan);
@@ -67,21 +66,21 @@ quota_catalogue_default_plan(char *plan)
 	return found;
 }
 
-/* Read a feature; false: there is none of that name. */
+/* Read a feature; false: there is none. */
 bool
 quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 {
 	QuotaScan scan;
 	bool found;
 
-	begin(&scan, FEATURES, FEATURES_FEATURE, feature);
+	begin_by_text(&scan, FEATURES, FEATURES_FEATURE, feature);
 	found = quota_scan_next(&scan);
 	if (found)
 	{
 		quota_scan_text(&scan, FEATURES_FEATURE, row->feature, sizeof(row->feature));
 		quota_scan_text(&scan, FEATURES_UNIT, row->units, QUOTA_MAX_UNIT + 1);
 		make_plural(row);
-		row->kind = quota_scan_name(&scan, FEATURES_KIND, kind_names);
+		row->kind = quota_scan_enum(&scan, FEATURES_KIND, kind_names);
 		row->ledger = quota_scan_bool(&scan, FEATURES_LEDGER);
 		row->user_max = quota_scan_int64(&scan, FEATURES_USER_MAX);
 		row->user_overage = quota_scan_bool(&scan, FEATURES_USER_OVERAGE);
@@ -90,28 +89,28 @@ quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 	return found;
 }
 
-/* The factor on a plan's rates, a numeric; 0: there is no such plan. */
+/* Return the rate multiplier of a plan, a numeric; 0: there is no such plan. */
 Datum
 quota_catalogue_rate_multiplier(const char *plan)
 {
 	QuotaScan scan;
 	Datum multiplier = (Datum) 0;
 
-	begin(&scan, PLANS, PLANS_PLAN, plan);
+	begin_by_text(&scan, PLANS, PLANS_PLAN, plan);
 	if (quota_scan_next(&scan))
 		multiplier = quota_scan_copy(&scan, PLANS_RATE_MULTIPLIER);
 	quota_scan_end(&scan);
 	return multiplier;
 }
 
-/* The limits of a plan, in any order. */
+/* Read the limits of a plan, in any order. */
 QuotaLimitRow *
 quota_catalogue_limits(const char *plan, int *count)
 {
 	QuotaScan scan;
 	QuotaLimitRow *rows = NULL;
 
-	begin(&scan, PLAN_LIMITS, PLAN_LIMITS_PLAN, plan);
+	begin_by_text(&scan, PLAN_LIMITS, PLAN_LIMITS_PLAN, plan);
 	for (*count = 0; quota_scan_next(&scan); (*count)++)
 	{
 		QuotaLimitRow *row;
@@ -122,7 +121,7 @@ quota_catalogue_limits(const char *plan, int *count)
 		row->period = quota_relations_period(DatumGetObjectId(quota_scan_value(&scan, PLAN_LIMITS_PERIOD)));
 		row->unlimited = quota_scan_isnull(&scan, PLAN_LIMITS_USAGE_LIMIT);
 		row->usage_limit = quota_scan_int64(&scan, PLAN_LIMITS_USAGE_LIMIT);
-		row->on_limit = quota_scan_name(&scan, PLAN_LIMITS_ON_LIMIT, on_limit_names);
+		row->on_limit = quota_scan_enum(&scan, PLAN_LIMITS_ON_LIMIT, on_limit_names);
 		row->warn_ratio = quota_scan_copy(&scan, PLAN_LIMITS_WARN_RATIO);
 		row->block_ratio = quota_scan_copy(&scan, PLAN_LIMITS_BLOCK_RATIO);
 		row->capped = !quota_scan_isnull(&scan, PLAN_LIMITS_OVERAGE_CAP);
@@ -135,14 +134,14 @@ quota_catalogue_limits(const char *plan, int *count)
 	return rows;
 }
 
-/* The gates and static values of a plan. */
+/* Read the gates and static values of a plan. */
 QuotaValueRow *
 quota_catalogue_values(const char *plan, int *count)
 {
 	QuotaScan scan;
 	QuotaValueRow *rows = NULL;
 
-	begin(&scan, PLAN_FEATURES, PLAN_FEATURES_PLAN, plan);
+	begin_by_text(&scan, PLAN_FEATURES, PLAN_FEATURES_PLAN, plan);
 	for (*count = 0; quota_scan_next(&scan); (*count)++)
 	{
 		rows = quota_scan_room(rows, *count, sizeof(QuotaValueRow));
@@ -153,18 +152,18 @@ quota_catalogue_values(const char *plan, int *count)
 	return rows;
 }
 
-/* Begin to read the rows of a name, by the primary key or its first column. */
+/* Begin a scan by the first column of the primary key. */
 static void
-begin(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
+begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
 {
 	Relation rel = quota_relations_open(table, AccessShareLock);
 	ScanKeyData key;
 
-	quota_scan_key_name(&key, column, name);
+	quota_scan_key_text(&key, column, name);
 	quota_scan_begin(scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
 }
 
-/* Append an s to a unit that is a word, but not to symbols such as MB. Without a unit take the feature's name. */
+/* Append an s to a unit that is a word; not to symbols such as MB. The default is the feature's name. */
 static void
 make_plural(QuotaFeatureRow *row)
 {

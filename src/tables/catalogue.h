@@ -1,6 +1,4 @@
-/*
- * The catalogue: rows of plans, features and limits.
- */
+/* The catalogue: rows of plans, features and limits. */
 #ifndef QUOTA_CATALOGUE_H
 #define QUOTA_CATALOGUE_H
 
@@ -18,15 +16,15 @@ typedef enum QuotaKind
 
 typedef struct QuotaFeatureRow
 {
-	char feature[QUOTA_MAX_FEATURE + 1];                        /* first, as the key of the cache's hash table */
+	char feature[QUOTA_MAX_FEATURE + 1];                        /* first: the key of the cache's hash table */
 	char units[Max(QUOTA_MAX_UNIT + 1, QUOTA_MAX_FEATURE) + 1]; /* plural, for messages */
 	QuotaKind kind;
-	bool ledger;       /* its charges are written to quota.events */
-	bool user_overage; /* level user may go past a limit that charges */
-	int64 user_max;    /* units that level user may charge in one call */
+	bool ledger;       /* charges are written to quota.events */
+	bool user_overage; /* level user may charge overage */
+	int64 user_max;    /* units that level user may charge at once */
 } QuotaFeatureRow;
 
-/* a row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at) */
+/* A row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at). */
 typedef struct QuotaLimitRow
 {
 	char feature[QUOTA_MAX_FEATURE + 1];
@@ -39,11 +37,11 @@ typedef struct QuotaLimitRow
 	bool capped;
 	int64 overage_cap;
 	bool has_burst;
-	int64 burst;            /* of a rate */
-	TimestampTz expires_at; /* infinity: does not */
+	int64 burst;            /* for rates */
+	TimestampTz expires_at; /* infinity: never */
 } QuotaLimitRow;
 
-/* a row of plan_features */
+/* A row of plan_features. */
 typedef struct QuotaValueRow
 {
 	char feature[QUOTA_MAX_FEATURE + 1];

@@ -1,14 +1,13 @@
 /*
  * changes.c
- *		Changes of plans and accounts, as every backend hears of them.
+ *		Generation numbers of the catalogue, of pools and of accounts.
  *
- * Relcache callbacks do not run for changes of rows. So our tables have AFTER
- * triggers, ENABLE ALWAYS, which send a relcache invalidation of their table: it
- * reaches every backend when the change has committed, and the own one at the end
- * of the command. Here the callbacks count generation numbers, by which caches
- * know what is old.
+ * Caches compare them to find out whether they are stale. Changes of rows do not run
+ * relcache callbacks. So the tables have AFTER triggers, ENABLE ALWAYS, that send a
+ * relcache invalidation of their table: other backends process it after the commit,
+ * this one at the end of the command. The callback here bumps the numbers.
  *
- * Locks: none. Memory: static variables.
+ * Memory: static. Locks: AccessShareLock on the tables whose generation is computed.
  */
 #include "postgres.h"
 
@@ -52,13 +51,13 @@ static void
 relation_changed(Oid relid)
 {
 	invalidations++;
-	if (quota_relations_is(ACCOUNTS, relid))
+	if (quota_relations_may_be(ACCOUNTS, relid))
 		pool_version++;
-	if (quota_relations_is(ACCOUNTS, relid) || quota_relations_is(LIMIT_OVERRIDES, relid))
+	if (quota_relations_may_be(ACCOUNTS, relid) || quota_relations_may_be(LIMIT_OVERRIDES, relid))
 		generation_known = false;
 	/* the tables that entitlement/plan.c caches */
 	for (QuotaTable table = PLANS; table <= PLAN_FEATURES; table++)
-		if (quota_relations_is(table, relid))
+		if (quota_relations_may_be(table, relid))
 		{
 			catalogue_version++;
 			break;
@@ -66,27 +65,25 @@ relation_changed(Oid relid)
 }
 
 /*
- * Numbers that change when somebody's change of the catalogue, or of who is in a
- * pool, has committed. What was read under one number holds until the
- * number is another.
+ * Return the generation number of the catalogue. It changes when a change of the
+ * catalogue has committed.
  */
 uint64
-quota_changes_catalogue(void)
+quota_changes_catalogue_version(void)
 {
 	return catalogue_version;
 }
 
+/* Return the generation number of pools. It changes when a change of who is in one has committed. */
 uint64
-quota_changes_pools(void)
+quota_changes_pool_version(void)
 {
 	return pool_version;
 }
 
 /*
- * AFTER row and TRUNCATE trigger of the catalogue tables, and of accounts that
- * come into a pool.
- *
- * Data changes do not reach relcache callbacks by themselves.
+ * quota.catalog_changed(): AFTER row and TRUNCATE trigger of the catalogue tables, of
+ * quota.attached, and of accounts that join a pool. Sends the relcache invalidation.
  */
 PG_FUNCTION_INFO_V1(quota_catalog_changed);
 
@@ -106,8 +103,8 @@ quota_catalog_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * AFTER row and TRUNCATE trigger of the tables that say what an account is
- * entitled to, whose first column is its key: what is remembered of it goes.
+ * quota.standing_changed(): AFTER row and TRUNCATE trigger of tables whose first column
+ * is an account. Removes the account from the entitlement cache.
  */
 PG_FUNCTION_INFO_V1(quota_standing_changed);
 
@@ -137,14 +134,14 @@ quota_standing_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * Under what accounts may be remembered (src/memory/entitlement_cache.h): a number that is
- * another once they can have changed without the triggers that tell of it. 0:
- * they may not be, as nothing tells of changes, or as the rows have to be looked at.
+ * Return the generation of the entries of the entitlement cache. It changes when
+ * accounts may have changed without the triggers that remove them from the cache.
+ * 0: do not use the cache.
  */
 uint64
 quota_changes_generation(void)
 {
-	/* SERIALIZABLE has to know what was read */
+	/* a standby fires no triggers; SERIALIZABLE needs the predicate locks of reading the rows */
 	if (RecoveryInProgress() || IsolationIsSerializable())
 		return 0;
 	while (!generation_known)
@@ -152,7 +149,7 @@ quota_changes_generation(void)
 		uint64 before = invalidations;
 
 		generation = look_up_generation();
-		/* as with OIDs: if anything changed while looking, look again */
+		/* an invalidation was processed meanwhile: compute it again */
 		generation_known = before == invalidations;
 	}
 	return generation;
@@ -162,7 +159,7 @@ static uint64
 look_up_generation(void)
 {
 	static const QuotaTable followed[] = {ACCOUNTS, LIMIT_OVERRIDES};
-	/* another database, also one that has come after it with its OID, has other accounts in the same tables */
+	/* tables of another database, also one that has taken its OID since, have other rows */
 	uint64 hash = quota_shared_database();
 
 	for (size_t i = 0; i < lengthof(followed); i++)
@@ -175,11 +172,11 @@ look_up_generation(void)
 		if (!hash_trigger(relid, "standing_changed", &hash) || !hash_trigger(relid, "standing_emptied", &hash))
 			return 0;
 	}
-	/* 0 has a meaning */
+	/* 0 is taken */
 	return Max(hash, 1);
 }
 
-/* Add a trigger as it is to a hash; false: it is not there, or not enabled always. */
+/* Add the version of a trigger to a hash; false: it is missing, or not ENABLE ALWAYS. */
 static bool
 hash_trigger(Oid relid, const char *name, uint64 *hash)
 {
@@ -195,7 +192,7 @@ hash_trigger(Oid relid, const char *name, uint64 *hash)
 	tuple = systable_getnext(scan);
 	enabled = HeapTupleIsValid(tuple) && ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled == TRIGGER_FIRES_ALWAYS;
 	if (enabled)
-		/* each change of it makes another version */
+		/* every change of the trigger writes a new version of its row */
 		*hash = hash_combine64(*hash, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

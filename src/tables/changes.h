@@ -1,12 +1,10 @@
-/*
- * Changes of plans and accounts, as every backend hears of them.
- */
+/* Generation numbers of the catalogue, of pools and of accounts. */
 #ifndef QUOTA_CHANGES_H
 #define QUOTA_CHANGES_H
 
 extern void quota_changes_init(void);
-extern uint64 quota_changes_catalogue(void);
-extern uint64 quota_changes_pools(void);
+extern uint64 quota_changes_catalogue_version(void);
+extern uint64 quota_changes_pool_version(void);
 extern uint64 quota_changes_generation(void);
 
 #endif

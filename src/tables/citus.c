@@ -1,16 +1,18 @@
 /*
- * Whether Citus has moved the tables of schema quota elsewhere.
+ * citus.c
+ *		Refuse to charge where Citus manages the tables of schema quota.
  *
- * Charges use the tables of this node directly. Where Citus has distributed one
- * of them, or the node is a worker, that is not where its rows are: a charge
- * would count on the wrong node, silently. So it is refused.
+ * Charges use the tables of this node. Where Citus has distributed one of them, or the
+ * node is a worker, their rows are elsewhere, and a charge would silently count on the
+ * wrong node.
  *
- * The answer comes from Citus's catalogues: pg_dist_partition has a row for each
- * table that Citus manages, and pg_dist_local_group holds 0 on the coordinator.
- * Citus invalidates the relcache entries of the tables concerned whenever either
- * changes, and a catalogue that appears has an entry of its own. So the answer is
- * kept until the next invalidation of any relation: without Citus, to look again
- * is two lookups in the system cache.
+ * Citus's catalogues tell: pg_dist_partition has a row for each table that Citus
+ * manages, and pg_dist_local_group holds 0 on the coordinator. Citus invalidates the
+ * relcache entries of the tables concerned when either changes, and creating a catalogue
+ * sends an invalidation, too. So the answer is kept until the next invalidation of any
+ * relation; without Citus, checking again costs two system cache lookups.
+ *
+ * Memory: static. Locks: AccessShareLock on Citus's catalogues.
  */
 #include "postgres.h"
 
@@ -43,8 +45,9 @@ quota_citus_init(void)
 }
 
 /*
- * Errors: object_not_in_prerequisite_state where Citus manages one of the tables,
- * or this node is not the coordinator.
+ * Check that Citus manages none of the tables, and that this node is the coordinator.
+ *
+ * Errors: object_not_in_prerequisite_state where not.
  */
 void
 quota_citus_check(void)
@@ -53,7 +56,7 @@ quota_citus_check(void)
 
 	check_tables(quota_relations_oids()->tables);
 	check_node();
-	/* if anything changed while looking, look again the next time */
+	/* an invalidation was processed meanwhile: check again next time */
 	quota_citus_checked = before == invalidations;
 }
 
@@ -125,7 +128,7 @@ check_node(void)
 				 errhint("Call quota's functions on the coordinator.")));
 }
 
-/* A catalogue of Citus, and the number of its column; NULL: there is none. */
+/* Open a catalogue of Citus, and find the number of a column; NULL: there is none. */
 static Relation
 open_catalogue(const char *name, const char *column, Oid type, AttrNumber *number)
 {
@@ -137,7 +140,7 @@ open_catalogue(const char *name, const char *column, Oid type, AttrNumber *numbe
 	*number = get_attnum(relid, column);
 	if (*number == InvalidAttrNumber || get_atttype(relid, *number) != type)
 		return NULL;
-	/* it may be dropped meanwhile */
+	/* returns NULL if it was dropped meanwhile */
 	rel = try_table_open(relid, AccessShareLock);
 	return rel;
 }

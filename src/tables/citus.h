@@ -1,10 +1,8 @@
-/*
- * Whether Citus has moved the tables of schema quota elsewhere.
- */
+/* Refuse to charge where Citus manages the tables of schema quota. */
 #ifndef QUOTA_CITUS_H
 #define QUOTA_CITUS_H
 
-/* false: quota_citus_check has to be called before the tables are used */
+/* false: call quota_citus_check before using the tables */
 extern bool quota_citus_checked;
 
 extern void quota_citus_init(void);

@@ -1,14 +1,16 @@
 /*
  * counter.c
- *		Counters: what is used in a window.
+ *		Counters: the use of a feature in a window.
  *
- * A counter is one row of quota.usage, and a charge an update of it, which holds
- * the row's lock until the end of the transaction: one charge a commit, however
- * many clients there are. A charge that has lost its row to others CONTENDED times
- * splits the counter into slots (usage_slots.c).
+ * A counter is one row of quota.usage, and a charge is an update of it that holds the
+ * row's lock until commit, so its charges run one after the other. A charge that has
+ * lost the row to others CONTENDED times splits the counter into slots
+ * (usage_slots.c).
  *
- * Locks: rows, in the order in which callers charge counters. Memory: the caller's
- * context.
+ * Lock						Protects				Order			While held
+ * row, or row of a slot	its use, until commit	see consume.c	-
+ *
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -25,13 +27,13 @@
 #include "memory/shared.h"
 #include "tables/usage_slots.h"
 
-/* times that a charge loses a counter to others before it gives it slots */
+/* lost races before a charge splits the counter into slots */
 #define CONTENDED 4
 
 static bool add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 static bool insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 
-/* Read a counter: what is used in the window that its key names, nothing where it has no row. */
+/* Read a counter: the use in the window that its key names, 0 if it has no row. */
 void
 quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 {
@@ -53,7 +55,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 		quota_usage_row_slot_key(&key, i, &slot);
 		if (i == 0)
 			counter->hash = slot.hash;
-		if (quota_lookup_row(&store->usage, &slot, store->as_of))
+		if (quota_lookup_find(&store->usage, &slot, store->usage_snapshot))
 		{
 			HeapTuple version = &store->usage.tuple;
 
@@ -66,11 +68,11 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 				if (store->write)
 					counter->version = heap_copytuple(version);
 			}
-			quota_lookup_done(&store->usage);
+			quota_lookup_release(&store->usage);
 		}
 		if (counter->slots > 1 && store->write && !IsolationUsesXactSnapshot())
 		{
-			/* see them as a charge does, which then need not look again */
+			/* scan them as a charge does, which can then use this scan */
 			counter->scan = palloc(sizeof(QuotaSlotScan));
 			quota_usage_slots_scan(store, &key, counter->scan);
 			counter->used = counter->scan->used;
@@ -82,14 +84,13 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 }
 
 /*
- * Whether anything of a feature has been counted, as it is now. Charges hold the
- * table's lock until they end, and look at the catalogue after they have it: so
- * who then drops the feature leaves no counter of it behind.
+ * True if a feature has a counter now. Charges lock the table before they read the
+ * catalogue, so dropping the feature after this leaves no counter behind.
  *
  * Locks: quota.usage in SHARE ROW EXCLUSIVE mode, until the end of the transaction.
  */
 bool
-quota_counter_any_of(const char *feature)
+quota_counter_exists_for(const char *feature)
 {
 	Relation rel = quota_relations_open(USAGE, ShareRowExclusiveLock);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -107,18 +108,15 @@ quota_counter_any_of(const char *feature)
 }
 
 /*
- * Add to a counter that was read, making its row where there is none. Adding
- * nothing writes nothing.
+ * Add a change to a counter that was read; insert its row if it has none. An empty
+ * change writes nothing.
  *
- * The caller has seen to it that the use keeps within least and most as far as
- * the counter was read.
- * Returns false, with nothing written, where somebody else has changed the
- * counter since: refresh, read and judge it again. What was added is written
- * again, or read, only after a refresh.
- * Errors: serialization_failure for that at the higher isolation levels;
- * numeric_value_out_of_range where the use cannot be counted.
- * Locks: the row, or one of the counter's slots, until the end of the
- * transaction; waits for whoever holds what is needed.
+ * change: within least and most, as far as the counter was read.
+ * Returns false, with nothing written, after a concurrent change: refresh, read and
+ * judge again. Refresh also before the counter is read or written again.
+ * Errors: serialization_failure instead of that at the higher isolation levels;
+ * numeric_value_out_of_range where the use is no bigint.
+ * Locks: the row, or one of the slots, until commit; waits for other lockers.
  */
 bool
 quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
@@ -133,9 +131,7 @@ quota_counter_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterCh
 	return quota_usage_slots_add(store, counter, change);
 }
 
-/*
- * Take back what was added to a counter. The store has been refreshed since.
- */
+/* Take back a change that was added. The store has been refreshed since. */
 void
 quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
@@ -143,16 +139,15 @@ quota_counter_take_back(QuotaStore *store, QuotaCounter *counter, const QuotaCou
 		.used = -change->used, .least = PG_INT64_MIN, .most = PG_INT64_MAX, .holds = -change->holds, .alerted = counter->alerted};
 
 	counter->alerted = change->alerted;
-	if (!quota_counter_add(store, counter, &back) && !quota_usage_slots_take_out(store, counter, &back))
+	if (!quota_counter_add(store, counter, &back) && !quota_usage_slots_take_back(store, counter, &back))
 		elog(ERROR, "counter changed under its lock");
 }
 
 /*
- * Lock a counter that was read, making its row where there is none. One that has
- * slots has them no more then.
+ * Lock a counter that was read; insert its row if it has none, merge its slots if it has any.
  *
- * Result, errors and locks as of quota_counter_add; where it returns false some
- * of the counter may be locked already.
+ * Result, errors and locks as for quota_counter_add; where it returns false, some of
+ * the slots may be locked already.
  */
 bool
 quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
@@ -166,9 +161,9 @@ quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
 }
 
 /*
- * Whether this transaction has one of the slots of a counter that was read, and
- * is not merging them. If it then locked the counter whole, it would wait for
- * others that may do the same.
+ * True if this transaction has a slot of a counter that was read, and is not merging
+ * the slots. Locking the counter as a whole could then deadlock with others that
+ * have a slot.
  */
 bool
 quota_counter_has_slot(const QuotaCounter *counter)
@@ -179,13 +174,13 @@ quota_counter_has_slot(const QuotaCounter *counter)
 		   !(scan->slot[0].own && scan->slot[0].slots < 0);
 }
 
-/* Add to a counter that is one row. */
+/* Add a change to a counter that is one row; split it if it is contended. */
 static bool
 add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	HeapTuple version = counter->version;
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
-	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near(counter->used, change->used, change->most) &&
+	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
 				 quota_shared_lock(counter->hash) != NULL;
 
 	row.used = quota_decide_sum(counter->used, change->used);
@@ -200,9 +195,9 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 			break;
 		case TM_Updated:
 			counter->conflicts++;
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		case TM_Deleted:
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		default:
 			elog(ERROR, "unexpected result of updating a counter");
 	}
@@ -215,7 +210,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	return true;
 }
 
-/* Insert a counter's row, unless somebody else has. */
+/* Insert a counter's row, unless another transaction has. */
 static bool
 insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
@@ -224,9 +219,9 @@ insert_counter(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChang
 	if (!quota_appender_insert_unless_there(quota_store_appender(store, USAGE), version))
 	{
 		counter->conflicts++;
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	}
-	quota_usage_row_wrote_first(counter->hash, version, false);
+	quota_usage_row_record_insert(counter->hash, version, false);
 	store->written = true;
 	counter->used = change->used;
 	counter->version = version;

@@ -2,8 +2,9 @@
  * keys.c
  *		Idempotency keys: rows of quota.keys.
  *
- * What they mean is charge/idempotency.c's. Locks: the table as SELECT and INSERT
- * do. Memory: the caller's context.
+ * charge/idempotency.c says what they mean.
+ *
+ * Memory: the caller's context. Locks: the table as SELECT and INSERT do.
  */
 #include "postgres.h"
 
@@ -19,9 +20,11 @@
 #include "tables/store_private.h"
 
 /*
- * Look for the row of an account and key, as it is now, whoever has written it:
- * writer is the transaction that has and has not ended, invalid where it has
- * committed or is this one.
+ * Find the row of an account and key, also one that is not committed.
+ *
+ * row: account and key are set; the rest is filled in.
+ * writer: the open transaction that inserted it; invalid: committed, or this one.
+ * Returns false if there is none.
  */
 bool
 quota_keys_find(QuotaKeyRow *row, TransactionId *writer)

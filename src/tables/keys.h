@@ -1,6 +1,4 @@
-/*
- * Idempotency keys: rows of quota.keys.
- */
+/* Idempotency keys: rows of quota.keys. */
 #ifndef QUOTA_KEYS_H
 #define QUOTA_KEYS_H
 
@@ -8,10 +6,10 @@
 
 #include "tables/store.h"
 
-/* A call, and its answer. */
+/* A call and its remembered answer. */
 typedef struct QuotaKeyRow
 {
-	Datum account; /* text, as all Datums here but the decision */
+	Datum account; /* text, as is key */
 	Datum key;
 	const char *function;
 	const char *feature;

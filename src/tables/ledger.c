@@ -1,16 +1,16 @@
 /*
- * The tables that charges only add to: quota.events, partitioned by time, and
- * quota.alerts.
+ * ledger.c
+ *		Insert rows into quota.events, partitioned by time, and quota.alerts.
  *
- * An event goes straight into the partition that holds its time. Which that is
- * is kept for the life of the backend, and looked up again when a partition
- * has come or gone. What is kept is right as long as the partition is locked:
- * it cannot go then, and where it is the default one no other can come, since
- * that locks the default one as well. So nothing but the partition is locked.
+ * An event goes straight into the partition that holds its time. The backend
+ * remembers which one that is until the relcache entry of quota.events changes. A
+ * lock of the partition alone keeps that right: the partition cannot be dropped then,
+ * and a default partition cannot lose its rows to a new one, which would lock it.
  *
- * Locks: the partition and quota.alerts as INSERT does, until the end of the
- * transaction. Memory: the caller's context; what is opened stays open, in the
- * store's, until quota_store_end.
+ * Lock						Protects						Order				While held
+ * partition, quota.alerts		as INSERT does, until commit	after the counters	-
+ *
+ * Memory: static, for the partition; appenders in the store's context.
  */
 #include "postgres.h"
 
@@ -19,14 +19,12 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -75,21 +73,21 @@ enum
 	ALERT_COLUMNS
 };
 
-/* The partition of quota.events that was written last, and the times that it holds. */
+/* The partition of quota.events written last, and the times that it holds. */
 static struct
 {
 	bool valid;
 	Oid events;
 	Oid oid;
 	TimestampTz from;
-	TimestampTz to; /* the first that it does not hold */
+	TimestampTz to; /* not included */
 	AttrNumber columns[EVENT_COLUMNS];
 } partition;
 
 static void relation_changed(Oid relid);
 static Relation open_partition(TimestampTz at);
 static void find_partition(TimestampTz at);
-static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz none);
+static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz unbounded);
 static QuotaAppender *partition_appender(QuotaStore *store, TimestampTz at);
 static Datum text_or_null(const char *value, bool *isnull);
 
@@ -100,12 +98,12 @@ quota_ledger_init(void)
 }
 
 /*
- * Add an event to the ledger.
+ * Insert an event.
  *
- * Errors: object_not_in_prerequisite_state where no partition can take it.
+ * Errors: object_not_in_prerequisite_state where no partition can hold it.
  */
 void
-quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
+quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row)
 {
 	QuotaAppender *appender = partition_appender(store, row->at);
 	Datum values[EVENT_COLUMNS];
@@ -135,9 +133,9 @@ quota_ledger_event(QuotaStore *store, const QuotaEventRow *row)
 	store->written = true;
 }
 
-/* Add an alert. */
+/* Insert an alert. */
 void
-quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
+quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row)
 {
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};
@@ -155,7 +153,7 @@ quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row)
 	quota_store_insert(store, ALERTS, ALERT_COLUMNS, values, nulls);
 }
 
-/* Called on every change of a relation's definition: quota.events changes with its partitions. */
+/* Forget the partition: quota.events changes with its partitions. */
 static void
 relation_changed(Oid relid)
 {
@@ -163,7 +161,7 @@ relation_changed(Oid relid)
 		partition.valid = false;
 }
 
-/* What events of a time are written with. */
+/* Return the appender of the partition that holds a time. */
 static QuotaAppender *
 partition_appender(QuotaStore *store, TimestampTz at)
 {
@@ -174,13 +172,13 @@ partition_appender(QuotaStore *store, TimestampTz at)
 
 		quota_relations_check_triggers(rel);
 		store->appenders[EVENTS] = quota_appender_open(rel, false);
-		store->written_tables = true;
+		store->has_appenders = true;
 		MemoryContextSwitchTo(old);
 	}
 	return store->appenders[EVENTS];
 }
 
-/* The partition that holds a time, locked. */
+/* Open and lock the partition that holds a time. */
 static Relation
 open_partition(TimestampTz at)
 {
@@ -192,7 +190,7 @@ open_partition(TimestampTz at)
 		if (!partition.valid || at < partition.from || at >= partition.to)
 			find_partition(at);
 		rel = try_table_open(partition.oid, RowExclusiveLock);
-		/* to get the lock is to hear of what has changed before */
+		/* taking the lock processed invalidations */
 		if (rel != NULL && partition.valid)
 			return rel;
 		if (rel != NULL)
@@ -228,7 +226,7 @@ find_partition(TimestampTz at)
 	partition.oid = desc->oids[number];
 	partition.from = bound_at(bounds, below, DT_NOBEGIN);
 	partition.to = bound_at(bounds, below + 1, DT_NOEND);
-	/* not always in the order of the whole, which may once have had other columns */
+	/* a partition may have its columns in another order */
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
 		partition.columns[i] = get_attnum(partition.oid, event_columns[i]);
@@ -243,12 +241,12 @@ find_partition(TimestampTz at)
 	table_close(events, AccessShareLock);
 }
 
-/* A bound between partitions, of which there are ndatums. */
+/* Return a bound between partitions; unbounded for those before the first and after the last. */
 static TimestampTz
-bound_at(PartitionBoundInfo bounds, int number, TimestampTz none)
+bound_at(PartitionBoundInfo bounds, int number, TimestampTz unbounded)
 {
 	if (number < 0 || number >= bounds->ndatums || bounds->kind[number][0] != PARTITION_RANGE_DATUM_VALUE)
-		return none;
+		return unbounded;
 	return DatumGetTimestampTz(bounds->datums[number][0]);
 }
 

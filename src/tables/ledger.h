@@ -1,7 +1,4 @@
-/*
- * What charges leave behind beside the counters: rows of quota.events and
- * quota.alerts.
- */
+/* Insert rows into quota.events and quota.alerts. */
 #ifndef QUOTA_LEDGER_H
 #define QUOTA_LEDGER_H
 
@@ -9,7 +6,7 @@
 #include "rules/period.h"
 #include "tables/store.h"
 
-/* NULL, or a flag, says that there is none. */
+/* Fields may be NULL where the column may be. */
 typedef struct QuotaEventRow
 {
 	TimestampTz at;
@@ -46,7 +43,7 @@ typedef struct QuotaAlertRow
 } QuotaAlertRow;
 
 extern void quota_ledger_init(void);
-extern void quota_ledger_event(QuotaStore *store, const QuotaEventRow *row);
-extern void quota_ledger_alert(QuotaStore *store, const QuotaAlertRow *row);
+extern void quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row);
+extern void quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row);
 
 #endif

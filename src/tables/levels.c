@@ -1,6 +1,8 @@
 /*
  * levels.c
- *		Which role has which level: rows of quota.levels.
+ *		The levels of roles: rows of quota.levels.
+ *
+ * Memory: the caller's context. Locks: AccessShareLock on the table.
  */
 #include "postgres.h"
 
@@ -14,9 +16,9 @@ enum
 	LEVELS_ROLE = 1
 };
 
-/* Read all rows as they are now, in any order. */
+/* Read all rows, with the newest snapshot, in any order. */
 QuotaLevelRow *
-quota_levels_rows(int *count)
+quota_levels_read(int *count)
 {
 	QuotaLevelRow *rows = NULL;
 	QuotaScan scan;

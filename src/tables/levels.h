@@ -1,6 +1,4 @@
-/*
- * Which role has which level: rows of quota.levels.
- */
+/* The levels of roles: rows of quota.levels. */
 #ifndef QUOTA_LEVELS_H
 #define QUOTA_LEVELS_H
 
@@ -10,6 +8,6 @@ typedef struct QuotaLevelRow
 	char *level;
 } QuotaLevelRow;
 
-extern QuotaLevelRow *quota_levels_rows(int *count);
+extern QuotaLevelRow *quota_levels_read(int *count);
 
 #endif

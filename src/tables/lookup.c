@@ -1,19 +1,21 @@
 /*
- * How one row of a table is found, time and again: where it was last seen, or
- * by its primary key.
+ * lookup.c
+ *		Find a row of a table by its primary key, again and again.
  *
- * An index costs several times what a row does; and while an old snapshot keeps
- * dead versions from going, the index leads to all versions of a row, of which
- * a contended one has very many. So a row is looked for where it was last seen
- * (src/memory/shared.h), and by the primary key only if it is not there. What is found
- * at a place is checked as what an index leads to is, by visibility, and by key
- * besides: a place may be another row's by now. What this transaction has written
- * it finds by its own memory (src/tables/newest.h).
+ * An index scan costs several times what reading a row does. While an old
+ * snapshot keeps dead versions from being removed, the index leads to all
+ * versions of a row, and a contended counter has very many. So a row is looked for
+ *		1. where this transaction wrote its newest version (newest.c)
+ *		2. at its row place, in shared memory (memory/shared.h)
+ *		3. by the primary key.
+ * A row place is only a hint: what is found there is checked for visibility and
+ * for the key, since another row may have taken the place.
  *
- * A tuple's header changes under the lock of its page. It is looked at with that
- * lock held, or as a copy that was made so.
+ * Lock				Protects				Order		While held
+ * share lock of page	header of a version		-			no wait; copy the header
  *
- * Memory: what a probe keeps is in the context in which it was opened.
+ * A page stays pinned until quota_lookup_release. Memory: the context in which
+ * the lookup was opened.
  */
 #include "postgres.h"
 
@@ -32,73 +34,73 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "memory/shared.h"
 #include "tables/newest.h"
+#include "tables/scan.h"
 
 static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
-static uint64 mix(uint64 value);
-static bool probe_own(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
-static bool probe_place(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
-static bool probe_at(QuotaLookup *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot);
-static bool probe_index(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot);
-static void open_index(QuotaLookup *probe, int columns, Snapshot snapshot);
-static bool follow(QuotaLookup *probe, ItemPointer tid, Snapshot snapshot);
-static void remember(QuotaLookup *probe, const QuotaKey *key);
-static void note_found(QuotaLookup *probe);
-static void keep_version(QuotaLookup *probe, Buffer buffer, ItemPointerData tid);
+static uint64 mix_value(uint64 value);
+static bool find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
+static bool find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
+static bool find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot snapshot);
+static bool find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
+static void open_index(QuotaLookup *lookup, int columns, Snapshot snapshot);
+static bool follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot);
+static void remember_place(QuotaLookup *lookup, const QuotaKey *key);
+static void note_header(QuotaLookup *lookup);
+static void copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid);
 static void copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length);
-static bool has_next(HeapTupleHeader version);
-static Buffer page_of(QuotaLookup *probe, BlockNumber block);
-static ItemId item_at(Buffer buffer, ItemPointer tid);
+static bool is_updated(HeapTupleHeader version);
+static Buffer pin_page(QuotaLookup *lookup, BlockNumber block);
+static ItemId version_item(Buffer buffer, ItemPointer tid);
 static bool has_block(Relation rel, BlockNumber block);
-static bool has_key(QuotaLookup *probe, HeapTuple tuple, const QuotaKey *key);
+static bool has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key);
 
 /*
- * Open a probe; it closes the table, whose lock stays to the end of the
- * transaction as that of any statement.
+ * Open a lookup of a table; quota_lookup_close closes both and keeps the table's
+ * lock until the end of the transaction.
  */
 void
-quota_lookup_open(QuotaLookup *probe, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
+quota_lookup_open(QuotaLookup *lookup, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
 {
-	probe->rel = rel;
-	probe->has_key = has_key;
-	probe->write = write;
-	probe->columns = columns;
-	probe->tuple.t_data = NULL;
-	probe->page = InvalidBuffer;
-	probe->expected = NULL;
-	probe->index = NULL;
-	probe->context = CurrentMemoryContext;
+	lookup->rel = rel;
+	lookup->has_key = has_key;
+	lookup->write = write;
+	lookup->columns = columns;
+	lookup->tuple.t_data = NULL;
+	lookup->page = InvalidBuffer;
+	lookup->expected = NULL;
+	lookup->index = NULL;
+	lookup->context = CurrentMemoryContext;
 }
 
 void
-quota_lookup_close(QuotaLookup *probe)
+quota_lookup_close(QuotaLookup *lookup)
 {
-	if (probe->rel == NULL)
+	if (lookup->rel == NULL)
 		return;
-	quota_lookup_done(probe);
-	if (probe->index != NULL)
+	quota_lookup_release(lookup);
+	if (lookup->index != NULL)
 	{
-		ExecDropSingleTupleTableSlot(probe->slot);
-		index_endscan(probe->scan);
-		index_close(probe->index, NoLock);
+		ExecDropSingleTupleTableSlot(lookup->slot);
+		index_endscan(lookup->scan);
+		index_close(lookup->index, NoLock);
 	}
-	table_close(probe->rel, NoLock);
-	probe->rel = NULL;
+	table_close(lookup->rel, NoLock);
+	lookup->rel = NULL;
 }
 
-/* Begin a key; its columns are then added in the order of the primary key. */
+/* Begin a key; add its columns in the order of the primary key. */
 void
-quota_lookup_key(QuotaKey *key, const QuotaLookup *probe)
+quota_lookup_key(QuotaKey *key, const QuotaLookup *lookup)
 {
 	key->count = 0;
-	key->hash = hash_combine64(MyDatabaseId, RelationGetRelid(probe->rel));
+	key->hash = hash_combine64(MyDatabaseId, RelationGetRelid(lookup->rel));
 }
 
-/* value: good for as long as the key. */
+/* Add a column of type text. The value must live as long as the key. */
 void
 quota_lookup_key_text(QuotaKey *key, Datum value)
 {
@@ -107,7 +109,7 @@ quota_lookup_key_text(QuotaKey *key, Datum value)
 	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
-/* The same of a string, once a key: the key has room for one that is short. */
+/* Add a column of type text from a string. The key stores one short string itself. */
 void
 quota_lookup_key_string(QuotaKey *key, const char *value)
 {
@@ -123,7 +125,7 @@ quota_lookup_key_string(QuotaKey *key, const char *value)
 	add_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
 }
 
-/* A column whose type is passed by value. */
+/* Add a column whose type is passed by value. */
 void
 quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 {
@@ -131,167 +133,170 @@ quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 }
 
 /*
- * Look for the version of a row that a snapshot sees. What is found is the
- * probe's tuple until quota_lookup_done, or quota_lookup_next.
+ * Find the version of a row that a snapshot sees.
+ *
+ * Returns false if there is none. lookup->tuple is valid until
+ * quota_lookup_release or quota_lookup_release_row.
  */
 bool
-quota_lookup_row(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
-	ItemPointerSetInvalid(&probe->next.tid);
-	if (probe_own(probe, key, snapshot) || probe_place(probe, key, snapshot) || probe_index(probe, key, snapshot))
+	ItemPointerSetInvalid(&lookup->next.tid);
+	if (find_own(lookup, key, snapshot) || find_at_place(lookup, key, snapshot) || find_by_index(lookup, key, snapshot))
 		return true;
-	quota_lookup_done(probe);
+	quota_lookup_release(lookup);
 	return false;
 }
 
 /*
- * The same, where this transaction has written it last only. SERIALIZABLE needs
- * no look at the index then: it was looked at before the row was written.
+ * Find the row where this transaction wrote it last. SERIALIZABLE needs no index
+ * scan for its predicate lock then: one was made before the row was written.
  */
 static bool
-probe_own(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerData tid;
 
-	return quota_newest_find(key->hash, &tid) && probe_at(probe, key, &tid, snapshot);
+	return quota_newest_find_own(key->hash, &tid) && find_from(lookup, key, &tid, snapshot);
 }
 
-/* The same, where the row was last seen only. */
+/* Find the row at its row place. */
 static bool
-probe_place(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
 	ItemPointerData place;
 	ItemPointerData tid;
 
-	/* SERIALIZABLE has to know which pages of the index were read */
+	/* SERIALIZABLE needs the predicate locks of an index scan */
 	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place) || !ItemPointerIsValid(&place))
 		return false;
 	tid = place;
-	if (!probe_at(probe, key, &tid, snapshot))
+	if (!find_from(lookup, key, &tid, snapshot))
 		return false;
 	if (!ItemPointerEquals(&tid, &place))
-		remember(probe, key);
+		remember_place(lookup, key);
 	return true;
 }
 
-/* The same, at a place and further on only; *tid becomes where it is. */
+/* Find the row at a place or in a later version; set *tid to where it is. */
 static bool
-probe_at(QuotaLookup *probe, const QuotaKey *key, ItemPointer tid, Snapshot snapshot)
+find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot snapshot)
 {
-	if (!follow(probe, tid, snapshot))
+	if (!follow_versions(lookup, tid, snapshot))
 		return false;
-	if (has_key(probe, &probe->tuple, key))
+	if (has_key(lookup, &lookup->tuple, key))
 		return true;
-	probe->tuple.t_data = NULL;
+	lookup->tuple.t_data = NULL;
 	return false;
 }
 
-/* The same, by the primary key only. */
+/* Find the row by the primary key. */
 static bool
-probe_index(QuotaLookup *probe, const QuotaKey *key, Snapshot snapshot)
+find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
-	MemoryContext old = MemoryContextSwitchTo(probe->context);
+	MemoryContext old = MemoryContextSwitchTo(lookup->context);
 	ScanKeyData keys[QUOTA_MAX_KEY_COLUMNS];
 	bool found;
 
-	/* ScanKeyInit compares in the C collation, which our key columns have */
+	/* ScanKeyInit uses the C collation, which our key columns have */
 	for (int i = 0; i < key->count; i++)
 		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
-	if (probe->index == NULL)
-		open_index(probe, key->count, snapshot);
-	probe->scan->xs_snapshot = snapshot;
-	index_rescan(probe->scan, keys, key->count, NULL, 0);
-	/* scans keep what they allocate on the way */
-	found = index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot);
+	if (lookup->index == NULL)
+		open_index(lookup, key->count, snapshot);
+	lookup->scan->xs_snapshot = snapshot;
+	index_rescan(lookup->scan, keys, key->count, NULL, 0);
+	/* in the lookup's context, since scans keep what they allocate */
+	found = index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
 	MemoryContextSwitchTo(old);
 	if (found)
 	{
-		Buffer buffer = ((BufferHeapTupleTableSlot *) probe->slot)->buffer;
+		Buffer buffer = ((BufferHeapTupleTableSlot *) lookup->slot)->buffer;
 
-		probe->tuple = *ExecFetchSlotHeapTuple(probe->slot, false, NULL);
+		lookup->tuple = *ExecFetchSlotHeapTuple(lookup->slot, false, NULL);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		note_found(probe);
+		note_header(lookup);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		remember(probe, key);
+		remember_place(lookup, key);
 	}
 	return found;
 }
 
 /*
- * Where the page of the next row is expected, and which is written to that: it is
- * asked for there first, which saves the look into the table of buffers.
+ * Name the buffer where the page of the next row is expected; it is updated if
+ * the page is elsewhere. Saves the search of the buffer mapping table.
  */
 void
-quota_lookup_expect(QuotaLookup *probe, Buffer *buffer)
+quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer)
 {
-	probe->expected = buffer;
+	lookup->expected = buffer;
 }
 
 /*
- * The version at a place, whoever made it; NULL: there is none. Good until the
- * next look. Costs nothing where it is the next one of the row that was found, on
- * the same page, and little on the page that was looked at last.
+ * Read the version at a place, whoever wrote it.
+ *
+ * Returns NULL if there is none; valid until the next read. Costs nothing for the
+ * version after the one found, if on the same page, and little on the page read last.
  */
 QuotaVersion *
-quota_lookup_version(QuotaLookup *probe, ItemPointerData tid)
+quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid)
 {
 	Buffer buffer;
 
-	if (!ItemPointerIsValid(&probe->next.tid) || !ItemPointerEquals(&probe->next.tid, &tid))
+	if (!ItemPointerIsValid(&lookup->next.tid) || !ItemPointerEquals(&lookup->next.tid, &tid))
 	{
-		buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+		buffer = pin_page(lookup, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		keep_version(probe, buffer, tid);
+		copy_next(lookup, buffer, tid);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
 }
 
-/* The same, if it is a version of the row that has a key. */
+/* Read the version at a place if it is of the row with a key, else return NULL. */
 QuotaVersion *
-quota_lookup_version_of(QuotaLookup *probe, ItemPointerData tid, const QuotaKey *key)
+quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key)
 {
-	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(probe->rel)};
+	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(lookup->rel)};
 	ItemPointerData at = tid;
 	Buffer buffer;
 	ItemId item;
 
-	if (!has_block(probe->rel, ItemPointerGetBlockNumber(&tid)))
+	if (!has_block(lookup->rel, ItemPointerGetBlockNumber(&tid)))
 		return NULL;
-	ItemPointerSetInvalid(&probe->next.tid);
-	buffer = page_of(probe, ItemPointerGetBlockNumber(&tid));
+	ItemPointerSetInvalid(&lookup->next.tid);
+	buffer = pin_page(lookup, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	item = item_at(buffer, &at);
+	item = version_item(buffer, &at);
 	if (item != NULL && ItemPointerEquals(&at, &tid))
 	{
 		tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
 		tuple.t_len = ItemIdGetLength(item);
-		if (has_key(probe, &tuple, key))
-			copy_version(&probe->next, &tid, tuple.t_data, tuple.t_len);
+		if (has_key(lookup, &tuple, key))
+			copy_version(&lookup->next, &tid, tuple.t_data, tuple.t_len);
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	return ItemPointerIsValid(&probe->next.tid) ? &probe->next : NULL;
+	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
 }
 
-/* Note of what was found, whose page is locked, what its header tells. */
+/* Copy what the header of the version found tells. The page is locked. */
 static void
-note_found(QuotaLookup *probe)
+note_header(QuotaLookup *lookup)
 {
-	probe->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(probe->tuple.t_data));
-	if (probe->write)
-		copy_version(&probe->found, &probe->tuple.t_self, probe->tuple.t_data, probe->tuple.t_len);
+	lookup->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(lookup->tuple.t_data));
+	if (lookup->write)
+		copy_version(&lookup->found, &lookup->tuple.t_self, lookup->tuple.t_data, lookup->tuple.t_len);
 }
 
-/* Keep a copy of the version at a place of a page that is locked. */
+/* Copy the version at a place of a locked page to lookup->next. */
 static void
-keep_version(QuotaLookup *probe, Buffer buffer, ItemPointerData tid)
+copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid)
 {
 	ItemPointerData at = tid;
-	ItemId item = item_at(buffer, &at);
+	ItemId item = version_item(buffer, &at);
 
-	ItemPointerSetInvalid(&probe->next.tid);
+	ItemPointerSetInvalid(&lookup->next.tid);
 	if (item != NULL)
-		copy_version(&probe->next, &tid, (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item), ItemIdGetLength(item));
+		copy_version(&lookup->next, &tid, (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item), ItemIdGetLength(item));
 }
 
 static void
@@ -302,33 +307,33 @@ copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader ver
 	memcpy(copy->data, (char *) version + version->t_hoff, Min(length - version->t_hoff, QUOTA_VERSION_DATA));
 }
 
-/* Let go of the row, to look for another that may be on the same page. */
+/* Release the row, but keep its page pinned for the next one. */
 void
-quota_lookup_next(QuotaLookup *probe)
+quota_lookup_release_row(QuotaLookup *lookup)
 {
-	probe->tuple.t_data = NULL;
-	if (probe->index != NULL)
-		ExecClearTuple(probe->slot);
+	lookup->tuple.t_data = NULL;
+	if (lookup->index != NULL)
+		ExecClearTuple(lookup->slot);
 }
 
-/* Let go of the row and its page: one that is held cannot be cleaned up. */
+/* Release the row and its page: a pinned page cannot be pruned. */
 void
-quota_lookup_done(QuotaLookup *probe)
+quota_lookup_release(QuotaLookup *lookup)
 {
-	quota_lookup_next(probe);
-	if (BufferIsValid(probe->page))
-		ReleaseBuffer(probe->page);
-	probe->page = InvalidBuffer;
-	probe->expected = NULL;
-	if (probe->index != NULL)
-		table_index_fetch_reset(probe->scan->xs_heapfetch);
+	quota_lookup_release_row(lookup);
+	if (BufferIsValid(lookup->page))
+		ReleaseBuffer(lookup->page);
+	lookup->page = InvalidBuffer;
+	lookup->expected = NULL;
+	if (lookup->index != NULL)
+		table_index_fetch_reset(lookup->scan->xs_heapfetch);
 }
 
 static void
 add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
 {
 	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
-	key->hash = hash_combine64(key->hash, bytes == NULL ? mix(value) : hash_bytes_extended(bytes, length, 0));
+	key->hash = hash_combine64(key->hash, bytes == NULL ? mix_value(value) : hash_bytes_extended(bytes, length, 0));
 	key->columns[key->count].equals = equals;
 	key->columns[key->count].value = value;
 	key->columns[key->count].bytes = bytes;
@@ -338,7 +343,7 @@ add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, S
 
 /* The finalizer of MurmurHash3 (A. Appleby), which is in the public domain. */
 static uint64
-mix(uint64 value)
+mix_value(uint64 value)
 {
 	value ^= value >> 33;
 	value *= UINT64CONST(0xff51afd7ed558ccd);
@@ -348,59 +353,54 @@ mix(uint64 value)
 }
 
 static void
-open_index(QuotaLookup *probe, int columns, Snapshot snapshot)
+open_index(QuotaLookup *lookup, int columns, Snapshot snapshot)
 {
-	Oid index = quota_compat_primary_key(probe->rel);
-
-	if (!OidIsValid(index))
-		elog(ERROR, "table quota.%s has lost its primary key", RelationGetRelationName(probe->rel));
-	probe->index = index_open(index, AccessShareLock);
-	probe->scan = quota_compat_index_beginscan(probe->rel, probe->index, snapshot, columns);
-	probe->slot = table_slot_create(probe->rel, NULL);
+	lookup->index = index_open(quota_scan_primary_key(lookup->rel), AccessShareLock);
+	lookup->scan = quota_compat_index_beginscan(lookup->rel, lookup->index, snapshot, columns);
+	lookup->slot = table_slot_create(lookup->rel, NULL);
 }
 
 /*
- * From what was a version of the row, go on to the newer ones up to that which
- * the snapshot sees; *tid becomes its place. False: it is neither here nor
- * further on.
+ * Follow the versions from a place on to the one that a snapshot sees; set *tid
+ * to its place. Returns false if there is none.
  */
 static bool
-follow(QuotaLookup *probe, ItemPointer tid, Snapshot snapshot)
+follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
 {
-	HeapTuple tuple = &probe->tuple;
+	HeapTuple tuple = &lookup->tuple;
 	TransactionId updater = InvalidTransactionId;
 	bool found = false;
 	bool more = true;
 
-	/* as many versions as others have written since, which hardly ever are several */
-	while (more && !found && has_block(probe->rel, ItemPointerGetBlockNumber(tid)))
+	/* others have rarely written more than one or two since */
+	while (more && !found && has_block(lookup->rel, ItemPointerGetBlockNumber(tid)))
 	{
-		Buffer buffer = page_of(probe, ItemPointerGetBlockNumber(tid));
+		Buffer buffer = pin_page(lookup, ItemPointerGetBlockNumber(tid));
 		ItemId item;
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		more = false;
-		item = item_at(buffer, tid);
+		item = version_item(buffer, tid);
 		if (item != NULL)
 		{
 			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
 
 			tuple->t_data = header;
 			tuple->t_len = ItemIdGetLength(item);
-			tuple->t_tableOid = RelationGetRelid(probe->rel);
+			tuple->t_tableOid = RelationGetRelid(lookup->rel);
 			tuple->t_self = *tid;
 			if (TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(header)))
-				/* cleaned up, and another row's by now */
+				/* pruned since, and reused for another row */
 				;
 			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
 			{
 				found = true;
-				note_found(probe);
-				if (has_next(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
-					keep_version(probe, buffer, header->t_ctid);
+				note_header(lookup);
+				if (is_updated(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
+					copy_next(lookup, buffer, header->t_ctid);
 			}
-			else if (has_next(header) && !ItemPointerEquals(tid, &header->t_ctid))
+			else if (is_updated(header) && !ItemPointerEquals(tid, &header->t_ctid))
 			{
 				updater = HeapTupleHeaderGetUpdateXid(header);
 				*tid = header->t_ctid;
@@ -409,56 +409,57 @@ follow(QuotaLookup *probe, ItemPointer tid, Snapshot snapshot)
 		}
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	/* the page, which stays pinned, holds it */
+	/* t_data points into the page, which stays pinned */
 	if (!found)
 		tuple->t_data = NULL;
 	return found;
 }
 
-/* Whether somebody has written another version after this one, or deleted it, for all that it says itself. */
+/* True if xmax is set and is not just a row lock. Says nothing about whether xmax committed. */
 static bool
-has_next(HeapTupleHeader version)
+is_updated(HeapTupleHeader version)
 {
 	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
 }
 
+/* Pin a page, after unpinning the one read before. */
 static Buffer
-page_of(QuotaLookup *probe, BlockNumber block)
+pin_page(QuotaLookup *lookup, BlockNumber block)
 {
-	if (BufferIsValid(probe->page) && BufferGetBlockNumber(probe->page) == block)
-		return probe->page;
-	if (BufferIsValid(probe->page))
-		ReleaseBuffer(probe->page);
-	if (probe->expected != NULL && BufferIsValid(*probe->expected) &&
-		ReadRecentBuffer(probe->rel->rd_locator, MAIN_FORKNUM, block, *probe->expected))
-		probe->page = *probe->expected;
+	if (BufferIsValid(lookup->page) && BufferGetBlockNumber(lookup->page) == block)
+		return lookup->page;
+	if (BufferIsValid(lookup->page))
+		ReleaseBuffer(lookup->page);
+	if (lookup->expected != NULL && BufferIsValid(*lookup->expected) &&
+		ReadRecentBuffer(lookup->rel->rd_locator, MAIN_FORKNUM, block, *lookup->expected))
+		lookup->page = *lookup->expected;
 	else
 	{
-		probe->page = InvalidBuffer;
-		probe->page = ReadBuffer(probe->rel, block);
-		if (probe->expected != NULL)
-			*probe->expected = probe->page;
+		lookup->page = InvalidBuffer;
+		lookup->page = ReadBuffer(lookup->rel, block);
+		if (lookup->expected != NULL)
+			*lookup->expected = lookup->page;
 	}
-	if (probe->write)
-		/* as index scans do: a page that nobody cleans up has no room for HOT updates */
-		heap_page_prune_opt(probe->rel, probe->page);
-	return probe->page;
+	if (lookup->write)
+		/* as index scans do: HOT updates need room on the page */
+		heap_page_prune_opt(lookup->rel, lookup->page);
+	return lookup->page;
 }
 
 /*
- * Remember the place of what was found, if it has been committed: from there
- * one comes to newer versions, but from those not back.
+ * Remember the row place of a committed version. An uncommitted one would hide the
+ * committed version from others: t_ctid only leads forward.
  */
 static void
-remember(QuotaLookup *probe, const QuotaKey *key)
+remember_place(QuotaLookup *lookup, const QuotaKey *key)
 {
-	if (!probe->own)
-		quota_shared_remember(key->hash, &probe->tuple.t_self);
+	if (!lookup->own)
+		quota_shared_remember(key->hash, &lookup->tuple.t_self);
 }
 
-/* The version at a place of a page, or that to which it leads since a clean-up; NULL: none. */
+/* Return the line pointer at a place, or that to which it was redirected; NULL: none. */
 static ItemId
-item_at(Buffer buffer, ItemPointer tid)
+version_item(Buffer buffer, ItemPointer tid)
 {
 	Page page = BufferGetPage(buffer);
 	ItemId item;
@@ -474,30 +475,30 @@ item_at(Buffer buffer, ItemPointer tid)
 	return ItemIdIsNormal(item) ? item : NULL;
 }
 
-/* Whether a table has a block: it may have been truncated, or made anew, since the place was remembered. */
+/* True if a table has a block: it may have been truncated or rewritten since. */
 static bool
 has_block(Relation rel, BlockNumber block)
 {
 	SMgrRelation smgr = RelationGetSmgr(rel);
 	BlockNumber known = smgr->smgr_cached_nblocks[MAIN_FORKNUM];
 
-	/* a table does not shrink under a lock, and of what happened before we were told when we took it */
+	/* the cached size is safe: a table does not shrink under our lock, and locking it processed invalidations */
 	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
 }
 
-/* Whether a tuple has a key: by its columns, which do not change. */
+/* Compare the columns of a tuple, which never change, with a key. */
 static bool
-has_key(QuotaLookup *probe, HeapTuple tuple, const QuotaKey *key)
+has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key)
 {
 	Datum values[MaxHeapAttributeNumber];
 	bool nulls[MaxHeapAttributeNumber];
 
-	if (probe->has_key != NULL)
-		return probe->has_key(tuple, key);
-	heap_deform_tuple(tuple, RelationGetDescr(probe->rel), values, nulls);
+	if (lookup->has_key != NULL)
+		return lookup->has_key(tuple, key);
+	heap_deform_tuple(tuple, RelationGetDescr(lookup->rel), values, nulls);
 	for (int i = 0; i < key->count; i++)
 	{
-		Datum value = values[probe->columns[i] - 1];
+		Datum value = values[lookup->columns[i] - 1];
 
 		if (key->columns[i].bytes == NULL)
 		{

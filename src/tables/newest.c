@@ -1,27 +1,26 @@
 /*
  * newest.c
- *		Where the newest version of each row is that this transaction has written.
+ *		Remember the newest version that this transaction has written of each row.
  *
- * A transaction that charges one counter 100,000 times leaves 100,000 versions
- * of its row. Nobody walks them:
+ * A transaction that charges one counter 100,000 times leaves 100,000 versions of
+ * its row. Nobody walks them:
  *
- * - This transaction finds its newest version here, in the backend's memory.
- *   A rollback to a savepoint brings back the place from before it, and a
- *   savepoint that is released hands its places to the transaction around it.
- * - Others start at the committed version, whose place stays in shared memory
- *   (src/memory/shared.h) until the commit; then the newest one takes its place.
- * - Who scans the slots of a counter has to know what open transactions may make
- *   of each. So the writer publishes the place of its newest version, under a
- *   hash of the row and the transaction, if the versions up to it only rise or
- *   only fall: whatever is rolled back, what is left lies between the committed
- *   version and this one. Who finds the place checks that the version is there,
- *   has the key, was written by that transaction, and has not been rolled back.
- *   Only the writer's backend publishes under that hash, and it replaces what it
- *   has published when that is rolled back, so no older place is ever found.
+ * - This transaction finds its newest version here. ROLLBACK TO a savepoint
+ *   restores the place from before it; RELEASE hands the places to the outer level.
+ * - Others start from the committed version: its row place stays in shared memory
+ *   (memory/shared.h) until commit, and is then set to the newest version.
+ * - A scan of slots needs the range that an open transaction can leave. The writer
+ *   publishes its newest version, under a hash of the row and the transaction, if
+ *   `used` and `alerted` are monotonic up to it: whatever is rolled back, the
+ *   result lies between the committed version and this one. A scan checks that the
+ *   version exists, has the key, was written by that transaction, and is not rolled
+ *   back. Only the writer's backend publishes under that hash, and replaces what it
+ *   has published on rollback, so no older version is ever found.
  *
- * Memory: a row takes some 60 bytes until the end of the transaction. Of
- * MAX_ROWS rows it is known; those after them are published at once, as if they
- * were committed. Locks: none.
+ * Life: a row is remembered until the end of the transaction, at most MAX_ROWS of
+ * them. The row places of further rows are set at once, without waiting for commit.
+ *
+ * Memory: TopTransactionContext, some 60 bytes a row. Locks: none.
  */
 #include "postgres.h"
 
@@ -33,57 +32,58 @@
 
 #include "memory/shared.h"
 
-/* as many are looked through one by one */
-#define FEW_ROWS 16
+/* rows that are searched one by one, without buckets */
+#define INITIAL_ROWS 16
 #define MAX_ROWS 8192
 #define BUCKETS (2 * MAX_ROWS)
 
-/* what all versions from the committed one on have in common */
+/* properties of all versions from the committed one on */
 #define USED_RISES 0x1
 #define USED_FALLS 0x2
 #define ALERTED_RISES 0x4
 #define ALERTED_FALLS 0x8
-#define IS_MONOTONE(course) (((course) & (USED_RISES | USED_FALLS)) != 0 && ((course) & (ALERTED_RISES | ALERTED_FALLS)) != 0)
+#define IS_MONOTONIC(direction) (((direction) & (USED_RISES | USED_FALLS)) != 0 && ((direction) & (ALERTED_RISES | ALERTED_FALLS)) != 0)
 
-typedef struct Row
+typedef struct NewestRow
 {
 	uint64 hash;
-	ItemPointerData tid; /* invalid: the row has no version of this transaction any more */
-	uint8 course;
-	bool of_slot;
-	bool published; /* to those who scan slots */
+	ItemPointerData tid; /* invalid: this transaction has no version of it any more */
+	uint8 direction;
+	bool is_slot;
+	bool published; /* for scans of slots */
 	int32 versions;
 	SubTransactionId writer;
-} Row;
+} NewestRow;
 
-/* What a row was before a subtransaction wrote it first. */
-typedef struct Before
+/* The state of a row before a subtransaction first wrote it. */
+typedef struct SavedRow
 {
 	SubTransactionId writer;
-	int number;
-	Row row;
-} Before;
+	int index;
+	NewestRow row;
+} SavedRow;
 
-static Row few[FEW_ROWS];
-static Row *rows = few;
+static NewestRow initial_rows[INITIAL_ROWS];
+static NewestRow *rows = initial_rows;
 static int nrows = 0;
-static int allocated_rows = FEW_ROWS;
-static uint16 *buckets = NULL; /* numbers of rows and 1, 0: none; NULL: there are few */
+static int allocated_rows = INITIAL_ROWS;
+static uint16 *buckets = NULL; /* index of a row + 1, 0: empty; NULL: few rows */
 
-/* those of an inner subtransaction after those of the one around it */
-static Before *befores = NULL;
-static int nbefores = 0;
-static int allocated_befores = 0;
+/* a stack: subtransactions after the ones around them */
+static SavedRow *saved = NULL;
+static int nsaved = 0;
+static int allocated_saved = 0;
 
 static void transaction_ended(XactEvent event, void *arg);
 static void subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg);
-static Row *find_row(uint64 hash);
-static Row *add_row(uint64 hash);
+static NewestRow *find_row(uint64 hash);
+static NewestRow *add_row(uint64 hash);
 static void make_buckets(void);
+static void add_to_bucket(int index);
 static uint32 bucket_of(uint64 hash);
-static void save(Row *row, SubTransactionId writer);
-static void publish(Row *row);
-static uint64 hash_for(uint64 hash, TransactionId writer);
+static void save_row(NewestRow *row, SubTransactionId writer);
+static void publish_row(NewestRow *row);
+static uint64 published_hash(uint64 hash, TransactionId writer);
 
 void
 quota_newest_init(void)
@@ -92,50 +92,50 @@ quota_newest_init(void)
 	RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
-/* Remember a version that has been written. */
+/* Record a new version. It must be the newest one of its row. */
 void
-quota_newest_wrote(QuotaWritten *written)
+quota_newest_record(QuotaNewVersion *version)
 {
 	SubTransactionId writer = GetCurrentSubTransactionId();
-	Row *row = find_row(written->hash);
+	NewestRow *row = find_row(version->hash);
 
 	if (row == NULL && nrows == MAX_ROWS)
 	{
-		/* others need the committed version of a slot: they come from there to this one, but not back */
-		if (!written->of_slot)
-			quota_shared_remember(written->hash, &written->to);
+		/* do not publish an uncommitted version of a slot: scans must start from the committed one, and t_ctid only leads forward */
+		if (!version->is_slot)
+			quota_shared_remember(version->hash, &version->new_tid);
 		return;
 	}
 	if (row == NULL)
-		row = add_row(written->hash);
+		row = add_row(version->hash);
 	if (row->writer != writer)
-		save(row, writer);
+		save_row(row, writer);
 	if (!ItemPointerIsValid(&row->tid))
 	{
 		row->versions = 0;
-		row->of_slot = false;
-		row->course = USED_RISES | USED_FALLS | ALERTED_RISES | ALERTED_FALLS;
-		if (written->own_base || !ItemPointerIsValid(&written->from))
-			row->course = 0;
+		row->is_slot = false;
+		row->direction = USED_RISES | USED_FALLS | ALERTED_RISES | ALERTED_FALLS;
+		if (version->own_old || !ItemPointerIsValid(&version->old_tid))
+			row->direction = 0;
 	}
-	else if (!ItemPointerIsValid(&written->from) || !ItemPointerEquals(&row->tid, &written->from))
-		/* the row was deleted and made again, or other versions are in between, written by hand */
-		row->course = 0;
-	row->course &= (written->used >= 0 ? USED_RISES : 0) | (written->used <= 0 ? USED_FALLS : 0) |
-				   (written->alerted >= 0 ? ALERTED_RISES : 0) | (written->alerted <= 0 ? ALERTED_FALLS : 0);
+	else if (!ItemPointerIsValid(&version->old_tid) || !ItemPointerEquals(&row->tid, &version->old_tid))
+		/* deleted and inserted again, or versions in between were written by SQL */
+		row->direction = 0;
+	row->direction &= (version->used_change >= 0 ? USED_RISES : 0) | (version->used_change <= 0 ? USED_FALLS : 0) |
+					  (version->alerted_change >= 0 ? ALERTED_RISES : 0) | (version->alerted_change <= 0 ? ALERTED_FALLS : 0);
 	row->versions++;
-	row->tid = written->to;
-	/* also where this transaction has merged the slots: others still see them */
-	row->of_slot |= written->of_slot;
-	if (row->of_slot && (row->published || row->versions >= QUOTA_WALKED_VERSIONS))
-		publish(row);
+	row->tid = version->new_tid;
+	/* also after this transaction has merged the slots: others still scan them */
+	row->is_slot |= version->is_slot;
+	if (row->is_slot && (row->published || row->versions >= QUOTA_WALKED_VERSIONS))
+		publish_row(row);
 }
 
-/* Where this transaction's newest version of a row is, as far as it is known. */
+/* Find this transaction's newest version of a row; false: not known. */
 bool
-quota_newest_find(uint64 hash, ItemPointer tid)
+quota_newest_find_own(uint64 hash, ItemPointer tid)
 {
-	Row *row = nrows == 0 ? NULL : find_row(hash);
+	NewestRow *row = nrows == 0 ? NULL : find_row(hash);
 
 	if (row == NULL || !ItemPointerIsValid(&row->tid))
 		return false;
@@ -144,13 +144,13 @@ quota_newest_find(uint64 hash, ItemPointer tid)
 }
 
 /*
- * Where the newest version of a slot may be that another transaction has
- * written; false: not known, or to be found only by walking.
+ * Find the version of a slot that another transaction has published. It is a hint:
+ * the caller has to check the version. Returns false if there is none.
  */
 bool
-quota_newest_of(uint64 hash, TransactionId writer, ItemPointer tid)
+quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid)
 {
-	return quota_shared_find(hash_for(hash, writer), tid) && ItemPointerIsValid(tid);
+	return quota_shared_find(published_hash(hash, writer), tid) && ItemPointerIsValid(tid);
 }
 
 static void
@@ -161,54 +161,54 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	for (int i = 0; i < nrows && event == XACT_EVENT_COMMIT; i++)
 		if (ItemPointerIsValid(&rows[i].tid))
 			quota_shared_remember(rows[i].hash, &rows[i].tid);
-	/* what was allocated goes with the transaction's memory */
-	rows = few;
+	/* the transaction's memory context is reset anyway */
+	rows = initial_rows;
 	nrows = 0;
-	allocated_rows = FEW_ROWS;
+	allocated_rows = INITIAL_ROWS;
 	buckets = NULL;
-	befores = NULL;
-	nbefores = allocated_befores = 0;
+	saved = NULL;
+	nsaved = allocated_saved = 0;
 }
 
 static void
 subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg pg_attribute_unused())
 {
-	int first = nbefores;
+	int first = nsaved;
 	int kept;
 
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	while (first > 0 && befores[first - 1].writer == id)
+	while (first > 0 && saved[first - 1].writer == id)
 		first--;
 	kept = first;
-	for (int i = first; i < nbefores; i++)
+	for (int i = first; i < nsaved; i++)
 	{
-		Row *row = &rows[befores[i].number];
+		NewestRow *row = &rows[saved[i].index];
 
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
 			bool published = row->published;
 
-			*row = befores[i].row;
+			*row = saved[i].row;
 			row->published |= published;
 			if (row->published)
-				publish(row);
+				publish_row(row);
 		}
 		else
 		{
 			row->writer = parent;
-			/* unless the parent has written it as well, and knows what was before */
-			if (befores[i].row.writer != parent)
+			/* keep the older state if the parent has one */
+			if (saved[i].row.writer != parent)
 			{
-				befores[kept] = befores[i];
-				befores[kept++].writer = parent;
+				saved[kept] = saved[i];
+				saved[kept++].writer = parent;
 			}
 		}
 	}
-	nbefores = kept;
+	nsaved = kept;
 }
 
-static Row *
+static NewestRow *
 find_row(uint64 hash)
 {
 	if (buckets != NULL)
@@ -224,31 +224,25 @@ find_row(uint64 hash)
 	return NULL;
 }
 
-static Row *
+static NewestRow *
 add_row(uint64 hash)
 {
 	if (nrows == allocated_rows)
 	{
-		Row *more = MemoryContextAlloc(TopTransactionContext, 2 * allocated_rows * sizeof(Row));
+		NewestRow *more = MemoryContextAlloc(TopTransactionContext, 2 * allocated_rows * sizeof(NewestRow));
 
-		memcpy(more, rows, nrows * sizeof(Row));
-		if (rows != few)
+		memcpy(more, rows, nrows * sizeof(NewestRow));
+		if (rows != initial_rows)
 			pfree(rows);
 		rows = more;
 		allocated_rows *= 2;
 		if (buckets == NULL)
 			make_buckets();
 	}
-	rows[nrows] = (Row){.hash = hash, .writer = TopSubTransactionId};
+	rows[nrows] = (NewestRow){.hash = hash, .writer = TopSubTransactionId};
 	ItemPointerSetInvalid(&rows[nrows].tid);
 	if (buckets != NULL)
-	{
-		uint32 at = bucket_of(hash);
-
-		while (buckets[at] != 0)
-			at = (at + 1) % BUCKETS;
-		buckets[at] = nrows + 1;
-	}
+		add_to_bucket(nrows);
 	return &rows[nrows++];
 }
 
@@ -257,52 +251,55 @@ make_buckets(void)
 {
 	buckets = MemoryContextAllocZero(TopTransactionContext, BUCKETS * sizeof(uint16));
 	for (int i = 0; i < nrows; i++)
-	{
-		uint32 at = bucket_of(rows[i].hash);
-
-		while (buckets[at] != 0)
-			at = (at + 1) % BUCKETS;
-		buckets[at] = i + 1;
-	}
+		add_to_bucket(i);
 }
 
+static void
+add_to_bucket(int index)
+{
+	uint32 at = bucket_of(rows[index].hash);
+
+	while (buckets[at] != 0)
+		at = (at + 1) % BUCKETS;
+	buckets[at] = index + 1;
+}
 static uint32
 bucket_of(uint64 hash)
 {
 	return (uint32) (hash >> 20) % BUCKETS;
 }
 
-/* Keep what a row is for the case that the subtransaction that is about to write it is rolled back. */
+/* Save the state of a row before a subtransaction first writes it. */
 static void
-save(Row *row, SubTransactionId writer)
+save_row(NewestRow *row, SubTransactionId writer)
 {
-	if (nbefores == allocated_befores)
+	if (nsaved == allocated_saved)
 	{
-		int more = Max(2 * allocated_befores, FEW_ROWS);
+		int more = Max(2 * allocated_saved, INITIAL_ROWS);
 
-		befores = befores == NULL ? MemoryContextAlloc(TopTransactionContext, more * sizeof(Before))
-								  : repalloc_huge(befores, (Size) more * sizeof(Before));
-		allocated_befores = more;
+		saved = saved == NULL ? MemoryContextAlloc(TopTransactionContext, more * sizeof(SavedRow))
+							  : repalloc_huge(saved, (Size) more * sizeof(SavedRow));
+		allocated_saved = more;
 	}
-	befores[nbefores++] = (Before){writer, row - rows, *row};
+	saved[nsaved++] = (SavedRow){writer, row - rows, *row};
 	row->writer = writer;
 }
 
-/* Tell those who scan slots where the newest version is, or that they have to walk. */
+/* Publish the newest version, or withdraw it where only walking the versions tells the range. */
 static void
-publish(Row *row)
+publish_row(NewestRow *row)
 {
-	uint64 hash = hash_for(row->hash, GetTopTransactionIdIfAny());
+	uint64 hash = published_hash(row->hash, GetTopTransactionIdIfAny());
 	ItemPointerData none;
 
 	ItemPointerSetInvalid(&none);
-	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONE(row->course) ? &row->tid : &none);
+	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &none);
 	row->published = true;
 }
 
-/* The hash under which a transaction publishes its newest version of a row. */
+/* Return the hash under which a transaction publishes a row. */
 static uint64
-hash_for(uint64 hash, TransactionId writer)
+published_hash(uint64 hash, TransactionId writer)
 {
 	return hash_combine64(hash, hash_bytes_uint32_extended(writer, 0));
 }

@@ -1,30 +1,28 @@
-/*
- * Where the newest version of each row is that this transaction has written.
- */
+/* Remember the newest version that this transaction has written of each row. */
 #ifndef QUOTA_NEWEST_H
 #define QUOTA_NEWEST_H
 
 #include "access/transam.h"
 #include "storage/itemptr.h"
 
-/* A version that has been written, of a row whose key has a hash. */
-typedef struct QuotaWritten
+/* A new version of a row. Of used_change and alerted_change only the sign counts. */
+typedef struct QuotaNewVersion
 {
 	uint64 hash;
-	ItemPointerData from; /* the version that it follows; invalid: it is the first of the row */
-	ItemPointerData to;
-	bool of_slot;  /* of a counter whose slots others scan */
-	bool own_base; /* this transaction had written `from` */
-	int64 used;    /* what was added to that of `from` */
-	int alerted;   /* the same */
-} QuotaWritten;
+	ItemPointerData old_tid; /* the version before; invalid: the row was inserted */
+	ItemPointerData new_tid;
+	bool is_slot; /* the counter has slots, which others scan */
+	bool own_old; /* this transaction wrote the version before, too */
+	int64 used_change;
+	int alerted_change;
+} QuotaNewVersion;
 
-/* versions that who scans slots walks before it asks for the newest */
+/* versions of a slot that a scan reads before it looks for the published one */
 #define QUOTA_WALKED_VERSIONS 8
 
 extern void quota_newest_init(void);
-extern void quota_newest_wrote(QuotaWritten *written);
-extern bool quota_newest_find(uint64 hash, ItemPointer tid);
-extern bool quota_newest_of(uint64 hash, TransactionId writer, ItemPointer tid);
+extern void quota_newest_record(QuotaNewVersion *version);
+extern bool quota_newest_find_own(uint64 hash, ItemPointer tid);
+extern bool quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid);
 
 #endif

@@ -1,17 +1,16 @@
 /*
  * relations.c
- *		The tables of schema quota: their OIDs, and what tells that they have changed.
+ *		The tables of schema quota: OIDs, opening, relcache callback.
  *
- * OIDs of tables, types and enum values are looked up once a backend, and again
- * after an invalidation of one of the tables, so that dropping and creating the
- * extension works in a running session.
+ * OIDs of tables, types and enum values are looked up once in a backend, and again
+ * after an invalidation of one of the tables, so DROP EXTENSION and CREATE EXTENSION
+ * work in a running session.
  *
- * One relcache callback serves all files: PostgreSQL has room for ten in a
- * process. Files that keep something of a relation ask for it with
+ * One relcache callback serves all files, since PostgreSQL has room for ten in a
+ * process. Files that cache something of a relation register with
  * quota_relations_on_change.
  *
- * Memory: static variables. Locks: those that the caller asks for, until the end of
- * the transaction.
+ * Memory: static. Locks: what the caller asks for, until the end of the transaction.
  */
 #include "postgres.h"
 
@@ -39,7 +38,7 @@ static const char *const table_names[TABLES] = {
 	"keys", "reservations", "reservations_id_seq", "holds", "holds_reservation", "events", "alerts",
 	"account_users", "levels", "attached", "adopted"};
 
-/* the last column that is read of each table, to notice a table that is not ours */
+/* the last column that is read of each table, to detect a table that the extension has not made */
 static const struct
 {
 	AttrNumber number;
@@ -71,7 +70,7 @@ static QuotaRelationChanged callbacks[MAX_CALLBACKS];
 static int ncallbacks = 0;
 
 static void relation_changed(Datum arg, Oid relid);
-static void resolve(QuotaOids *found);
+static void look_up_oids(QuotaOids *found);
 static Oid sequence(const char *name, Oid schema);
 
 void
@@ -81,9 +80,9 @@ quota_relations_init(void)
 }
 
 /*
- * Call a function whenever the definition of a relation has changed, for the life of
- * the backend. InvalidOid: any may have. It must not look anything up. Callbacks
- * run before OIDs are forgotten.
+ * Register a function to be called when a relation has changed, for the life of the
+ * backend, before OIDs are dropped. It gets InvalidOid if any relation may have
+ * changed, and must not access the catalog.
  */
 void
 quota_relations_on_change(QuotaRelationChanged changed)
@@ -103,14 +102,18 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 			oids_valid = false;
 }
 
-/* True if an invalidation, InvalidOid: of any relation, may be of a table of ours. Looks nothing up. */
+/* True if an invalidation may be of a table of ours. Accesses no catalog. */
 bool
-quota_relations_is(QuotaTable table, Oid relid)
+quota_relations_may_be(QuotaTable table, Oid relid)
 {
 	return relid == InvalidOid || relid == oids.tables[table];
 }
 
-/* Errors: undefined_table and the like where the extension is not there as it was made. */
+/*
+ * Return the OIDs, looked up if needed.
+ *
+ * Errors: undefined_table and the like where the extension is not installed as made.
+ */
 const QuotaOids *
 quota_relations_oids(void)
 {
@@ -119,21 +122,21 @@ quota_relations_oids(void)
 		uint64 before = invalidations;
 		QuotaOids found = {0};
 
-		resolve(&found);
+		look_up_oids(&found);
 		if (memcmp(&found, &oids, sizeof(QuotaOids)) != 0)
 		{
-			/* another extension of the same name, or the first look: nothing that was kept is of its tables */
+			/* first look-up, or the extension was made anew: nothing that is cached belongs to it */
 			for (int i = 0; i < ncallbacks; i++)
 				callbacks[i](InvalidOid);
 			oids = found;
 		}
-		/* if anything changed while looking, look again */
+		/* an invalidation was processed meanwhile: look up again */
 		oids_valid = before == invalidations;
 	}
 	return &oids;
 }
 
-/* A table of the extension, which no other installation of it has had. */
+/* Return the OID of a table as an identity of this installation of the extension. */
 Oid
 quota_relations_extension(void)
 {
@@ -141,10 +144,9 @@ quota_relations_extension(void)
 }
 
 /*
- * Open a table.
+ * Open a table. Retries if the extension is dropped and made anew before the lock is acquired.
  *
- * Errors: undefined_table where the extension has been dropped. Somebody may drop
- * it, and make it again, between the look for the table and the lock.
+ * Errors: undefined_table where the extension has been dropped.
  */
 Relation
 quota_relations_open(QuotaTable table, LOCKMODE lock)
@@ -154,7 +156,7 @@ quota_relations_open(QuotaTable table, LOCKMODE lock)
 		Oid oid = quota_relations_oids()->tables[table];
 
 		LockRelationOid(oid, lock);
-		/* to get the lock is to hear of what has been dropped before; a look in pg_class would cost more than all else here */
+		/* taking the lock processed invalidations; a lookup in pg_class would cost more than the rest */
 		if (oids_valid || quota_relations_oids()->tables[table] == oid)
 			return table_open(oid, NoLock);
 		UnlockRelationOid(oid, lock);
@@ -162,7 +164,7 @@ quota_relations_open(QuotaTable table, LOCKMODE lock)
 	}
 }
 
-/* Open a table whose rows C writes. */
+/* Open a table to write its rows. */
 Relation
 quota_relations_open_to_write(QuotaTable table)
 {
@@ -172,10 +174,7 @@ quota_relations_open_to_write(QuotaTable table)
 	return rel;
 }
 
-/*
- * Refuse a table whose rows have triggers: what C writes fires none, so whoever
- * made them would miss it.
- */
+/* Refuse a table with row triggers: C writes its rows without firing them. */
 void
 quota_relations_check_triggers(Relation rel)
 {
@@ -199,7 +198,7 @@ quota_relations_check_triggers(Relation rel)
 	}
 }
 
-/* The period of a value of the SQL type quota_period. */
+/* Return the period of a value of type quota_period. */
 QuotaPeriod
 quota_relations_period(Oid period)
 {
@@ -217,7 +216,7 @@ quota_relations_period_oid(QuotaPeriod period)
 }
 
 static void
-resolve(QuotaOids *found)
+look_up_oids(QuotaOids *found)
 {
 	Oid tables = get_namespace_oid("quota", true);
 	Oid period_type = InvalidOid;
@@ -246,7 +245,7 @@ resolve(QuotaOids *found)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("index quota.accounts_pool does not exist")));
 
-	/* the schema of the API is wherever the type of usage.period is */
+	/* the API is in the schema of the type of usage.period */
 	period_type = get_atttype(found->tables[USAGE], USAGE_PERIOD);
 	api = GetSysCacheOid1(TYPEOID, Anum_pg_type_typnamespace, ObjectIdGetDatum(period_type));
 	verdict_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("quota_verdict"), ObjectIdGetDatum(api));

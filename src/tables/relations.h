@@ -1,6 +1,4 @@
-/*
- * The tables of schema quota: their OIDs, and what tells that they have changed.
- */
+/* The tables of schema quota: OIDs, opening, relcache callback. */
 #ifndef QUOTA_RELATIONS_H
 #define QUOTA_RELATIONS_H
 
@@ -10,7 +8,7 @@
 #include "rules/decide.h"
 #include "rules/period.h"
 
-/* the catalogue first, which backends cache */
+/* the catalogue first: backends cache it */
 typedef enum QuotaTable
 {
 	PLANS,
@@ -24,7 +22,7 @@ typedef enum QuotaTable
 	RESERVATIONS,
 	RESERVATION_IDS,
 	HOLDS,
-	HOLDS_OF_RESERVATION, /* its index, as the one before its sequence */
+	HOLDS_OF_RESERVATION, /* an index, as RESERVATION_IDS is a sequence */
 	EVENTS,
 	ALERTS,
 	ACCOUNT_USERS,
@@ -34,7 +32,7 @@ typedef enum QuotaTable
 	TABLES
 } QuotaTable;
 
-/* columns that are read in more than one file, or last of their table, which tells a table that is not ours */
+/* columns that several files read, and the last column of each table that is read */
 enum
 {
 	PLANS_RATE_MULTIPLIER = 10,
@@ -91,11 +89,11 @@ enum
 typedef struct QuotaOids
 {
 	Oid tables[TABLES];
-	Oid pool_members; /* the index of accounts by pool */
+	Oid pool_members; /* index of accounts by pool */
 	Oid periods[QUOTA_PERIODS];
 	Oid verdicts[QUOTA_VERDICTS];
 	Oid decision_type;
-	Oid plan_with; /* the function quota.quota_plan_with */
+	Oid plan_with; /* function quota.quota_plan_with(text) */
 	Oid events_id; /* sequences */
 	Oid alerts_id;
 } QuotaOids;
@@ -105,7 +103,7 @@ typedef void (*QuotaRelationChanged)(Oid relid);
 extern void quota_relations_init(void);
 extern void quota_relations_on_change(QuotaRelationChanged changed);
 extern const QuotaOids *quota_relations_oids(void);
-extern bool quota_relations_is(QuotaTable table, Oid relid);
+extern bool quota_relations_may_be(QuotaTable table, Oid relid);
 extern Oid quota_relations_extension(void);
 extern Relation quota_relations_open(QuotaTable table, LOCKMODE lock);
 extern Relation quota_relations_open_to_write(QuotaTable table);

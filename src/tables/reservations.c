@@ -2,9 +2,10 @@
  * reservations.c
  *		Reservations and their holds: rows of quota.reservations and quota.holds.
  *
- * What they mean is charge/reserve.c's and charge/hold.c's. Locks: a row that is
- * deleted, until the end of the transaction; the tables as SELECT, INSERT and
- * DELETE do. Memory: the caller's context.
+ * charge/reserve.c and charge/hold.c say what they mean.
+ *
+ * Memory: the caller's context. Locks: a row that is deleted, until the end of the
+ * transaction; the tables as SELECT, INSERT and DELETE do.
  */
 #include "postgres.h"
 
@@ -18,7 +19,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "tables/scan.h"
@@ -27,7 +27,7 @@
 static QuotaHoldRow *read_holds(QuotaScan *scan, int *count);
 static bool delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid);
 
-/* Insert a reservation, and give it its id. */
+/* Insert a reservation, and set its id. */
 void
 quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
 {
@@ -46,17 +46,17 @@ quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
 }
 
 /*
- * Read and delete a reservation; false: there is none, or somebody else has
- * deleted it.
+ * Delete a reservation and return what it was; false: there is none, or another
+ * transaction has deleted it.
  *
- * Errors: serialization_failure for that at the higher isolation levels.
- * Locks: waits for whoever is deleting it.
+ * Errors: serialization_failure at the higher isolation levels.
+ * Locks: waits for a transaction that is deleting it.
  */
 bool
-quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
+quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
 	Relation rel = quota_relations_open_to_write(RESERVATIONS);
-	bool taken = false;
+	bool deleted = false;
 
 	for (;; quota_store_retry(store))
 	{
@@ -66,7 +66,7 @@ quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
 		ItemPointerData tid;
 
 		ScanKeyInit(&key, RESERVATIONS_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-		quota_scan_begin(&scan, quota_relations_open(RESERVATIONS, AccessShareLock), quota_scan_primary_key(rel), quota_store_now(store), 1, &key);
+		quota_scan_begin(&scan, quota_relations_open(RESERVATIONS, AccessShareLock), quota_scan_primary_key(rel), quota_store_entitlement_snapshot(store), 1, &key);
 		found = quota_scan_next(&scan);
 		if (found)
 		{
@@ -80,12 +80,12 @@ quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row)
 			tid = scan.tuple->t_self;
 		}
 		quota_scan_end(&scan);
-		taken = found && delete_row(store, rel, &tid);
-		if (taken || !found)
+		deleted = found && delete_row(store, rel, &tid);
+		if (deleted || !found)
 			break;
 	}
 	table_close(rel, NoLock);
-	return taken;
+	return deleted;
 }
 
 void
@@ -104,7 +104,7 @@ quota_reservations_insert_hold(QuotaStore *store, const QuotaHoldRow *row)
 	quota_store_insert(store, HOLDS, HOLDS_AMOUNT, values, nulls);
 }
 
-/* What is held of a counter and expires up to a time, as use is read. */
+/* Read the holds of a counter that expire up to a time, as counters are read. */
 QuotaHoldRow *
 quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *key, TimestampTz until, int *count)
 {
@@ -118,11 +118,11 @@ quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *ke
 				ObjectIdGetDatum(quota_relations_oids()->periods[key->period]));
 	ScanKeyInit(&keys[3], HOLDS_PERIOD_START, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(key->period_start));
 	ScanKeyInit(&keys[4], HOLDS_EXPIRES_AT, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(until));
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), store->as_of, 5, keys);
+	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), store->usage_snapshot, 5, keys);
 	return read_holds(&scan, count);
 }
 
-/* All that a reservation holds, as it is now. */
+/* Read the holds of a reservation, with the newest snapshot. */
 QuotaHoldRow *
 quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 {
@@ -131,15 +131,15 @@ quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 	ScanKeyData key;
 
 	ScanKeyInit(&key, HOLDS_RESERVATION, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(reservation));
-	quota_scan_begin(&scan, rel, quota_relations_oids()->tables[HOLDS_OF_RESERVATION], quota_store_now(store), 1, &key);
+	quota_scan_begin(&scan, rel, quota_relations_oids()->tables[HOLDS_OF_RESERVATION], quota_store_entitlement_snapshot(store), 1, &key);
 	return read_holds(&scan, count);
 }
 
 /*
- * Delete what is held of a counter; false: somebody else has.
+ * Delete a hold; false: another transaction has.
  *
- * Errors: serialization_failure for that at the higher isolation levels.
- * Locks: the caller has the counter, or a slot of it.
+ * Errors: serialization_failure at the higher isolation levels.
+ * Locks: the caller has locked the counter, or a slot of it.
  */
 bool
 quota_reservations_delete_hold(QuotaStore *store, const QuotaHoldRow *row)
@@ -176,7 +176,7 @@ read_holds(QuotaScan *scan, int *count)
 	return rows;
 }
 
-/* Delete a row; false: somebody else has changed or deleted it. */
+/* Delete a row; false: another transaction has updated or deleted it. */
 static bool
 delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid)
 {
@@ -185,7 +185,7 @@ delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid)
 	TM_Result result = heap_delete(rel, &at, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
 
 	if (result == TM_Updated || result == TM_Deleted)
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected result of deleting a row of table quota.%s", RelationGetRelationName(rel));
 	store->written = true;

@@ -1,6 +1,4 @@
-/*
- * Reservations and their holds: rows of quota.reservations and quota.holds.
- */
+/* Reservations and their holds: rows of quota.reservations and quota.holds. */
 #ifndef QUOTA_RESERVATIONS_H
 #define QUOTA_RESERVATIONS_H
 
@@ -30,7 +28,7 @@ typedef struct QuotaHoldRow
 } QuotaHoldRow;
 
 extern void quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row);
-extern bool quota_reservations_take(QuotaStore *store, int64 id, QuotaReservationRow *row);
+extern bool quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row);
 extern void quota_reservations_insert_hold(QuotaStore *store, const QuotaHoldRow *row);
 extern QuotaHoldRow *quota_reservations_holds_of_counter(QuotaStore *store, const QuotaCounterKey *key, TimestampTz until, int *count);
 extern QuotaHoldRow *quota_reservations_holds(QuotaStore *store, int64 reservation, int *count);

@@ -1,12 +1,12 @@
 /*
  * scan.c
- *		Rows of our tables, read by an index one after the other.
+ *		Scan tables of schema quota.
  *
- * For what is read seldom, or kept: plans, overrides, levels, attachments, keys,
- * reservations, holds. Rows of every charge are found by lookup.c.
+ * For what is read rarely, or cached: plans, overrides, levels, attachments, keys,
+ * reservations, holds. What every charge reads is found by lookup.c.
  *
- * Memory: the caller's context. Locks: those with which the caller opened the
- * table, which quota_scan_end closes without giving them back.
+ * Life: quota_scan_end closes the table, and keeps its lock until the end of the
+ * transaction. Memory: the caller's context. Locks: the caller's.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 
 #include "compat.h"
 
-/* Errors: internal_error where somebody has dropped it. */
+/* Return the primary key of a table. Errors: internal_error where it has been dropped. */
 Oid
 quota_scan_primary_key(Relation rel)
 {
@@ -33,10 +33,10 @@ quota_scan_primary_key(Relation rel)
 }
 
 /*
- * Begin to read rows.
+ * Begin a scan.
  *
- * index: whose first columns the keys are; InvalidOid: read the whole table.
- * snapshot: NULL: read rows as they are now.
+ * index: its first columns are the keys; InvalidOid: read the whole table.
+ * snapshot: NULL: the newest.
  */
 void
 quota_scan_begin(QuotaScan *scan, Relation rel, Oid index, Snapshot snapshot, int nkeys, ScanKey keys)
@@ -55,7 +55,7 @@ quota_scan_next(QuotaScan *scan)
 	return HeapTupleIsValid(scan->tuple);
 }
 
-/* End the scan, and close its table. */
+/* End a scan, and close its table. */
 void
 quota_scan_end(QuotaScan *scan)
 {
@@ -63,7 +63,7 @@ quota_scan_end(QuotaScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
-/* Read the columns of a row that was found otherwise. */
+/* Read the columns of a tuple that was found without a scan. */
 void
 quota_scan_tuple(QuotaScan *scan, Relation rel, HeapTuple tuple)
 {
@@ -78,11 +78,11 @@ quota_scan_tuple(QuotaScan *scan, Relation rel, HeapTuple tuple)
 		heap_deform_tuple(tuple, RelationGetDescr(rel), scan->values, scan->nulls);
 }
 
-/* Make a key of a column of text. */
+/* Make a scan key of a column of type text. */
 void
-quota_scan_key_name(ScanKey key, AttrNumber column, const char *name)
+quota_scan_key_text(ScanKey key, AttrNumber column, const char *name)
 {
-	/* ScanKeyInit compares in the C collation, which our key columns have */
+	/* ScanKeyInit uses the C collation, which our key columns have */
 	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 }
 
@@ -104,14 +104,14 @@ quota_scan_isnull(const QuotaScan *scan, AttrNumber column)
 	return scan->nulls[column - 1];
 }
 
-/* A value that is not NULL, good until the next row is read. */
+/* Return a value that is not NULL, valid until the next row is read. */
 Datum
 quota_scan_value(const QuotaScan *scan, AttrNumber column)
 {
 	return scan->values[column - 1];
 }
 
-/* A copy of a value of variable length; 0 for NULL. */
+/* Return a copy of a varlena value; 0 for NULL. */
 Datum
 quota_scan_copy(const QuotaScan *scan, AttrNumber column)
 {
@@ -131,21 +131,21 @@ quota_scan_bool(const QuotaScan *scan, AttrNumber column)
 	return DatumGetBool(scan->values[column - 1]);
 }
 
-/* none: what NULL stands for. */
+/* Return a time, or `none` for NULL. */
 TimestampTz
 quota_scan_time(const QuotaScan *scan, AttrNumber column, TimestampTz none)
 {
 	return scan->nulls[column - 1] ? none : DatumGetTimestampTz(scan->values[column - 1]);
 }
 
-/* A copy of a text; NULL for NULL. */
+/* Return a copy of a text as a string; NULL for NULL. */
 char *
 quota_scan_string(const QuotaScan *scan, AttrNumber column)
 {
 	return scan->nulls[column - 1] ? NULL : TextDatumGetCString(scan->values[column - 1]);
 }
 
-/* Copy a text. NULL becomes an empty string, which our constraints allow in none of these columns. */
+/* Copy a text to a buffer. NULL becomes an empty string, which the CHECK constraints forbid. */
 void
 quota_scan_text(const QuotaScan *scan, AttrNumber column, char *to, Size size)
 {
@@ -160,9 +160,9 @@ quota_scan_text(const QuotaScan *scan, AttrNumber column, char *to, Size size)
 	}
 }
 
-/* The number of a text in a list of names that ends with NULL. */
+/* Return the index of a text in a list of names that ends with NULL. */
 int
-quota_scan_name(const QuotaScan *scan, AttrNumber column, const char *const *names)
+quota_scan_enum(const QuotaScan *scan, AttrNumber column, const char *const *names)
 {
 	text *value = DatumGetTextPP(scan->values[column - 1]);
 	Size length = VARSIZE_ANY_EXHDR(value);

@@ -1,6 +1,4 @@
-/*
- * Rows of our tables, read by an index one after the other.
- */
+/* Scan tables of schema quota. */
 #ifndef QUOTA_SCAN_H
 #define QUOTA_SCAN_H
 
@@ -8,7 +6,7 @@
 #include "datatype/timestamp.h"
 #include "utils/relcache.h"
 
-/* A scan, and the columns of its row. */
+/* A scan, and the columns of its current row. */
 typedef struct QuotaScan
 {
 	Relation rel;
@@ -23,7 +21,7 @@ extern void quota_scan_begin(QuotaScan *scan, Relation rel, Oid index, Snapshot 
 extern bool quota_scan_next(QuotaScan *scan);
 extern void quota_scan_end(QuotaScan *scan);
 extern void quota_scan_tuple(QuotaScan *scan, Relation rel, HeapTuple tuple);
-extern void quota_scan_key_name(ScanKey key, AttrNumber column, const char *name);
+extern void quota_scan_key_text(ScanKey key, AttrNumber column, const char *name);
 extern void *quota_scan_room(void *rows, int count, Size size);
 
 extern bool quota_scan_isnull(const QuotaScan *scan, AttrNumber column);
@@ -34,6 +32,6 @@ extern bool quota_scan_bool(const QuotaScan *scan, AttrNumber column);
 extern TimestampTz quota_scan_time(const QuotaScan *scan, AttrNumber column, TimestampTz none);
 extern char *quota_scan_string(const QuotaScan *scan, AttrNumber column);
 extern void quota_scan_text(const QuotaScan *scan, AttrNumber column, char *to, Size size);
-extern int quota_scan_name(const QuotaScan *scan, AttrNumber column, const char *const *names);
+extern int quota_scan_enum(const QuotaScan *scan, AttrNumber column, const char *const *names);
 
 #endif

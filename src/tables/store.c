@@ -1,16 +1,20 @@
 /*
  * store.c
- *		A look at the tables, or a charge, from its begin to its end.
+ *		Begin, refresh and end an access to the tables.
  *
- * Snapshots. What an account is entitled to is read as it is now: a limit that has
- * been lowered holds for a transaction that began before. Use is read with the
+ * A QuotaStore holds the snapshots, the open tables and what writes to them, for
+ * one call of a function. It is freed by quota_store_end; after an error the
+ * transaction's cleanup closes the tables.
+ *
+ * Entitlements are read with the newest snapshot: a limit that has been lowered
+ * holds for a transaction that began before. Counters are read with the
  * transaction's snapshot when charging, so that READ COMMITTED sees the newest
- * version and the higher levels fail as any UPDATE would, and with the query's
- * snapshot when only looking.
+ * version and the higher levels fail as an UPDATE would, and with the active
+ * snapshot when only reading.
  *
- * Locks: a charge is an update of a row of quota.usage and holds its row lock until
- * the end of the transaction; nothing else is locked. The order is the callers':
- * src/charge/consume.c.
+ * Lock				Protects				Order				While held
+ * quota.usage			its definition			first				all of a charge
+ * row of quota.usage	a charge, until commit	see consume.c		-
  *
  * Memory: the context in which the store was begun.
  */
@@ -27,47 +31,54 @@
 #include "tables/citus.h"
 #include "tables/usage_layout.h"
 
-static QuotaStore *begin(bool write, LOCKMODE usage_lock);
+static QuotaStore *begin_store(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
 static void open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table, LOCKMODE lock);
 static void make_visible(QuotaStore *store);
 
 /*
- * Begin to look, or to charge; to be ended by quota_store_end.
+ * Begin to read; end with quota_store_end.
  *
- * Errors: read_only_sql_transaction when charging where nothing may be written.
- * Locks: quota.usage as SELECT, or as UPDATE does.
+ * Locks: quota.usage as SELECT does.
  */
 QuotaStore *
 quota_store_begin_read(void)
 {
-	return begin(false, AccessShareLock);
+	return begin_store(false, AccessShareLock);
 }
 
+/*
+ * Begin to charge.
+ *
+ * Errors: read_only_sql_transaction where nothing may be written.
+ * Locks: quota.usage as UPDATE does.
+ */
 QuotaStore *
 quota_store_begin_write(void)
 {
 	PreventCommandIfReadOnly("a charge");
 	PreventCommandIfParallelMode("a charge");
-	return begin(true, RowExclusiveLock);
+	return begin_store(true, RowExclusiveLock);
 }
 
 /*
- * Begin to take rates, which are in no table: only accounts are looked at, and
- * that may be done where nothing may be written. quota.usage is opened all the
- * same if a counter comes up.
+ * Begin to charge rates, which need no table but quota.accounts and work in
+ * read-only transactions. quota_store_open_usage opens quota.usage if a counter
+ * comes up.
  */
 QuotaStore *
 quota_store_begin_rates(void)
 {
-	return begin(false, NoLock);
+	return begin_store(false, NoLock);
 }
 
 /*
- * For a counter that comes up in spite of quota_store_begin_rates: a feature can
- * turn into one meanwhile. Returns whether quota.usage had to be opened: others
- * may have been waited for, so the catalogue is to be looked at again.
+ * Open quota.usage after quota_store_begin_rates: a feature can become a counter
+ * in between.
+ *
+ * Returns true if it was not open. Locking may have waited for others, so the
+ * caller has to read the catalogue again.
  */
 bool
 quota_store_open_usage(QuotaStore *store)
@@ -84,16 +95,16 @@ quota_store_open_usage(QuotaStore *store)
 	return true;
 }
 
-/* Look at what has committed since, and at what this transaction wrote. */
+/* Take new snapshots, which see what others have committed and what this transaction wrote. */
 void
 quota_store_refresh(QuotaStore *store)
 {
 	make_visible(store);
-	quota_store_look_anew(store);
+	quota_store_refresh_committed(store);
 }
 
 /*
- * Refresh for another attempt, where others have changed what was read:
+ * Refresh for another attempt after a concurrent update:
  *		for (;; quota_store_retry(store))
  *			if (read, judged and written)
  *				break;
@@ -105,18 +116,18 @@ quota_store_retry(QuotaStore *store)
 	quota_store_refresh(store);
 }
 
-/* Look at what has committed since. */
+/* Take new snapshots, which see what others have committed. */
 void
-quota_store_look_anew(QuotaStore *store)
+quota_store_refresh_committed(QuotaStore *store)
 {
-	/* locks that are held already do not tell of changes: ask */
+	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
-	quota_store_new_snapshots(store);
+	quota_store_renew_snapshots(store);
 }
 
-/* The same without a look at the catalogue. */
+/* Take new snapshots, but process no invalidations. */
 void
-quota_store_new_snapshots(QuotaStore *store)
+quota_store_renew_snapshots(QuotaStore *store)
 {
 	drop_snapshots(store);
 	take_snapshots(store);
@@ -128,7 +139,7 @@ quota_store_end(QuotaStore *store)
 	make_visible(store);
 	quota_lookup_close(&store->accounts);
 	quota_lookup_close(&store->usage);
-	for (int i = USAGE; store->written_tables && i < TABLES; i++)
+	for (int i = USAGE; store->has_appenders && i < TABLES; i++)
 		if (store->appenders[i] != NULL)
 			quota_appender_close(store->appenders[i]);
 	drop_snapshots(store);
@@ -136,7 +147,7 @@ quota_store_end(QuotaStore *store)
 }
 
 static QuotaStore *
-begin(bool write, LOCKMODE usage_lock)
+begin_store(bool write, LOCKMODE usage_lock)
 {
 	/* palloc0 would clear it word by word */
 	QuotaStore *store = memset(palloc(sizeof(QuotaStore)), 0, sizeof(QuotaStore));
@@ -145,7 +156,7 @@ begin(bool write, LOCKMODE usage_lock)
 	store->write = write;
 	if (usage_lock != NoLock)
 		open_lookup(store, &store->usage, USAGE, usage_lock);
-	/* a lock that was held already does not tell of changes: ask */
+	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
 	if (!quota_citus_checked)
 		quota_citus_check();
@@ -153,53 +164,53 @@ begin(bool write, LOCKMODE usage_lock)
 	return store;
 }
 
-/* A charge goes by one snapshot, unless that is an old one; who only looks takes those that it needs. */
+/* Take the snapshots. A charge at READ COMMITTED needs only one. */
 static void
 take_snapshots(QuotaStore *store)
 {
-	store->now = NULL;
+	store->entitlement_snapshot = NULL;
 	if (!store->write)
 	{
-		/* stays the active one meanwhile */
-		store->as_of = GetActiveSnapshot();
+		/* it stays the active one until quota_store_end */
+		store->usage_snapshot = GetActiveSnapshot();
 		return;
 	}
-	store->as_of = RegisterSnapshot(GetTransactionSnapshot());
+	store->usage_snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	if (!IsolationUsesXactSnapshot())
-		store->now = store->as_of;
+		store->entitlement_snapshot = store->usage_snapshot;
 }
 
 static void
 drop_snapshots(QuotaStore *store)
 {
-	if (store->now != NULL && store->now != store->as_of)
-		UnregisterSnapshot(store->now);
+	if (store->entitlement_snapshot != NULL && store->entitlement_snapshot != store->usage_snapshot)
+		UnregisterSnapshot(store->entitlement_snapshot);
 	if (store->write)
-		UnregisterSnapshot(store->as_of);
+		UnregisterSnapshot(store->usage_snapshot);
 }
 
-/* The snapshot of what accounts are entitled to. */
+/* Return the snapshot for entitlements. */
 Snapshot
-quota_store_now(QuotaStore *store)
+quota_store_entitlement_snapshot(QuotaStore *store)
 {
-	if (store->now == NULL)
-		store->now = RegisterSnapshot(GetCatalogSnapshot(quota_relations_oids()->tables[ACCOUNTS]));
-	return store->now;
+	if (store->entitlement_snapshot == NULL)
+		store->entitlement_snapshot = RegisterSnapshot(GetCatalogSnapshot(quota_relations_oids()->tables[ACCOUNTS]));
+	return store->entitlement_snapshot;
 }
 
 /*
- * The oldest transaction that may not have ended for that snapshot, by its full
- * number, which is that of the next one less the difference.
+ * Return the oldest transaction that may still be running for that snapshot, by
+ * its full number: that of the next transaction less the difference of the xids.
  */
 uint64
-quota_store_oldest(QuotaStore *store)
+quota_store_oldest_running(QuotaStore *store)
 {
 	FullTransactionId next = ReadNextFullTransactionId();
 
-	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_now(store)->xmin);
+	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - quota_store_entitlement_snapshot(store)->xmin);
 }
 
-/* The accounts, opened when one is first looked for. */
+/* Return quota.accounts, opened by the first call. */
 QuotaLookup *
 quota_store_accounts(QuotaStore *store)
 {
@@ -208,7 +219,7 @@ quota_store_accounts(QuotaStore *store)
 	return &store->accounts;
 }
 
-/* What rows of a table are written with; opened when it is first asked for. */
+/* Return the appender of a table, opened by the first call. */
 QuotaAppender *
 quota_store_appender(QuotaStore *store, QuotaTable table)
 {
@@ -217,7 +228,7 @@ quota_store_appender(QuotaStore *store, QuotaTable table)
 		MemoryContext old = MemoryContextSwitchTo(store->context);
 
 		store->appenders[table] = quota_appender_open(quota_relations_open_to_write(table), table == USAGE);
-		store->written_tables = true;
+		store->has_appenders = true;
 		MemoryContextSwitchTo(old);
 	}
 	return store->appenders[table];
@@ -244,7 +255,7 @@ quota_store_insert(QuotaStore *store, QuotaTable table, int columns, const Datum
 	store->written = true;
 }
 
-/* What has been written can be seen, and written again, by what comes after. */
+/* Let the commands that follow see what was written, and write it again. */
 static void
 make_visible(QuotaStore *store)
 {
@@ -254,11 +265,11 @@ make_visible(QuotaStore *store)
 }
 
 /*
- * A row is not what was read: false, to be read again, or an error where the
- * transaction's snapshot does not let it be.
+ * Handle a concurrent update of a row: return false for the caller to retry, or
+ * raise serialization_failure where the transaction keeps its snapshot.
  */
 bool
-quota_store_changed(void)
+quota_store_retry_or_raise(void)
 {
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,

@@ -1,6 +1,4 @@
-/*
- * A look at the tables, or a charge, from its begin to its end.
- */
+/* Begin, refresh and end an access to the tables. */
 #ifndef QUOTA_STORE_H
 #define QUOTA_STORE_H
 
@@ -12,8 +10,8 @@ extern QuotaStore *quota_store_begin_rates(void);
 extern bool quota_store_open_usage(QuotaStore *store);
 extern void quota_store_refresh(QuotaStore *store);
 extern void quota_store_retry(QuotaStore *store);
-extern void quota_store_look_anew(QuotaStore *store);
-extern uint64 quota_store_oldest(QuotaStore *store);
+extern void quota_store_refresh_committed(QuotaStore *store);
+extern uint64 quota_store_oldest_running(QuotaStore *store);
 extern void quota_store_end(QuotaStore *store);
 
 #endif

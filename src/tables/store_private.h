@@ -1,6 +1,4 @@
-/*
- * What is open for a look or a charge, for the files of this folder.
- */
+/* Inside of a QuotaStore, for the files of this folder. */
 #ifndef QUOTA_STORE_PRIVATE_H
 #define QUOTA_STORE_PRIVATE_H
 
@@ -12,21 +10,21 @@
 struct QuotaStore
 {
 	MemoryContext context;
-	bool write;     /* quota.usage, as soon as it is open */
-	bool written;   /* since the last CommandCounterIncrement */
-	Snapshot now;   /* of what accounts are entitled to; NULL until quota_store_now */
-	Snapshot as_of; /* of use */
+	bool write;                    /* may charge; quota.usage is then locked for writing */
+	bool written;                  /* something, since the last CommandCounterIncrement */
+	Snapshot entitlement_snapshot; /* for what accounts are entitled to; NULL: not taken yet */
+	Snapshot usage_snapshot;       /* for counters */
 	QuotaLookup accounts;
 	QuotaLookup usage;
-	bool written_tables;              /* there is one of the following */
-	QuotaAppender *appenders[TABLES]; /* each NULL until a row is written; of EVENTS that of a partition */
+	bool has_appenders;               /* any of the appenders is open */
+	QuotaAppender *appenders[TABLES]; /* opened by the first insert; for EVENTS that of a partition */
 };
 
-extern void quota_store_new_snapshots(QuotaStore *store);
-extern Snapshot quota_store_now(QuotaStore *store);
+extern void quota_store_renew_snapshots(QuotaStore *store);
+extern Snapshot quota_store_entitlement_snapshot(QuotaStore *store);
 extern QuotaLookup *quota_store_accounts(QuotaStore *store);
 extern QuotaAppender *quota_store_appender(QuotaStore *store, QuotaTable table);
 extern void quota_store_insert(QuotaStore *store, QuotaTable table, int columns, const Datum *values, const bool *nulls);
-extern bool quota_store_changed(void);
+extern bool quota_store_retry_or_raise(void);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Counters: what is used in a window, as rows of quota.usage hold it.
+ * Structs of a counter: the use of a feature in a window.
  */
 #ifndef QUOTA_USAGE_H
 #define QUOTA_USAGE_H
@@ -16,30 +16,30 @@ typedef struct QuotaCounterKey
 	TimestampTz period_start;
 } QuotaCounterKey;
 
-/* A counter as it was read: how much is used, and where that stands. */
+/* A counter as it was read from its rows. */
 typedef struct QuotaCounter
 {
 	QuotaCounterKey key;
 	int64 used;
-	int32 holds;   /* reservations, of which some may have expired */
-	int64 expired; /* units of those that have: used without being used (src/charge/hold.c) */
-	int16 alerted; /* the highest threshold that has been told of */
-	int conflicts; /* how often others have changed it while this charge was at it */
+	int32 holds;   /* open reservations, also expired ones */
+	int64 expired; /* units of expired reservations, which `used` includes (charge/hold.c) */
+	int16 alerted; /* the highest threshold that was reported */
+	int conflicts; /* charges lost to others by this call */
 	int16 slots;
-	int16 slot;                    /* the one that was charged */
-	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row yet */
-	struct QuotaSlotScan *scan;    /* of all slots, where there are several */
+	int16 slot;                    /* that was charged last */
+	struct HeapTupleData *version; /* of slot 0; NULL: the counter has no row */
+	struct QuotaSlotScan *scan;    /* of all slots; NULL: one slot, or not scanned */
 	uint64 hash;                   /* of the key of slot 0 */
 } QuotaCounter;
 
-/* A change of a counter. */
+/* A change of a counter. The use must stay within least and most, whether other open charges commit or not. */
 typedef struct QuotaCounterChange
 {
-	int64 used; /* to be added */
+	int64 used; /* to add */
 	int64 least;
-	int64 most;    /* what the use must not go below, nor above, whatever becomes of charges that are not committed */
-	int32 holds;   /* to be added */
-	int16 alerted; /* from here on */
+	int64 most;
+	int32 holds;   /* to add */
+	int16 alerted; /* new value */
 } QuotaCounterChange;
 
 #endif

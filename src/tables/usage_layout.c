@@ -1,5 +1,8 @@
 /*
- * A row of quota.usage as it stands in its table.
+ * usage_layout.c
+ *		The layout of a row of quota.usage.
+ *
+ * Memory: none. Locks: none.
  */
 #include "postgres.h"
 
@@ -10,8 +13,8 @@
 static bool is_text(const char **at, const QuotaKey *key, int column);
 
 /*
- * Compare a row with the key of a slot in place, by where its columns stand: a scan
- * of many slots costs what this does.
+ * Compare a row with the key of a slot in place, without deforming it: the cost of
+ * a scan of many slots is mostly this.
  */
 bool
 quota_usage_layout_has_key(HeapTuple tuple, const QuotaKey *key)
@@ -25,7 +28,10 @@ quota_usage_layout_has_key(HeapTuple tuple, const QuotaKey *key)
 		   is_text(&at, key, 0) && is_text(&at, key, 1);
 }
 
-/* Compare the next text of a row with a column of a key, and go on to its end. It is too short to be compressed. */
+/*
+ * Compare the text at *at with a column of a key, and move *at to its end. It is
+ * too short to be compressed.
+ */
 static bool
 is_text(const char **at, const QuotaKey *key, int column)
 {

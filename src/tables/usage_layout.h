@@ -1,6 +1,4 @@
-/*
- * How a row of quota.usage stands in its table.
- */
+/* The layout of a row of quota.usage. */
 #ifndef QUOTA_USAGE_LAYOUT_H
 #define QUOTA_USAGE_LAYOUT_H
 
@@ -9,7 +7,7 @@
 
 #include "tables/lookup.h"
 
-/* The columns of fixed width, as they stand at the beginning of every row. */
+/* The columns of fixed width, which begin every row. */
 typedef struct QuotaUsageRow
 {
 	int64 used;

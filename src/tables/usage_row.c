@@ -1,11 +1,13 @@
 /*
  * usage_row.c
- *		A row of quota.usage: its key, and how versions of it are written.
+ *		Write versions of a row of quota.usage.
  *
  * A counter is one row, or several, its slots. A charge writes a new version of one
  * of them with heap_update.
  *
- * Locks: the row that is written or locked, until the end of the transaction.
+ * Lock				Protects				Order				While held
+ * row of quota.usage	its use, until commit	see consume.c		-
+ *
  * Memory: the caller's context.
  */
 #include "postgres.h"
@@ -25,7 +27,10 @@
 #include "compat.h"
 #include "tables/newest.h"
 
-/* The key of a counter; that of one of its slots has a column more, and is good for as long as this one. */
+/*
+ * Make the key of a counter without its slot. Keys of slots are made from it, and
+ * live as long as it does.
+ */
 void
 quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key)
 {
@@ -36,6 +41,7 @@ quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey 
 	quota_lookup_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
 }
 
+/* Make the key of a slot. */
 void
 quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 {
@@ -43,6 +49,7 @@ quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 	quota_lookup_key_value(key, F_INT2EQ, Int16GetDatum(slot));
 }
 
+/* Form the tuple of a new row. */
 HeapTuple
 quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change)
 {
@@ -65,22 +72,23 @@ quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, co
 }
 
 /*
- * Write a new version of a row after a copy of its version. The copy then is the
- * new one.
+ * Write a new version of a row.
  *
- * of_slot: others scan the slots of the counter, or did when this transaction began.
+ * version: a copy of the version before; becomes a copy of the new one.
+ * is_slot: the counter has slots, or had when this transaction began.
+ * Returns the result of heap_update, TM_Ok where it was written.
  */
 TM_Result
-quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot)
+quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot)
 {
 	const QuotaUsageRow *before = QUOTA_USAGE_ROW(version);
-	QuotaWritten written = {
+	QuotaNewVersion recorded = {
 		.hash = hash,
-		.from = version->t_self,
-		.of_slot = of_slot,
-		.own_base = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
-		.used = (row->used > before->used) - (row->used < before->used),
-		.alerted = row->alerted - before->alerted};
+		.old_tid = version->t_self,
+		.is_slot = is_slot,
+		.own_old = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(version->t_data)),
+		.used_change = (row->used > before->used) - (row->used < before->used),
+		.alerted_change = row->alerted - before->alerted};
 	ItemPointerData tid = version->t_self;
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
@@ -94,24 +102,25 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 		return result;
 	if (indexes != TU_None)
 		quota_appender_index_version(quota_store_appender(store, USAGE), version, indexes == TU_Summarizing);
-	written.to = version->t_self;
-	quota_newest_wrote(&written);
+	recorded.new_tid = version->t_self;
+	quota_newest_record(&recorded);
 	store->written = true;
 	return TM_Ok;
 }
 
+/* Record an inserted row as the newest version. */
 void
-quota_usage_row_wrote_first(uint64 hash, HeapTuple version, bool of_slot)
+quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 {
-	QuotaWritten written = {.hash = hash, .to = version->t_self, .of_slot = of_slot};
+	QuotaNewVersion recorded = {.hash = hash, .new_tid = version->t_self, .is_slot = is_slot};
 
-	ItemPointerSetInvalid(&written.from);
-	quota_newest_wrote(&written);
+	ItemPointerSetInvalid(&recorded.old_tid);
+	quota_newest_record(&recorded);
 }
 
-/* A copy of the version at a place; NULL: there is none. */
+/* Return a copy of the version at a place; NULL: there is none. */
 HeapTuple
-quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid)
+quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
 {
 	HeapTupleData tuple = {.t_self = *tid};
 	Buffer buffer;
@@ -127,8 +136,9 @@ quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid)
 }
 
 /*
- * Lock the newest version of a row, waiting for whoever holds it. Returns
- * whether that is the version at tid.
+ * Lock the newest version of a row, waiting for other lockers.
+ *
+ * Returns true if that is the version at tid, false if it is to be read again.
  */
 bool
 quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
@@ -140,13 +150,13 @@ quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
 	TM_Result result;
 	bool same;
 
-	result = table_tuple_lock(rel, tid, store->as_of, slot,
+	result = table_tuple_lock(rel, tid, store->usage_snapshot, slot,
 							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 							  &failure);
 	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	if (result != TM_Ok)
-		return quota_store_changed();
+		return quota_store_retry_or_raise();
 	return same;
 }

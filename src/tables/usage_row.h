@@ -1,6 +1,4 @@
-/*
- * A row of quota.usage: its key, and how versions of it are written.
- */
+/* Write versions of a row of quota.usage. */
 #ifndef QUOTA_USAGE_ROW_H
 #define QUOTA_USAGE_ROW_H
 
@@ -13,9 +11,9 @@
 extern void quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey *key);
 extern void quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key);
 extern HeapTuple quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, const QuotaCounterChange *change);
-extern TM_Result quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool of_slot);
-extern void quota_usage_row_wrote_first(uint64 hash, HeapTuple version, bool of_slot);
-extern HeapTuple quota_usage_row_version_at(QuotaStore *store, const ItemPointerData *tid);
+extern TM_Result quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot);
+extern void quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot);
+extern HeapTuple quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid);
 extern bool quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid);
 
 #endif

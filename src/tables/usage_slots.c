@@ -3,12 +3,12 @@
  *		Counters that many transactions charge at once.
  *
  * A contended counter is stored as several rows of quota.usage, its slots. Each
- * transaction charges one slot, so charges do not wait for each other. The use of
- * the counter is the sum of its slots.
+ * transaction charges one slot, the same one again if it charges again, so charges
+ * do not wait for each other. The use of the counter is the sum of its slots.
  *
  * Uncommitted charges (escrow method: P. E. O'Neil, The Escrow Transactional Method,
  * ACM TODS 11(4), 1986). O'Neil keeps a log of what is in escrow; here it is read
- * from the rows: the newest committed version of each slot, and the uncommitted one
+ * from the rows: the newest committed version of each slot, and the uncommitted ones
  * after it. A scan of the slots gives
  *		used	use by committed transactions and this one
  *		most	use if every open charge commits
@@ -23,16 +23,14 @@
  * of slot 0 has their number, negative while a transaction merges them; only the
  * owner of slot 0 changes it.
  *
- * A transaction that charges one counter many times finds its newest version by
- * newest.c, and so do scans of others: nobody walks its versions.
- *
  * Lock				Protects					Order			While held
  * row of a slot	its use, until commit		by counter key	-
  * counter LWLock	scan and write of slots		after rows		no wait for a row or a transaction
  *
- * A transaction charges one slot of a counter, the same again where it charges again.
  * Without shared memory there is no LWLock: a counter gets no slots, and one that has
  * some is merged under the locks of all its rows before it is charged.
+ *
+ * Memory: the caller's context.
  */
 #include "postgres.h"
 
@@ -54,50 +52,57 @@
 #include "memory/shared.h"
 #include "tables/newest.h"
 
-/* charges of a backend that meet nobody at a counter with slots before it merges them */
+/* a backend merges slots after so many charges that met no open change */
 #define QUIET_CHARGES 64
-/* Near its limit a counter has no slots: within a share of the limit, or as many charges of the same size. */
+/* a counter has no slots in the last 1/NEAR_SHARE of its limit, or with room for fewer than NEAR_CHARGES equal charges */
 #define NEAR_SHARE 16
 #define NEAR_CHARGES 64
-/* the greatest charge that is summed up for others who have scanned before it */
+/* the greatest charge that is added to the lock's `raised` */
 #define MAX_RAISED (INT64CONST(1) << 32)
 
-/* What is in the way of a charge, if anything. */
-typedef struct Obstacle
+/* What a charge has to wait for, if anything. */
+typedef struct SlotConflict
 {
-	TransactionId transaction; /* that has to end first */
-	int locked;                /* a slot that is locked without a change, -1: none */
-} Obstacle;
+	TransactionId transaction; /* wait for its end; invalid: none */
+	int locked;                /* wait for the lock of this slot; -1: none */
+} SlotConflict;
 
-static bool still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
 static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-						const QuotaCounterChange *change, Obstacle *obstacle);
-static bool has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
+						const QuotaCounterChange *change, SlotConflict *conflict);
+static bool must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
 static bool merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key);
 static bool scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 static void add_slot(QuotaSlotScan *scan, int number);
 static void read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot);
 static void read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, ItemPointerData next);
 static bool is_superseded(HeapTupleHeader version);
-static QuotaVersion *newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater);
-static TransactionId updater_of(QuotaStore *store, HeapTupleHeader version);
-static void read_locks(HeapTupleHeader version, QuotaSlot *slot);
-static int free_slot(const QuotaSlotScan *scan);
+static QuotaVersion *newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater);
+static TransactionId open_updater(QuotaStore *store, HeapTupleHeader version);
+static void read_row_locks(HeapTupleHeader version, QuotaSlot *slot);
+static int find_free_slot(const QuotaSlotScan *scan);
 static TM_Result write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots);
 static bool merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const QuotaCounterChange *change);
 static HeapTuple lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMode mode);
 
-/* Add to one of a counter's slots. */
+/*
+ * Add a change to one of a counter's slots.
+ *
+ * Returns true if it was made. Otherwise nothing was written: read the counter again.
+ * Errors: serialization_failure at the higher isolation levels.
+ * Locks: the slot's row, until commit; the counter's LWLock. Waits for transactions
+ * only after that is released.
+ */
 bool
 quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	QuotaSharedLock *lock;
 	QuotaSlotScan *scan = counter->scan != NULL ? counter->scan : palloc(sizeof(QuotaSlotScan));
-	Obstacle obstacle;
+	SlotConflict conflict;
 	QuotaKey key;
 	bool charged;
 
-	/* what is not to happen under the lock */
+	/* assign the transaction id now: it may allocate and fail, which is not allowed under the LWLock */
 	GetCurrentTransactionId();
 	quota_usage_row_key(store, &counter->key, &key);
 	lock = quota_shared_lock(key.hash);
@@ -105,25 +110,25 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 		return merge_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	charged = counter->scan != NULL && still_serves(scan, lock, counter, change) &&
-			  charge_slot(store, lock, counter, scan, change, &obstacle);
+	charged = counter->scan != NULL && scan_is_current(scan, lock, counter, change) &&
+			  charge_slot(store, lock, counter, scan, change, &conflict);
 	if (!charged)
 	{
-		/* who has committed while the lock was waited for has a slot to spare */
-		quota_store_new_snapshots(store);
+		/* whoever committed while we waited for the lock has left a free slot */
+		quota_store_renew_snapshots(store);
 		quota_usage_slots_scan(store, &key, scan);
-		charged = charge_slot(store, lock, counter, scan, change, &obstacle);
+		charged = charge_slot(store, lock, counter, scan, change, &conflict);
 	}
 	LWLockRelease(&lock->lock);
 
 	if (!charged)
 	{
-		if (TransactionIdIsValid(obstacle.transaction))
-			XactLockTableWait(obstacle.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
-		else if (obstacle.locked >= 0)
-			/* nothing but locks in the way, such as those of SELECT FOR UPDATE */
-			quota_usage_row_lock_newest(store, &scan->slot[obstacle.locked].tid);
-		return scan->slots == 0 ? quota_store_changed() : false;
+		if (TransactionIdIsValid(conflict.transaction))
+			XactLockTableWait(conflict.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
+		else if (conflict.locked >= 0)
+			/* only row locks, such as those of SELECT FOR UPDATE */
+			quota_usage_row_lock_newest(store, &scan->slot[conflict.locked].tid);
+		return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 	}
 	if (counter->slots > scan->slots)
 		quota_usage_slots_insert(store, counter, scan->slots, counter->slots);
@@ -131,12 +136,12 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 }
 
 /*
- * Whether a charge can go by a scan from before the lock was had: nothing has
- * happened since but charges, and there is room for all of them. Two looks at all
- * slots would cost more than all else of a charge.
+ * True if a charge can use a scan made before the lock was acquired: since then there
+ * were only charges, and there is room for all of them. A second scan would cost more
+ * than the rest of the charge.
  */
 static bool
-still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
+scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	uint64 raised = pg_atomic_read_u64(&lock->raised) - scan->raised;
 
@@ -146,57 +151,58 @@ still_serves(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *cou
 		return true;
 	if (change->used <= 0 || change->alerted > counter->alerted || raised > (uint64) (PG_INT64_MAX - scan->most))
 		return false;
-	scan->old = true;
+	scan->stale = true;
 	scan->most += raised;
-	return !quota_usage_slots_near(scan->most, change->used, change->most);
+	return !quota_usage_slots_near_limit(scan->most, change->used, change->most);
 }
 
 /*
- * Charge one of the slots, or the counter as one row, by what a scan tells,
- * with the counter's lock held. Returns whether that was done; otherwise nothing
- * was, and obstacle is what is in the way.
+ * Charge a slot as the scan allows, or merge the slots and charge slot 0. The
+ * counter's lock is held.
+ *
+ * Returns false, with nothing written, if that has to wait; conflict says for what.
  */
 static bool
 charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-			const QuotaCounterChange *change, Obstacle *obstacle)
+			const QuotaCounterChange *change, SlotConflict *conflict)
 {
 	static int quiet = 0;
-	QuotaCounterChange mine = *change;
-	bool alone = !scan->old && !TransactionIdIsValid(scan->busy) && scan->locked < 0;
+	QuotaCounterChange own_change = *change;
+	bool alone = !scan->stale && !TransactionIdIsValid(scan->busy) && scan->locked < 0;
 	int16 alerted = counter->alerted;
 	int slots = scan->slots;
 	int number = 0;
 
-	*obstacle = (Obstacle){InvalidTransactionId, -1};
-	/* what another has told of meanwhile, this one need not */
+	*conflict = (SlotConflict){InvalidTransactionId, -1};
+	/* do not report a threshold again that another transaction has reported since */
 	if (change->alerted > alerted)
 		alerted = Min(change->alerted, Max(alerted, scan->alerted));
-	if (slots <= 1 || has_to_wait(scan, change, &obstacle->transaction))
+	if (slots <= 1 || must_wait(scan, change, &conflict->transaction))
 		return false;
-	if (alone && (quota_usage_slots_near(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
+	if (alone && (quota_usage_slots_near_limit(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
-		/* the slots may know of more than this one was judged by */
+		/* keep the highest threshold reported on any slot */
 		if (change->alerted >= alerted || scan->alerted > alerted)
-			mine.alerted = Max(change->alerted, scan->alerted);
-		if (!merge(store, counter, scan, &mine))
+			own_change.alerted = Max(change->alerted, scan->alerted);
+		if (!merge(store, counter, scan, &own_change))
 			return false;
 		slots = 1;
 	}
 	else
 	{
-		number = scan->own >= 0 ? scan->own : free_slot(scan);
+		number = scan->own >= 0 ? scan->own : find_free_slot(scan);
 		if (number < 0)
 		{
-			*obstacle = (Obstacle){scan->busy, scan->locked};
+			*conflict = (SlotConflict){scan->busy, scan->locked};
 			return false;
 		}
-		/* what the others have told of is theirs to take back */
+		/* keep the slot's own value: what other slots report may roll back with them */
 		if (change->alerted == alerted)
-			mine.alerted = scan->slot[number].alerted;
-		/* slot 0 is the last that is taken: there are too few */
+			own_change.alerted = scan->slot[number].alerted;
+		/* slot 0 is taken last: there are too few slots */
 		if (number == 0 && scan->own < 0)
 			slots = Min(2 * slots, QUOTA_MAX_SLOTS);
-		if (write_slot(store, &scan->slot[number], number, &mine, slots) != TM_Ok)
+		if (write_slot(store, &scan->slot[number], number, &own_change, slots) != TM_Ok)
 			return false;
 	}
 	counter->used = scan->used + change->used;
@@ -211,38 +217,46 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
 }
 
 /*
- * Whether somebody else has to end before a slot can be charged: one that the
- * charge depends on, since another may be waiting for this one. Of several the
- * one that has charged the most, whose end most likely decides it.
+ * Pick the transaction to wait for, if any. Wait only for one whose outcome decides
+ * this charge, of several the one that changes the most; waiting for any other could
+ * deadlock.
  */
 static bool
-has_to_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction)
+must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction)
 {
-	/* there is no such one where the charge is to be judged again */
+	/* invalid if committed use alone decides it: the caller then judges the charge again */
 	if (quota_decide_sum(scan->most, change->used) > change->most)
 		*transaction = scan->raising;
 	else if (quota_decide_sum(scan->least, change->used) < change->least)
 		*transaction = scan->lowering;
 	else if (scan->own < 0 && TransactionIdIsValid(scan->merging))
 		*transaction = scan->merging;
-	else if (scan->own < 0 && TransactionIdIsValid(scan->busy) && quota_usage_slots_near(scan->most, change->used, change->most))
+	else if (scan->own < 0 && TransactionIdIsValid(scan->busy) && quota_usage_slots_near_limit(scan->most, change->used, change->most))
 		*transaction = scan->busy;
 	else
 		return false;
 	return true;
 }
 
-/* Whether a charge is near the most that a counter may come to. */
+/*
+ * True if a charge is so near the limit that the counter should have no slots.
+ *
+ * used, delta: units; most: the limit.
+ */
 bool
-quota_usage_slots_near(int64 used, int64 delta, int64 most)
+quota_usage_slots_near_limit(int64 used, int64 delta, int64 most)
 {
-	/* most - used: no overflow, as whoever charges keeps to the limit */
+	/* most - used cannot overflow: the use is within the limit */
 	return delta > 0 && (most - used < most / NEAR_SHARE || (most - used) / NEAR_CHARGES < delta);
 }
 
 /*
- * Make one row of a counter that has slots, and lock it: first slot 0, so that
- * nobody takes another, then whatever is still taken.
+ * Merge the slots of a counter into slot 0, and lock it.
+ *
+ * Slot 0 is marked first, so that no new transaction takes a slot; then waits for
+ * the transactions that have one. Returns true if the counter is merged and its use
+ * is as it was read; false: read it again.
+ * Errors: serialization_failure at the higher isolation levels.
  */
 bool
 quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
@@ -260,22 +274,16 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 		return merge_by_row_locks(store, counter, &key);
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	quota_store_new_snapshots(store);
+	quota_store_renew_snapshots(store);
 	quota_usage_slots_scan(store, &key, &scan);
-	if (scan.slots <= 1)
-		;
-	else if (!TransactionIdIsValid(scan.busy) && scan.locked < 0)
-		merged = merge(store, counter, &scan, &(QuotaCounterChange){.alerted = scan.alerted});
-	else if (!TransactionIdIsValid(scan.busy))
-		;
-	else if (TransactionIdIsValid(scan.slot[0].busy))
-		wait_for = scan.slot[0].busy;
-	else
+	if (scan.slots > 1 && TransactionIdIsValid(scan.busy))
 	{
-		wait_for = scan.busy;
-		if (scan.slot[0].slots > 0)
+		wait_for = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
+		if (!TransactionIdIsValid(scan.slot[0].busy) && scan.slot[0].slots > 0)
 			write_slot(store, &scan.slot[0], 0, &(QuotaCounterChange){.alerted = scan.slot[0].alerted}, -scan.slots);
 	}
+	else if (scan.slots > 1 && scan.locked < 0)
+		merged = merge(store, counter, &scan, &(QuotaCounterChange){.alerted = scan.alerted});
 	quota_shared_changed(lock);
 	LWLockRelease(&lock->lock);
 
@@ -284,18 +292,18 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	else if (!merged && scan.locked >= 0)
 		quota_usage_row_lock_newest(store, &scan.slot[scan.locked].tid);
 	if (!merged)
-		return scan.slots == 0 ? quota_store_changed() : false;
+		return scan.slots == 0 ? quota_store_retry_or_raise() : false;
 	counter->slots = 1;
 	return scan.used == counter->used;
 }
 
 /*
- * Make one row of a counter that has slots, where there is no lock of the
- * counter: under the locks of all its rows, each of which is waited for. QuotaSlot 0 is
- * locked first, so that no slots come or go meanwhile. Returns false, as the
- * counter is not what was read any more: to be read, and judged, again.
+ * Merge the slots of a counter without its LWLock, where there is no shared memory:
+ * lock all its rows, waiting for each. Slot 0 is locked first, so that the number of
+ * slots cannot change.
  *
- * Two transactions that have slots of the counter can wait for one another here.
+ * Returns false: the counter has to be read and judged again. Two transactions that
+ * each have a slot of the counter can deadlock here.
  */
 static bool
 merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key)
@@ -310,16 +318,16 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
 
 		quota_usage_row_slot_key(key, i, &columns);
 		read_slot(store, &columns, &slot);
-		quota_lookup_done(&store->usage);
+		quota_lookup_release(&store->usage);
 		if (slot.exists && !slot.own)
 		{
 			quota_usage_row_lock_newest(store, &slot.tid);
-			quota_store_new_snapshots(store);
+			quota_store_renew_snapshots(store);
 			read_slot(store, &columns, &slot);
-			quota_lookup_done(&store->usage);
+			quota_lookup_release(&store->usage);
 		}
 		if (i == 0 && !slot.exists)
-			return quota_store_changed();
+			return quota_store_retry_or_raise();
 		if (i == 0)
 			slots = Min(abs(slot.slots), QUOTA_MAX_SLOTS);
 	}
@@ -330,10 +338,10 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
 }
 
 /*
- * Change a counter, and make slot 0 all of it, none of whose slots is another transaction's.
- * Returns false, with nothing changed, where somebody has locked a slot since it
- * was looked at.
- * Locks: all slots, before one is changed.
+ * Merge all slots into slot 0 and add a change. No other transaction has a slot.
+ *
+ * Returns false, with nothing written, if another transaction has locked a slot since the scan.
+ * Locks: all slots, before one is written.
  */
 static bool
 merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const QuotaCounterChange *change)
@@ -364,12 +372,12 @@ merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const Quota
 }
 
 /*
- * Take what was added to a counter out of the slot that it is in, where somebody
- * has deleted slot 0 by hand meanwhile: the slot is left behind, and would count
- * again with further slots. False: it is not this transaction's any more.
+ * Take back a change from the slot that has it, after slot 0 was deleted by SQL: the
+ * slot is left over, and would count again when the counter is split. Returns false
+ * if the slot is not this transaction's own.
  */
 bool
-quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
+quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	QuotaKey key;
 	QuotaKey columns;
@@ -378,11 +386,11 @@ quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const
 	quota_usage_row_key(store, &counter->key, &key);
 	quota_usage_row_slot_key(&key, counter->slot, &columns);
 	read_slot(store, &columns, &slot);
-	quota_lookup_done(&store->usage);
+	quota_lookup_release(&store->usage);
 	return slot.own && write_slot(store, &slot, counter->slot, change, 1) == TM_Ok;
 }
 
-/* Insert empty slots, numbered up to but not including `to`, as which nobody knows them before this transaction commits. */
+/* Insert empty slots from..to - 1. Others do not see them before commit. */
 void
 quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int from, int to)
 {
@@ -393,26 +401,26 @@ quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int fro
 	{
 		HeapTuple version = quota_usage_row_form(store, &counter->key, i, &(QuotaCounterChange){0});
 		QuotaKey columns;
-		QuotaSlot left;
+		QuotaSlot leftover;
 
 		quota_usage_row_slot_key(&key, i, &columns);
-		read_slot(store, &columns, &left);
-		quota_lookup_done(&store->usage);
-		if (left.exists)
-			/* left behind when somebody deleted the others: what it holds counts again */
+		read_slot(store, &columns, &leftover);
+		quota_lookup_release(&store->usage);
+		if (leftover.exists)
+			/* left over from slots that were deleted by SQL: its use counts again */
 			continue;
 		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
-		quota_usage_row_wrote_first(columns.hash, version, true);
+		quota_usage_row_record_insert(columns.hash, version, true);
 	}
 	store->written = true;
 }
 
 /*
- * Look at all slots of a counter. What is found holds for as long as the
- * counter's lock is held, and so long as the lock's numbers do not change.
+ * Scan all slots of a counter. The result is valid while the counter's lock is held,
+ * or while the lock's numbers do not change.
  *
- * Errors: serialization_failure where a slot has changed since the transaction's
- * snapshot, at the higher isolation levels.
+ * Errors: serialization_failure at the higher isolation levels, where a slot was
+ * changed after the transaction's snapshot.
  */
 void
 quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
@@ -420,20 +428,20 @@ quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *sc
 	while (!scan_once(store, key, scan))
 	{
 		CHECK_FOR_INTERRUPTS();
-		quota_store_new_snapshots(store);
+		quota_store_renew_snapshots(store);
 	}
-	quota_lookup_done(&store->usage);
+	quota_lookup_release(&store->usage);
 }
 
 /*
- * Look at all slots as a snapshot has them. Returns false where that is too old:
- * the transaction that has changed slot 0 has ended since. If it has committed,
- * others can use slots that it has made, which the snapshot does not see.
+ * Scan all slots with the current snapshot. Returns false if it is too old: the
+ * transaction that has changed slot 0 has ended since, and may have added slots that
+ * the snapshot does not see.
  */
 static bool
 scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 {
-	/* where this backend found them last: each is on a page of its own, as soon as they are busy */
+	/* where this backend read each slot last: busy slots are soon on pages of their own */
 	static Buffer buffers[QUOTA_MAX_SLOTS];
 	QuotaSharedLock *lock = quota_shared_lock(key->hash);
 
@@ -452,7 +460,7 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 		QuotaKey columns;
 
 		quota_usage_row_slot_key(key, i, &columns);
-		quota_lookup_expect(&store->usage, &buffers[i]);
+		quota_lookup_expect_page(&store->usage, &buffers[i]);
 		read_slot(store, &columns, slot);
 		if (i == 0)
 			scan->slots = slot->exists ? Min(abs(slot->slots), QUOTA_MAX_SLOTS) : 0;
@@ -464,6 +472,7 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 	return true;
 }
 
+/* Add a slot to the sums of a scan. */
 static void
 add_slot(QuotaSlotScan *scan, int number)
 {
@@ -481,24 +490,21 @@ add_slot(QuotaSlotScan *scan, int number)
 	if (!TransactionIdIsValid(slot->busy))
 		return;
 	scan->busy = slot->busy;
-	if ((uint64) slot->most - (uint64) slot->used > scan->raises)
+	if ((uint64) slot->most - (uint64) slot->used > scan->raised_by)
 	{
-		scan->raises = (uint64) slot->most - (uint64) slot->used;
+		scan->raised_by = (uint64) slot->most - (uint64) slot->used;
 		scan->raising = slot->busy;
 	}
-	if ((uint64) slot->used - (uint64) slot->least > scan->lowers)
+	if ((uint64) slot->used - (uint64) slot->least > scan->lowered_by)
 	{
-		scan->lowers = (uint64) slot->used - (uint64) slot->least;
+		scan->lowered_by = (uint64) slot->used - (uint64) slot->least;
 		scan->lowering = slot->busy;
 	}
 	if (number == 0 && slot->slots_changed <= 0)
 		scan->merging = slot->busy;
 }
 
-/*
- * Look at one slot: at the version that the snapshot sees, and at those after
- * it, of transactions that had not committed when it was taken.
- */
+/* Read one slot: the version that the snapshot sees, and the uncommitted ones after it. */
 static void
 read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 {
@@ -506,28 +512,27 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	QuotaUsageRow row;
 
 	memset(slot, 0, sizeof(QuotaSlot));
-	if (!quota_lookup_row(&store->usage, key, store->as_of))
+	if (!quota_lookup_find(&store->usage, key, store->usage_snapshot))
 		return;
 	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
 	slot->own = store->usage.own;
-	read_locks(&version->header, slot);
+	read_row_locks(&version->header, slot);
 	slot->hash = key->hash;
 	slot->tid = version->tid;
 	slot->used = slot->least = slot->most = row.used;
 	slot->holds = row.holds;
 	slot->alerted = row.alerted;
 	slot->slots = slot->slots_changed = row.slots;
-	slot->busy = updater_of(store, &version->header);
+	slot->busy = open_updater(store, &version->header);
 	if (TransactionIdIsValid(slot->busy))
 		read_later_versions(store, key, slot, version->header.t_ctid);
-	quota_lookup_next(&store->usage);
+	quota_lookup_release_row(&store->usage);
 }
 
 /*
- * Look at the versions after one that its updater may yet take back, and what
- * they make of the slot at most and at least. Of a transaction that has written
- * many the newest says that.
+ * Read the versions after one that was changed by an open transaction, and widen
+ * least and most by them. If there are many, the published one gives the range.
  */
 static void
 read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, ItemPointerData next)
@@ -537,17 +542,17 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 
 	for (int walked = 1; TransactionIdIsValid(updater); walked++)
 	{
-		QuotaVersion *later = walked == QUOTA_WALKED_VERSIONS ? newest_of(store, key, updater) : NULL;
+		QuotaVersion *later = walked == QUOTA_WALKED_VERSIONS ? newest_published(store, key, updater) : NULL;
 		QuotaUsageRow row = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		if (later == NULL && !ItemPointerEquals(&next, &tid))
 		{
-			later = quota_lookup_version(&store->usage, next);
+			later = quota_lookup_read_version(&store->usage, next);
 			if (later != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
 				later = NULL;
 		}
-		/* where no version follows the slot is being deleted: nothing is used then */
+		/* no later version: the open change deletes the slot */
 		if (later != NULL)
 			memcpy(&row, later->data, sizeof(row));
 		if (later == NULL || !is_superseded(&later->header))
@@ -561,13 +566,13 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 			break;
 		tid = later->tid;
 		next = later->header.t_ctid;
-		updater = updater_of(store, &later->header);
+		updater = open_updater(store, &later->header);
 	}
 }
 
 /*
- * Whether a version was written over by the subtransaction that had made it:
- * however that ends, the version is never what is left.
+ * True if the subtransaction that wrote a version also replaced it: they roll back
+ * together, so the version is never the result.
  */
 static bool
 is_superseded(HeapTupleHeader version)
@@ -577,22 +582,21 @@ is_superseded(HeapTupleHeader version)
 }
 
 /*
- * The newest version of a slot that an updater's transaction has published
- * (src/tables/newest.h), if it is still one of that transaction, and not rolled back to
- * a savepoint; NULL: it is not known. Whatever the transaction takes back of
- * its versions up to this one, what is left lies between this and the committed one.
+ * Return the version that the updater's transaction has published (newest.c), if it
+ * is still of that transaction and not rolled back to a savepoint; else NULL. The
+ * result of the transaction lies between this version and the committed one.
  */
 static QuotaVersion *
-newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
+newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 {
 	TransactionId transaction = SubTransGetTopmostTransaction(updater);
 	QuotaVersion *newest;
 	ItemPointerData tid;
 	TransactionId writer;
 
-	if (!quota_newest_of(key->hash, transaction, &tid))
+	if (!quota_newest_find_published(key->hash, transaction, &tid))
 		return NULL;
-	newest = quota_lookup_version_of(&store->usage, tid, key);
+	newest = quota_lookup_read_version_of(&store->usage, tid, key);
 	if (newest == NULL)
 		return NULL;
 	writer = HeapTupleHeaderGetXmin(&newest->header);
@@ -603,43 +607,41 @@ newest_of(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 }
 
 /*
- * Who has changed a version that a snapshot sees, or one after it, and had not
- * committed when the snapshot was taken; invalid: nobody.
+ * Return the transaction that has changed a version and may still roll back; invalid: none.
  *
- * A transaction that is not in the snapshot, and whose change is not to be seen,
- * has been rolled back. One that is in it may have been, too: a subtransaction, if
- * the snapshot has too many of them to tell, or one that has ended since. So the
- * order is that of PostgreSQL's visibility rules: own, in progress, committed, else
- * rolled back. At READ COMMITTED a snapshot that tells all of them is enough: what
- * has been rolled back since then is seen to be by the next one.
+ * xmax that the snapshot sees as finished has rolled back, or the version would not
+ * be visible. xmax that was in progress may have ended since, and a subtransaction may
+ * have rolled back if the snapshot has too many to list them. So check in the order of
+ * PostgreSQL's visibility rules: own, in progress, committed, else rolled back. At READ
+ * COMMITTED a snapshot that is not suboverflowed is enough: the next one sees what has
+ * rolled back since.
  *
- * Errors: serialization_failure where somebody has committed that since, at the
- * higher isolation levels.
+ * Errors: serialization_failure at the higher isolation levels, if it has committed.
  */
 static TransactionId
-updater_of(QuotaStore *store, HeapTupleHeader version)
+open_updater(QuotaStore *store, HeapTupleHeader version)
 {
 	TransactionId updater;
 
 	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
 		return InvalidTransactionId;
 	updater = HeapTupleHeaderGetUpdateXid(version);
-	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->as_of))
+	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->usage_snapshot))
 		return InvalidTransactionId;
-	if (!store->as_of->suboverflowed && !IsolationUsesXactSnapshot())
+	if (!store->usage_snapshot->suboverflowed && !IsolationUsesXactSnapshot())
 		return updater;
 	if (TransactionIdIsInProgress(updater))
 		return updater;
 	if (!TransactionIdDidCommit(updater))
 		return InvalidTransactionId;
 	if (IsolationUsesXactSnapshot())
-		quota_store_changed();
+		quota_store_retry_or_raise();
 	return updater;
 }
 
-/* Whether another transaction has locked a version without changing it. */
+/* Set slot->locked if another transaction has locked a version without changing it. */
 static void
-read_locks(HeapTupleHeader version, QuotaSlot *slot)
+read_row_locks(HeapTupleHeader version, QuotaSlot *slot)
 {
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(version);
 	bool locked_only = HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
@@ -653,7 +655,7 @@ read_locks(HeapTupleHeader version, QuotaSlot *slot)
 		count = GetMultiXactIdMembers(xmax, &holders, false, locked_only);
 	for (int i = 0; i < count; i++)
 		if (ISUPDATE_from_mxstatus(holders[i].status))
-			/* which updater_of tells of; one that has been rolled back leaves the others' locks */
+			/* open_updater handles it; after its rollback the other members' locks remain */
 			continue;
 		else if (!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid))
 			slot->locked = true;
@@ -661,9 +663,9 @@ read_locks(HeapTupleHeader version, QuotaSlot *slot)
 		pfree(holders);
 }
 
-/* A slot that nobody has, -1: none. Backends begin to look at different ones, and take slot 0 last. */
+/* Return a free slot, -1: none. Backends start at different slots, and take slot 0 last. */
 static int
-free_slot(const QuotaSlotScan *scan)
+find_free_slot(const QuotaSlotScan *scan)
 {
 	for (int i = 0; i < scan->slots; i++)
 	{
@@ -676,12 +678,12 @@ free_slot(const QuotaSlotScan *scan)
 	return -1;
 }
 
-/* Write a slot that nobody has. TM_BeingModified: somebody has locked it nevertheless. */
+/* Write a free or own slot. Returns TM_BeingModified if another transaction has locked it. */
 static TM_Result
 write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots)
 {
-	/* of a version that is this transaction's own others can have no lock that keeps from writing */
-	HeapTuple version = slot->own ? quota_usage_row_version_at(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
+	/* an own version needs no lock: others cannot hold one that blocks the update */
+	HeapTuple version = slot->own ? quota_usage_row_fetch_version(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
 	QuotaUsageRow row;
 
 	if (version == NULL)
@@ -696,8 +698,8 @@ write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCoun
 }
 
 /*
- * Lock a slot that nobody has, so that to write it is to wait for nobody; NULL:
- * somebody has locked it nevertheless. Otherwise a copy of its version.
+ * Lock a free slot without waiting, so that writing it cannot block. Returns a copy
+ * of its version; NULL: another transaction has locked it.
  */
 static HeapTuple
 lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMode mode)
@@ -707,7 +709,7 @@ lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMode mode)
 	TM_FailureData failure;
 	Buffer buffer;
 
-	/* the version is there, as long as there is the snapshot that saw it */
+	/* the version cannot be pruned while the snapshot that saw it is registered */
 	if (heap_lock_tuple(store->usage.rel, &tuple, GetCurrentCommandId(true), mode, LockWaitSkip, false, &buffer, &failure) == TM_Ok)
 	{
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);

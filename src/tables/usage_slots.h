@@ -1,6 +1,4 @@
-/*
- * Counters that many transactions charge at once.
- */
+/* Counters that many transactions charge at once. */
 #ifndef QUOTA_USAGE_SLOTS_H
 #define QUOTA_USAGE_SLOTS_H
 
@@ -9,52 +7,52 @@
 #define QUOTA_FIRST_SLOTS 4
 #define QUOTA_MAX_SLOTS 32
 
-/* What is found of one slot. */
+/* The state of one slot. An open change is one by another transaction that may still roll back. */
 typedef struct QuotaSlot
 {
 	bool exists;
-	bool own;           /* made by this transaction */
-	TransactionId busy; /* another transaction that has changed it; invalid: none */
-	bool locked;        /* by another transaction that has not changed it */
-	int64 used;         /* without that change */
+	bool own;           /* the version was written by this transaction */
+	TransactionId busy; /* the transaction of the open change; invalid: none */
+	bool locked;        /* another transaction locked it without changing it */
+	int64 used;         /* without the open change */
 	int64 least;
-	int64 most;    /* with or without it */
-	int32 holds;   /* without it */
-	int16 alerted; /* with it */
-	int16 slots;
-	int16 slots_changed; /* 0: the slot is deleted */
+	int64 most;          /* with or without it */
+	int32 holds;         /* without the open change */
+	int16 alerted;       /* with the open change */
+	int16 slots;         /* column `slots` */
+	int16 slots_changed; /* after the open change; 0: it deletes the slot */
 	uint64 hash;         /* of its key */
 	ItemPointerData tid;
 } QuotaSlot;
 
-/* What is found of all slots of a counter. */
+/* The state of all slots of a counter. */
 typedef struct QuotaSlotScan
 {
-	uint64 changes; /* the lock's, before looking */
+	uint64 changes; /* the numbers of the counter's lock, before the scan */
 	uint64 raised;
-	bool old;   /* others have charged since, which `most` allows for */
-	int slots;  /* 0: the counter is gone */
-	int64 used; /* by this transaction and those that have committed */
+	bool stale; /* others have charged since; `most` includes that */
+	int slots;  /* 0: the counter was deleted */
+	int64 used; /* by committed transactions and this one */
 	int64 least;
-	int64 most; /* whatever becomes of the others */
+	int64 most; /* with or without the open changes */
 	int32 holds;
 	int16 alerted;
-	TransactionId busy;     /* one of the others, invalid: there is none */
-	TransactionId raising;  /* the one whose charges may add the most to what is used */
-	TransactionId lowering; /* the one whose refunds may take the most from it */
-	uint64 raises;          /* how much */
-	uint64 lowers;
-	TransactionId merging; /* that which merges the slots, or deletes them */
-	int own;               /* the slot that is this transaction's own, -1: none */
-	int locked;            /* a slot that is locked without a change, -1: none */
+	TransactionId busy;     /* one transaction with an open change; invalid: none */
+	TransactionId raising;  /* the one that adds the most */
+	TransactionId lowering; /* the one that takes the most away */
+	uint64 raised_by;       /* units */
+	uint64 lowered_by;
+	TransactionId merging; /* the one that merges or deletes the slots */
+	int own;               /* this transaction's slot; -1: none */
+	int locked;            /* a slot that is locked but not changed; -1: none */
 	QuotaSlot slot[QUOTA_MAX_SLOTS];
 } QuotaSlotScan;
 
-extern bool quota_usage_slots_near(int64 used, int64 delta, int64 most);
+extern bool quota_usage_slots_near_limit(int64 used, int64 delta, int64 most);
 extern void quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 extern bool quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change);
 extern bool quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter);
 extern void quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int from, int to);
-extern bool quota_usage_slots_take_out(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change);
+extern bool quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change);
 
 #endif

@@ -182,7 +182,7 @@ relation_changed(Oid relid)
 		return;
 	hash_seq_init(&status, bindings);
 	while ((binding = hash_seq_search(&status)) != NULL)
-		if (quota_relations_is(ATTACHED, relid) || binding->key.table == relid || binding->model.root == relid)
+		if (quota_relations_may_be(ATTACHED, relid) || binding->key.table == relid || binding->model.root == relid)
 		{
 			binding->verified = binding->loaded = false;
 			binding->changes++;

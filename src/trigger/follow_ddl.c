@@ -224,7 +224,7 @@ follow_owner(Oid relid)
 
 	if (!OidIsValid(owner))
 		return;
-	foreach (cell, quota_attached_on(relid))
+	foreach (cell, quota_attached_on_table(relid))
 		for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		{
 			Oid function = quota_expression_function(((QuotaAttached *) lfirst(cell))->id, which);
@@ -255,7 +255,7 @@ follow_renamed_column(RenameStmt *statement)
 		if (!OidIsValid(relid))
 			continue;
 		foreach (table, tables_with_column_of(relid))
-			foreach (cell, quota_attached_on(lfirst_oid(table)))
+			foreach (cell, quota_attached_on_table(lfirst_oid(table)))
 				rename_column(lfirst(cell), statement->subname, statement->newname);
 	}
 }
@@ -303,17 +303,17 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 	QuotaOwner saved;
 
 	quota_owner_begin_extension(&saved);
-	(void) quota_attached_write("UPDATE quota.attached SET"
-								" account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
-								" amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
-								" status_column = CASE WHEN status_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE status_column END,"
-								" message_column = CASE WHEN message_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE message_column END,"
-								" time_column = CASE WHEN time_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE time_column END,"
-								" amount_reads = pg_catalog.array_replace(amount_reads, $2, $3),"
-								" counted_when_reads = pg_catalog.array_replace(counted_when_reads, $2, $3),"
-								" mark_when_reads = pg_catalog.array_replace(mark_when_reads, $2, $3)"
-								" WHERE id OPERATOR(pg_catalog.=) $1",
-								3, types, (Datum[]){Int32GetDatum(attached->id), CStringGetTextDatum(old_name), CStringGetTextDatum(new_name)});
+	(void) quota_attached_execute("UPDATE quota.attached SET"
+								  " account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
+								  " amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
+								  " status_column = CASE WHEN status_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE status_column END,"
+								  " message_column = CASE WHEN message_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE message_column END,"
+								  " time_column = CASE WHEN time_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE time_column END,"
+								  " amount_reads = pg_catalog.array_replace(amount_reads, $2, $3),"
+								  " counted_when_reads = pg_catalog.array_replace(counted_when_reads, $2, $3),"
+								  " mark_when_reads = pg_catalog.array_replace(mark_when_reads, $2, $3)"
+								  " WHERE id OPERATOR(pg_catalog.=) $1",
+								  3, types, (Datum[]){Int32GetDatum(attached->id), CStringGetTextDatum(old_name), CStringGetTextDatum(new_name)});
 	CommandCounterIncrement();
 	attached = quota_attached_get(attached->id);
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)

@@ -115,7 +115,7 @@ quota_partition_follow_detach(Oid parent)
 	ListCell *trigger;
 
 	foreach (ancestor, ancestors)
-		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(ancestor)))
 		{
 			QuotaAttached *attached = lfirst(cell);
 
@@ -157,7 +157,7 @@ check_inheritance(Oid relid)
 	if (!any)
 		return;
 	foreach (table, tables)
-		foreach (cell, quota_attached_on(lfirst_oid(table)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(table)))
 			if (((QuotaAttached *) lfirst(cell))->follows_rows)
 				ereport(ERROR,
 						(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -177,7 +177,7 @@ follow_partition(Oid relid)
 
 	merge_into_parent(relid, ancestors);
 	foreach (ancestor, ancestors)
-		foreach (cell, quota_attached_on(lfirst_oid(ancestor)))
+		foreach (cell, quota_attached_on_table(lfirst_oid(ancestor)))
 			if (!has_trigger(relid, lfirst(cell)))
 				quota_trigger_ddl_add(relid, lfirst(cell));
 }
@@ -201,7 +201,7 @@ merge_into_parent(Oid relid, List *ancestors)
 	ListCell *cell;
 	ListCell *ancestor;
 
-	foreach (cell, quota_attached_on(relid))
+	foreach (cell, quota_attached_on_table(relid))
 	{
 		QuotaAttached *own = lfirst(cell);
 		Oid parent = InvalidOid;
@@ -215,14 +215,14 @@ merge_into_parent(Oid relid, List *ancestors)
 					 errmsg("table \"%s\", which feature \"%s\" is attached to, cannot become a partition", get_rel_name(relid), own->feature),
 					 errdetail("Rows that come by way of its parent would not be charged."),
 					 errhint("Attach the feature to the partitioned table, or call quota_detach.")));
-		(void) quota_attached_write("UPDATE quota.charged_rows c SET relation = $1 FROM quota.attached a"
-									" WHERE a.id OPERATOR(pg_catalog.=) $2 AND c.relation OPERATOR(pg_catalog.=) a.relation"
-									" AND c.feature OPERATOR(pg_catalog.=) a.feature AND NOT EXISTS (SELECT FROM quota.charged_rows o"
-									" WHERE o.relation OPERATOR(pg_catalog.=) $1 AND o.feature OPERATOR(pg_catalog.=) c.feature"
-									" AND o.row_key OPERATOR(pg_catalog.=) c.row_key)",
-									2, types, (Datum[]){ObjectIdGetDatum(parent), Int32GetDatum(own->id)});
-		(void) quota_attached_write("DELETE FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $1",
-									1, &types[1], (Datum[]){Int32GetDatum(own->id)});
+		(void) quota_attached_execute("UPDATE quota.charged_rows c SET relation = $1 FROM quota.attached a"
+									  " WHERE a.id OPERATOR(pg_catalog.=) $2 AND c.relation OPERATOR(pg_catalog.=) a.relation"
+									  " AND c.feature OPERATOR(pg_catalog.=) a.feature AND NOT EXISTS (SELECT FROM quota.charged_rows o"
+									  " WHERE o.relation OPERATOR(pg_catalog.=) $1 AND o.feature OPERATOR(pg_catalog.=) c.feature"
+									  " AND o.row_key OPERATOR(pg_catalog.=) c.row_key)",
+									  2, types, (Datum[]){ObjectIdGetDatum(parent), Int32GetDatum(own->id)});
+		(void) quota_attached_execute("DELETE FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $1",
+									  1, &types[1], (Datum[]){Int32GetDatum(own->id)});
 		quota_expression_drop(own->id);
 	}
 }
@@ -246,12 +246,12 @@ detach_from(Oid relid, const QuotaAttached *attached)
 
 	refuse_foreign_code(relid, attached);
 	quota_owner_begin_extension(&saved);
-	id = (int32) quota_attached_write("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
-									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
-									  " SELECT $1, feature, account_column, amount_column, on_block, status_column, blocked_status,"
-									  " message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows"
-									  " FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $2 RETURNING id",
-									  2, types, (Datum[]){ObjectIdGetDatum(relid), Int32GetDatum(attached->id)});
+	id = (int32) quota_attached_execute("INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block, status_column, blocked_status,"
+										" message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows)"
+										" SELECT $1, feature, account_column, amount_column, on_block, status_column, blocked_status,"
+										" message_column, time_column, amount_reads, counted_when_reads, mark_when_reads, follows_rows"
+										" FROM quota.attached WHERE id OPERATOR(pg_catalog.=) $2 RETURNING id",
+										2, types, (Datum[]){ObjectIdGetDatum(relid), Int32GetDatum(attached->id)});
 	CommandCounterIncrement();
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		if (attached->has[which])

@@ -287,7 +287,7 @@ open_others(Relation rel, FilterState *state)
 		charging += strncmp(rel->trigdesc->triggers[i].tgname, prefix, strlen(prefix)) == 0;
 	if (charging <= 1 || state->frame == NULL)
 		return;
-	attached = quota_attached_on(state->attachment.root);
+	attached = quota_attached_on_table(state->attachment.root);
 	state->others = palloc(Max(list_length(attached), 1) * sizeof(QuotaAttachment));
 	foreach (cell, attached)
 	{

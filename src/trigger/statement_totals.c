@@ -188,7 +188,7 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 		if (i > 0 && quota_plan_pools_exist())
 			quota_store_refresh(store);
 		else if (i > 0)
-			quota_store_look_anew(store);
+			quota_store_refresh_committed(store);
 		if (i == group)
 		{
 			group = group_end(accounts, i, naccounts);
