@@ -29,6 +29,7 @@
 #include "compat.h"
 
 static void move_key_to_end(QuotaAppender *appender);
+static List *same_keys(ResultRelInfo *result, Relation key);
 
 /*
  * Make an appender of a table, and close the table with it.
@@ -175,17 +176,42 @@ move_key_to_end(QuotaAppender *appender)
 	Oid key = quota_compat_primary_key(appender->rel);
 	int last = result->ri_NumIndices - 1;
 
-	appender->keys = OidIsValid(key) ? list_make1_oid(key) : NIL;
+	appender->keys = NIL;
 	appender->key = NULL;
 	for (int i = 0; i <= last; i++)
 		if (RelationGetRelid(result->ri_IndexRelationDescs[i]) == key)
 		{
 			appender->key = result->ri_IndexRelationDescs[i];
 			appender->key_info = result->ri_IndexRelationInfo[i];
+			appender->keys = same_keys(result, appender->key);
 			result->ri_IndexRelationDescs[i] = result->ri_IndexRelationDescs[last];
 			result->ri_IndexRelationInfo[i] = result->ri_IndexRelationInfo[last];
 			result->ri_IndexRelationDescs[last] = appender->key;
 			result->ri_IndexRelationInfo[last] = appender->key_info;
 			break;
 		}
+}
+
+/*
+ * List the indexes that are unique as the primary key is: while REINDEX CONCURRENTLY
+ * runs there are two, and a row can conflict in either.
+ */
+static List *
+same_keys(ResultRelInfo *result, Relation key)
+{
+	List *keys = NIL;
+	int columns = IndexRelationGetNumberOfKeyAttributes(key);
+
+	for (int i = 0; i < result->ri_NumIndices; i++)
+	{
+		const IndexInfo *info = result->ri_IndexRelationInfo[i];
+		Relation index = result->ri_IndexRelationDescs[i];
+
+		if (info->ii_Unique && index->rd_index->indimmediate && info->ii_Predicate == NIL && info->ii_NumIndexKeyAttrs == columns &&
+			memcmp(index->rd_index->indkey.values, key->rd_index->indkey.values, columns * sizeof(int16)) == 0 &&
+			memcmp(index->rd_indcollation, key->rd_indcollation, columns * sizeof(Oid)) == 0 &&
+			memcmp(index->rd_opfamily, key->rd_opfamily, columns * sizeof(Oid)) == 0)
+			keys = lappend_oid(keys, RelationGetRelid(index));
+	}
+	return keys;
 }

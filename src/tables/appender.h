@@ -13,7 +13,7 @@ typedef struct QuotaAppender
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
-	List *keys;   /* the OID of the primary key */
+	List *keys;   /* OIDs of the primary key and its copies */
 	Relation key; /* the primary key, last in result; NULL: none */
 	IndexInfo *key_info;
 } QuotaAppender;

@@ -41,7 +41,7 @@ enum
 
 /* prefixes of trigger names; the feature follows */
 const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
-	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_filter_"};
+	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_row_"};
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
 static QuotaAttached *read_row(const QuotaScan *scan);

@@ -357,7 +357,7 @@ static void
 check_moved(Relation rel, const char *feature)
 {
 	List *tables = lcons_oid(RelationGetRelid(rel), get_partition_ancestors(RelationGetRelid(rel)));
-	char *filter = psprintf("zz_quota_filter_%s", feature);
+	char *filter = psprintf("zz_quota_row_%s", feature);
 	char *begin = psprintf("quota_begin_%s", feature);
 	ListCell *cell;
 

@@ -47,9 +47,9 @@ FROM unnest('{fake}'::text[]) relation,
 		('charge_rows', 'quota_charge_storage', 'BEFORE INSERT ON %s FOR EACH STATEMENT'),
 		('begin_filter', 'quota_begin_report', 'BEFORE INSERT ON %s FOR EACH STATEMENT'),
 		('begin_filter', 'quota_begin_report', 'BEFORE INSERT ON %s FOR EACH ROW'),
-		('filter_row', 'zz_quota_filter_report', 'BEFORE INSERT ON %s FOR EACH ROW'),
-		('filter_row', 'zz_quota_filter_report', 'AFTER INSERT ON %s FOR EACH ROW'),
-		('filter_row', 'zz_quota_filter_report', 'BEFORE INSERT ON %s FOR EACH STATEMENT'),
+		('filter_row', 'zz_quota_row_report', 'BEFORE INSERT ON %s FOR EACH ROW'),
+		('filter_row', 'zz_quota_row_report', 'AFTER INSERT ON %s FOR EACH ROW'),
+		('filter_row', 'zz_quota_row_report', 'BEFORE INSERT ON %s FOR EACH STATEMENT'),
 		('truncate_rows', 'quota_truncate_storage', 'BEFORE TRUNCATE ON %s FOR EACH STATEMENT'),
 		('truncate_rows', 'quota_truncate_storage', 'AFTER INSERT ON %s FOR EACH STATEMENT'),
 		('charge_rows', 'quota_delete_storage', 'AFTER DELETE ON %s REFERENCING OLD TABLE AS quota_old_rows FOR EACH STATEMENT')) v (function, name, kind),
@@ -59,7 +59,7 @@ FROM unnest('{fake}'::text[]) relation,
 SELECT is(try('twin', name, kind, function, arguments), '39P01', concat_ws(' ', 'a table of the same columns:', function, arguments))
 FROM ours, LATERAL (VALUES ('charge_rows', 'quota_charge_' || feature, 'AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows FOR EACH STATEMENT'),
 		('begin_filter', 'quota_begin_' || feature, 'BEFORE INSERT ON %s FOR EACH STATEMENT'),
-		('filter_row', 'zz_quota_filter_' || feature, 'BEFORE INSERT ON %s FOR EACH ROW')) v (function, name, kind);
+		('filter_row', 'zz_quota_row_' || feature, 'BEFORE INSERT ON %s FOR EACH ROW')) v (function, name, kind);
 ALTER TABLE real DISABLE TRIGGER USER;
 SELECT is(try('real', name, kind, function, arguments), '39P01', concat_ws(' ', 'on the table itself:', name, arguments))
 FROM ours, (VALUES ('charge_rows', 'quota_charge_other', 'AFTER INSERT ON %s REFERENCING NEW TABLE AS quota_rows FOR EACH STATEMENT'),

@@ -230,7 +230,7 @@ SELECT results_eq($$SELECT count(*), min(used), max(used) FROM quota.usage WHERE
  */
 CREATE TABLE s (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account text, note text UNIQUE, n int DEFAULT 1);
 SELECT quota_attach('s', 'report', 'account', on_block => 'skip') \g /dev/null
-SELECT results_eq($$SELECT attached('s')$$, $$VALUES ('quota_begin_report'), ('quota_charge_report'), ('zz_quota_filter_report')$$, 'skip: by three triggers');
+SELECT results_eq($$SELECT attached('s')$$, $$VALUES ('quota_begin_report'), ('quota_charge_report'), ('zz_quota_row_report')$$, 'skip: by three triggers');
 INSERT INTO s (account, note) SELECT CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, i::text FROM generate_series(1, 20) i;
 SELECT results_eq($$SELECT account, array_agg(note ORDER BY id)::text FROM s GROUP BY 1 ORDER BY 1$$,
 	$$VALUES ('even', '{2,4,6,8,10}'), ('odd', '{1,3,5,7,9}')$$, 'skip: the first rows of each account go in');
@@ -445,7 +445,7 @@ INSERT INTO p4 (id, account) VALUES (2002, 'p4');
 SELECT is(ARRAY[used('p4'), (SELECT count(*) FROM p4)], '{5,5}'::bigint[], 'partitions: skip: one that was made later, directly: no way round');
 CREATE UNIQUE INDEX ON p22 (id) WHERE id = 299;
 INSERT INTO p (id, account) VALUES (299, 'p22');
-ALTER TABLE p21 DISABLE TRIGGER zz_quota_filter_report;
+ALTER TABLE p21 DISABLE TRIGGER zz_quota_row_report;
 INSERT INTO p (id, account) VALUES (299, 'conflict'), (199, 'unjudged') ON CONFLICT DO NOTHING;
 SELECT is(ARRAY[used('conflict'), used('unjudged')], '{0,1}'::bigint[], 'partitions: skip: as many rows went in as were judged, but others');
 SELECT quota_detach('p', 'report') \g /dev/null
@@ -477,9 +477,9 @@ SELECT quota_attach('two', 'page', 'account', on_block => 'mark', status_column 
 INSERT INTO two (account) SELECT 'marks' FROM generate_series(1, 5);
 SELECT is(ARRAY[used('marks'), used('marks', 'page'), (SELECT count(*) FROM two WHERE status = 'skipped')], '{3,3,2}'::bigint[], 'two features: marked by one, charged by none');
 SELECT results_eq($$SELECT attached('two')$$, $$VALUES ('quota_begin_page'), ('quota_begin_report'), ('quota_charge_page'), ('quota_charge_report'),
-	('zz_quota_filter_page'), ('zz_quota_filter_report')$$, 'two features: their triggers');
+	('zz_quota_row_page'), ('zz_quota_row_report')$$, 'two features: their triggers');
 SELECT quota_detach('two', 'page') \g /dev/null
-SELECT results_eq($$SELECT attached('two')$$, $$VALUES ('quota_begin_report'), ('quota_charge_report'), ('zz_quota_filter_report')$$, 'two features: one is detached');
+SELECT results_eq($$SELECT attached('two')$$, $$VALUES ('quota_begin_report'), ('quota_charge_report'), ('zz_quota_row_report')$$, 'two features: one is detached');
 SELECT quota_attach('two', 'report', 'account') \g /dev/null
 SELECT results_eq($$SELECT attached('two')$$, $$VALUES ('quota_charge_report')$$, 'attached anew in another way');
 
@@ -601,9 +601,9 @@ DROP TRIGGER x ON hand;
 CREATE TRIGGER x AFTER INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.filter_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'filter_row after the row');
 DROP TRIGGER x ON hand;
-CREATE TRIGGER zz_quota_filter_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.filter_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
+CREATE TRIGGER zz_quota_row_report BEFORE INSERT ON hand FOR EACH ROW EXECUTE FUNCTION quota.filter_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 SELECT throws_ok($$INSERT INTO hand VALUES ('x')$$, '39P01', NULL, 'filter_row without the others');
-DROP TRIGGER zz_quota_filter_report ON hand;
+DROP TRIGGER zz_quota_row_report ON hand;
 CREATE TRIGGER x BEFORE UPDATE ON hand FOR EACH ROW EXECUTE FUNCTION quota.filter_row('report', 'account', '', 'skip', '', '', '', '', '', '', '');
 INSERT INTO hand VALUES ('x');
 SELECT throws_ok($$UPDATE hand SET account = 'y'$$, '39P01', NULL, 'filter_row of an update');
@@ -643,7 +643,7 @@ SELECT is(used('app'), 5::bigint, 'nothing has helped');
  */
 SELECT throws_ok('DROP EXTENSION quota', '2BP01', 'cannot drop extension quota because other objects depend on it', 'DROP EXTENSION tells');
 SELECT ok(strpos(error_of('DROP EXTENSION quota')->>'detail', 'trigger ' || what) > 0, 'DROP EXTENSION names trigger ' || what)
-FROM unnest('{quota_charge_report on table mine,zz_quota_filter_report on table mine_mark}'::text[]) what;
+FROM unnest('{quota_charge_report on table mine,zz_quota_row_report on table mine_mark}'::text[]) what;
 DROP FUNCTION brief(quota_decision);
 SELECT lives_ok('DROP EXTENSION quota CASCADE', 'DROP EXTENSION CASCADE');
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%quota%'), 0::bigint, 'takes the triggers');

@@ -38,7 +38,7 @@ SELECT results_eq('SELECT * FROM quota.attachments ORDER BY feature',
 SELECT is(functions(), 'attached_N_amount quota_test_keeper i, attached_N_counted_when quota_test_keeper i, attached_N_mark_when quota_test_keeper i', 'expressions are functions of the table''s owner');
 SELECT is((SELECT count(*) FROM pg_proc WHERE proname LIKE 'attached\_%' AND pronamespace = 'quota'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')), 0::bigint, 'for nobody else');
 SELECT is(triggers('t'), 'quota_begin_report@t quota_charge_mb@t quota_charge_report@t quota_delete_mb@t quota_delete_report@t quota_truncate_mb@t quota_truncate_report@t '
-	'quota_update_mb@t quota_update_report@t zz_quota_filter_report@t', 'triggers have the number');
+	'quota_update_mb@t quota_update_report@t zz_quota_row_report@t', 'triggers have the number');
 SELECT quota_attach('t', 'report', 'account', 'n') \g /dev/null
 SELECT is(functions(), '', 'attached anew: functions of before are gone');
 SELECT is((SELECT count(*) FROM quota.attached), 2::bigint, 'and so is the row');
