@@ -161,16 +161,23 @@ read_all(TriggerData *trigdata, int *count)
 {
 	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
 	Work *works = palloc(triggers->numtriggers * sizeof(Work));
+	int found = 0;
 
-	*count = 0;
+	/* to read an attachment can rebuild the relation, and free its triggers; the executor's own is a copy */
 	for (int i = 0; i < triggers->numtriggers; i++)
+		found += fires_together(trigdata, &triggers->triggers[i]);
+	if (found > 1)
+		triggers = CopyTriggerDesc(trigdata->tg_relation->trigdesc);
+	*count = 0;
+	for (int i = 0; *count < found; i++)
 	{
 		Work *work = &works[*count];
 
-		if (!fires_together(trigdata, &triggers->triggers[i]))
+		if (found > 1 && !fires_together(trigdata, &triggers->triggers[i]))
 			continue;
 		work->trigdata = *trigdata;
-		work->trigdata.tg_trigger = &triggers->triggers[i];
+		if (found > 1)
+			work->trigdata.tg_trigger = &triggers->triggers[i];
 		quota_attachment_read(&work->trigdata, &work->attachment);
 		work->totals = quota_statement_totals_begin(&work->attachment);
 		(*count)++;
