@@ -358,12 +358,14 @@ def main():
     admin.execute("SELECT quota_apply(%s)", (json.dumps(catalogue(LIMITS[0])),))
     admin.execute(SETUP)
     crowd = Crowd(CONNECTIONS, rng)
-    far = run(admin, crowd, LIMITS[0])
+    slots = [run(admin, crowd, LIMITS[0])[0]]
     for limit in LIMITS[1:]:
         near = run(admin, crowd, limit)
+        slots.append(near[0])
         if near[1]["PT429"]:
             break
-    check(far[0] > 1, "counters had slots", far)
+    # those of one run may have been merged by its end
+    check(max(slots) > 1, "counters had slots", slots)
     check(near[1]["PT429"] > 0, "a limit was reached", near)
     crowd.close()
     finish()
