@@ -1,6 +1,6 @@
 /*
- * Which role has which level. C reads it (src/rights/gate.c): a role that has the
- * privileges of one that is here has its levels.
+ * The levels of roles. A role has the levels of every role here whose privileges
+ * it has. src/rights/gate.c reads the table.
  */
 CREATE TABLE quota.levels (
 	role regrole NOT NULL,

@@ -6,7 +6,7 @@
 
 #include "datatype/timestamp.h"
 
-/* What an account's row, or that it has none, comes to from one time to another. */
+/* The entitlement of an account, valid from one time until another. */
 typedef struct QuotaEntitlementEntry
 {
 	TimestampTz from;

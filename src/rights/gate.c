@@ -2,7 +2,7 @@
  * gate.c
  *		The gate: who may call what, for which accounts.
  *
- * Levels. quota_grant records in quota.levels which role has which level. A caller,
+ * Levels. quota_grant records the levels of roles in quota.levels. A caller,
  * GetUserId(), has the levels of all roles whose privileges it has; the owner of the
  * extension and superusers have all. In a SECURITY DEFINER function of the application
  * the caller is the owner of that function.
