@@ -42,12 +42,22 @@
 #endif
 
 /*
+ * True if heap_update can be called with wait = false. A server with assertions
+ * asserts that such a caller never meets a locked row.
+ */
+#ifdef USE_ASSERT_CHECKING
+#define QUOTA_COMPAT_UPDATES_NOWAIT false
+#else
+#define QUOTA_COMPAT_UPDATES_NOWAIT true
+#endif
+
+/*
  * Which indexes a new version is inserted in is told by heap_update from 16 on;
  * those that summarize pages, as BRIN does, then also get one that is heap-only.
  */
 #if PG_VERSION_NUM >= 160000
-#define quota_compat_heap_update(rel, tid, tuple, cid, failure, mode, indexes) \
-	heap_update(rel, tid, tuple, cid, InvalidSnapshot, true, failure, mode, indexes)
+#define quota_compat_heap_update(rel, tid, tuple, cid, wait, failure, mode, indexes) \
+	heap_update(rel, tid, tuple, cid, InvalidSnapshot, wait, failure, mode, indexes)
 #else
 typedef enum TU_UpdateIndexes
 {
@@ -57,10 +67,10 @@ typedef enum TU_UpdateIndexes
 } TU_UpdateIndexes;
 
 static inline TM_Result
-quota_compat_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple, CommandId cid,
+quota_compat_heap_update(Relation rel, ItemPointer tid, HeapTuple tuple, CommandId cid, bool wait,
 						 TM_FailureData *failure, LockTupleMode *mode, TU_UpdateIndexes *indexes)
 {
-	TM_Result result = heap_update(rel, tid, tuple, cid, InvalidSnapshot, true, failure, mode);
+	TM_Result result = heap_update(rel, tid, tuple, cid, InvalidSnapshot, wait, failure, mode);
 
 	*indexes = HeapTupleIsHeapOnly(tuple) ? TU_None : TU_All;
 	return result;

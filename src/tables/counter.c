@@ -189,7 +189,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	if (split)
 		row.slots = QUOTA_FIRST_SLOTS;
 	Assert(row.used >= 0);
-	switch (quota_usage_row_write(store, counter->hash, version, &row, false))
+	switch (quota_usage_row_write(store, counter->hash, version, &row, false, true))
 	{
 		case TM_Ok:
 			break;

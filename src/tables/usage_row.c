@@ -76,10 +76,11 @@ quota_usage_row_form(QuotaStore *store, const QuotaCounterKey *key, int slot, co
  *
  * version: a copy of the version before; becomes a copy of the new one.
  * is_slot: the counter has slots, or had when this transaction began.
+ * wait: for transactions that have locked the row, or changed it; else the result is TM_BeingModified.
  * Returns the result of heap_update, TM_Ok where it was written.
  */
 TM_Result
-quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot)
+quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const QuotaUsageRow *row, bool is_slot, bool wait)
 {
 	const QuotaUsageRow *before = QUOTA_USAGE_ROW(version);
 	QuotaNewVersion recorded = {
@@ -96,7 +97,7 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 	TM_Result result;
 
 	memcpy(QUOTA_USAGE_ROW(version), row, QUOTA_USAGE_ROW_SIZE);
-	result = quota_compat_heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true),
+	result = quota_compat_heap_update(store->usage.rel, &tid, version, GetCurrentCommandId(true), wait,
 									  &failure, &lock_mode, &indexes);
 	if (result != TM_Ok)
 		return result;

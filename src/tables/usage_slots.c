@@ -49,6 +49,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "memory/shared.h"
 #include "tables/newest.h"
 
@@ -359,7 +360,7 @@ merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const Quota
 	row.holds = scan->holds + change->holds;
 	row.alerted = change->alerted;
 	row.slots = 1;
-	result = quota_usage_row_write(store, scan->slot[0].hash, version, &row, true);
+	result = quota_usage_row_write(store, scan->slot[0].hash, version, &row, true, true);
 	for (int i = 1; result == TM_Ok && i < scan->slots; i++)
 		if (scan->slot[i].exists)
 			result = heap_delete(store->usage.rel, &scan->slot[i].tid,
@@ -678,23 +679,34 @@ find_free_slot(const QuotaSlotScan *scan)
 	return -1;
 }
 
-/* Write a free or own slot. Returns TM_BeingModified if another transaction has locked it. */
+/*
+ * Write a free or own slot, without waiting. Returns TM_BeingModified if another
+ * transaction has locked it.
+ *
+ * heap_update refuses a version that is locked, even by a lock that does not conflict;
+ * only then is the version locked first, which costs a WAL record. No lock that others
+ * can have of an own version blocks heap_update.
+ */
 static TM_Result
 write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots)
 {
-	/* an own version needs no lock: others cannot hold one that blocks the update */
-	HeapTuple version = slot->own ? quota_usage_row_fetch_version(store, &slot->tid) : lock_slot(store, slot, LockTupleNoKeyExclusive);
+	HeapTuple version = quota_usage_row_fetch_version(store, &slot->tid);
+	TM_Result result = TM_BeingModified;
 	QuotaUsageRow row;
 
 	if (version == NULL)
-		return TM_BeingModified;
+		return TM_Invisible;
 	row = *QUOTA_USAGE_ROW(version);
 	row.used = slot->used + change->used;
 	row.holds += change->holds;
 	row.alerted = change->alerted;
 	if (number == 0)
 		row.slots = slots;
-	return quota_usage_row_write(store, slot->hash, version, &row, true);
+	if (slot->own || QUOTA_COMPAT_UPDATES_NOWAIT)
+		result = quota_usage_row_write(store, slot->hash, version, &row, true, slot->own);
+	if (result == TM_BeingModified && (version = lock_slot(store, slot, LockTupleNoKeyExclusive)) != NULL)
+		result = quota_usage_row_write(store, slot->hash, version, &row, true, true);
+	return result;
 }
 
 /*
