@@ -45,11 +45,11 @@ ADOPTED = {
 
 
 class Server:
-    def __init__(self, name):
+    def __init__(self, name, commit):
         self.name = name
-        self.environment = {**os.environ, 'PGHOST': str(WORK / name), 'PGOPTIONS': '-c synchronous_commit=off'}
+        self.environment = {**os.environ, 'PGHOST': str(WORK / name), 'PGOPTIONS': f'-c synchronous_commit={commit}'}
         self.db = psycopg.connect(host=str(WORK / name), dbname='postgres', autocommit=True)
-        self.db.execute('SET synchronous_commit = off')
+        self.db.execute(f'SET synchronous_commit = {commit}')
         self.postmaster = (WORK / name / 'data/postmaster.pid').read_text().split()[0]
         for script in 'setup.sql', 'bulk.sql':
             self.run('psql', '-Xqo', '/dev/null', '-v', 'ON_ERROR_STOP=1', f'--set=accounts={ACCOUNTS}',
@@ -135,8 +135,9 @@ def main():
     parser.add_argument('names', nargs='*')
     parser.add_argument('--seconds', type=int, default=4)
     parser.add_argument('--pairs', type=int, default=7)
+    parser.add_argument('--sync', action='store_true')
     options = parser.parse_args()
-    servers = [Server('new'), Server('old')]
+    servers = [Server(name, 'on' if options.sync else 'off') for name in ('new', 'old')]
     known = [*CALLS, *COPIES, 'create', 'adopt']
     print(f'{"":34} {"new":>12} {"old":>12} {"":8} {"ratio":>6}  (least..most)')
     for name in options.names or known:

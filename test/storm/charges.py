@@ -74,7 +74,7 @@ def add_indexes(load, stop):
             name, definition = load.rng.choice(list(INDEXES.items()))
             how = "" if "events" in definition else load.rng.choice(("", "CONCURRENTLY"))
             if connection.execute("SELECT to_regclass(%s)", (f"quota.{name}",)).fetchone()[0]:
-                done += load.rng.random() < 0.5 and attempt(connection, f"DROP INDEX {how} quota.{name}")
+                done += load.rng.random() < 0.5 and attempt(connection, f"DROP INDEX {how} IF EXISTS quota.{name}")
             else:
                 done += attempt(connection, f"CREATE INDEX {how} {name} ON {definition}")
             drop_invalid(connection)
@@ -82,8 +82,9 @@ def add_indexes(load, stop):
 
 
 def drop_invalid(connection):
+    """What another connection drops at the same time is no error: no regclass, which would print its number."""
     for index, in connection.execute(
-            "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "SELECT format('quota.%I', relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
             "WHERE NOT indisvalid AND c.relkind = 'i' AND relnamespace = 'quota'::regnamespace "
             "AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index)").fetchall():
         attempt(connection, f"DROP INDEX IF EXISTS {index}")
