@@ -22,9 +22,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "compat.h"
 
 /* as quota.account_users has it, in bytes */
@@ -171,11 +171,7 @@ quota_guc_user(void)
 	claims = GetConfigOption("request.jwt.claims", true, false);
 	if (claims == NULL || claims[0] == '\0')
 		return NULL;
-	if (strlen(claims) > MAX_CLAIMS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"request.jwt.claims\" is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(claims), MAX_CLAIMS)));
+	quota_argument_check_length("setting \"request.jwt.claims\"", strlen(claims), MAX_CLAIMS);
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, DEFAULT_COLLATION_OID, NULL, NULL);
 	fcinfo->args[0].value = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
 	fcinfo->args[0].isnull = false;
@@ -185,11 +181,7 @@ quota_guc_user(void)
 	if (fcinfo->isnull)
 		return NULL;
 	user = TextDatumGetCString(sub);
-	if (strlen(user) > MAX_USER)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("user of setting \"request.jwt.claims\" is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(user), MAX_USER)));
+	quota_argument_check_length("user of setting \"request.jwt.claims\"", strlen(user), MAX_USER);
 	return user;
 }
 

@@ -29,10 +29,7 @@
  * quota.lock_alone(act, shared): lock an act until the transaction ends; shared
  * locks do not exclude each other.
  */
-PG_FUNCTION_INFO_V1(quota_lock_alone);
-
-Datum
-quota_lock_alone(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_lock_alone)
 {
 	LOCKTAG lock;
 	text *act;

@@ -14,10 +14,7 @@
 #include "tables/relations.h"
 
 /* quota.forget_rate(owner, feature): empty the buckets of a rate. */
-PG_FUNCTION_INFO_V1(quota_forget_rate);
-
-Datum
-quota_forget_rate(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_forget_rate)
 {
 	QuotaRateKey key = {
 		.extension = quota_relations_extension(),
@@ -32,10 +29,7 @@ quota_forget_rate(PG_FUNCTION_ARGS)
 }
 
 /* quota_rate_stats(): return how full the memory of rates is. */
-PG_FUNCTION_INFO_V1(quota_rate_stats);
-
-Datum
-quota_rate_stats(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_rate_stats)
 {
 	QuotaRateStats stats;
 	TupleDesc desc;

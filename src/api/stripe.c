@@ -58,10 +58,7 @@ pg_noreturn static void malformed(const char *detail);
  * not match or is not of now; invalid_parameter_value for arguments that are
  * too long.
  */
-PG_FUNCTION_INFO_V1(quota_check_stripe_signature);
-
-Datum
-quota_check_stripe_signature(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_check_stripe_signature)
 {
 	text *payload;
 	char *utf8;
@@ -236,10 +233,7 @@ malformed(const char *detail)
 }
 
 /* quota.percent_encode(value): encode its bytes in UTF-8, except letters, digits and ._~- */
-PG_FUNCTION_INFO_V1(quota_percent_encode);
-
-Datum
-quota_percent_encode(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_percent_encode)
 {
 	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
 	text *value;

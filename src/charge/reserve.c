@@ -78,10 +78,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 }
 
 /* quota_commit(id, actual) */
-PG_FUNCTION_INFO_V1(quota_commit);
-
-Datum
-quota_commit(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_commit)
 {
 	int64 actual;
 
@@ -97,10 +94,7 @@ quota_commit(PG_FUNCTION_ARGS)
 }
 
 /* quota_release(id) */
-PG_FUNCTION_INFO_V1(quota_release);
-
-Datum
-quota_release(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_release)
 {
 	int64 nothing = 0;
 

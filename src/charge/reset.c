@@ -24,10 +24,7 @@ static void check_key(const QuotaCounterKey *key);
  * quota.lock_counter(owner, feature, period, period_start): lock a counter, and
  * insert it if it has no row.
  */
-PG_FUNCTION_INFO_V1(quota_lock_counter);
-
-Datum
-quota_lock_counter(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_lock_counter)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
@@ -41,20 +38,14 @@ quota_lock_counter(PG_FUNCTION_ARGS)
  * quota.has_use(feature): return whether a feature has counters. None can be
  * added until the transaction ends.
  */
-PG_FUNCTION_INFO_V1(quota_has_use);
-
-Datum
-quota_has_use(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_has_use)
 {
 	quota_argument_check_not_null(fcinfo, 0, "feature");
 	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): return the expired holds of a counter. */
-PG_FUNCTION_INFO_V1(quota_return_expired);
-
-Datum
-quota_return_expired(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_return_expired)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();

@@ -16,6 +16,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 #include "owner.h"
@@ -138,10 +139,7 @@ quota_account_timezone(const char *name)
  * quota.check_account(): BEFORE ROW trigger of quota.accounts. Checks the time zone and
  * sets updated_at.
  */
-PG_FUNCTION_INFO_V1(quota_check_account);
-
-Datum
-quota_check_account(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_check_account)
 {
 	static const char *const tables[] = {"accounts", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;

@@ -256,10 +256,7 @@ quota_gate_require_account(QuotaGateFunction function, Datum account)
  *
  * Errors: insufficient_privilege, and the twin's.
  */
-PG_FUNCTION_INFO_V1(quota_gate);
-
-Datum
-quota_gate(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_gate)
 {
 	TwinCall *call = fcinfo->flinfo->fn_extra;
 	int levels = levels_of(GetUserId());
@@ -319,10 +316,7 @@ quota_gate_leave(const QuotaGateFrame *left)
  * would record its changes as theirs.
  * Errors: insufficient_privilege.
  */
-PG_FUNCTION_INFO_V1(quota_current_act);
-
-Datum
-quota_current_act(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_current_act)
 {
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,
@@ -335,10 +329,7 @@ quota_current_act(PG_FUNCTION_ARGS)
 }
 
 /* quota.sees_all(): true if the caller may see the rows of all accounts */
-PG_FUNCTION_INFO_V1(quota_sees_all);
-
-Datum
-quota_sees_all(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_sees_all)
 {
 	int levels = levels_of(GetUserId());
 
@@ -349,28 +340,19 @@ quota_sees_all(PG_FUNCTION_ARGS)
 }
 
 /* quota.manages(): true if the caller may change the rows of all accounts */
-PG_FUNCTION_INFO_V1(quota_manages);
-
-Datum
-quota_manages(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_manages)
 {
 	PG_RETURN_BOOL((levels_of(GetUserId()) & (ADMIN | OWNER)) != 0);
 }
 
 /* quota.acts_as_user(): true if the twin was called at level user */
-PG_FUNCTION_INFO_V1(quota_acts_as_user);
-
-Datum
-quota_acts_as_user(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_acts_as_user)
 {
 	PG_RETURN_BOOL(frame != NULL && frame_acts_as_user());
 }
 
 /* quota.sees_metadata(of_account): true if a twin may show the metadata of events */
-PG_FUNCTION_INFO_V1(quota_sees_metadata);
-
-Datum
-quota_sees_metadata(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_sees_metadata)
 {
 	int levels = frame == NULL ? levels_of(GetUserId()) : frame->levels;
 
@@ -380,10 +362,7 @@ quota_sees_metadata(PG_FUNCTION_ARGS)
 }
 
 /* quota.level_functions(): what each level may call, and for whose accounts */
-PG_FUNCTION_INFO_V1(quota_level_functions);
-
-Datum
-quota_level_functions(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_level_functions)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	for (size_t i = 0; i < lengthof(rules); i++)
@@ -392,10 +371,7 @@ quota_level_functions(PG_FUNCTION_ARGS)
 }
 
 /* quota.levels_changed(): AFTER row and TRUNCATE trigger of quota.levels. Makes all backends drop cached levels. */
-PG_FUNCTION_INFO_V1(quota_levels_changed);
-
-Datum
-quota_levels_changed(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_levels_changed)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
