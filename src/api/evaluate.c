@@ -38,7 +38,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	QuotaCharge charge;
 	QuotaStore *store;
 	QuotaAccount loaded;
-	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
+	bool as_user = quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 
 	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
@@ -55,14 +55,14 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 /* quota_evaluate(account): decide on one more unit of each countable feature, a row a window. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
-	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
+	put_features(fcinfo, account, quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account), put_decision);
 	return (Datum) 0;
 }
 
 /* quota_rates(account): return a row for each rate and window. */
 QUOTA_ACCOUNT_FUNCTION(quota_rates)
 {
-	quota_gate_require_account(QUOTA_GATE_RATES, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_REPORT, account);
 	put_features(fcinfo, account, false, put_rate);
 	return (Datum) 0;
 }
@@ -73,7 +73,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
 
-	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
@@ -85,7 +85,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	QuotaEntitlement entitlement;
 	Datum value;
 
-	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
@@ -104,7 +104,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	QuotaEntitlement entitlement;
 	QuotaDecision decision = {0};
 
-	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	decision.account = account;
 	decision.now = loaded.now;

@@ -36,7 +36,7 @@ QUOTA_FUNCTION(quota_rate_stats)
 	Datum values[4];
 	bool nulls[4] = {false};
 
-	quota_gate_require(QUOTA_GATE_RATE_STATS);
+	quota_gate_require(fcinfo, QUOTA_GATE_TOTALS);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "quota_rate_stats does not return a row");
 	stats = quota_rates_stats();

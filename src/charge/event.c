@@ -35,8 +35,6 @@ enum
 
 static const char *const threshold_names[] = {NULL, "warn", "limit"};
 
-static bool has_ledger(const QuotaCharge *charge);
-static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
 static const char *event_kind(const QuotaCharge *charge);
 static bool is_denial_kind(const char *kind);
 static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
@@ -77,52 +75,32 @@ quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 void
 quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
 {
-	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial;
-
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
 			report_thresholds(store, charge, i);
-	if (has_ledger(charge) && (charged || denied))
-		write_event(store, charge, charge->n);
+	if (charged || (charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial))
+		quota_event_insert(store, charge, charge->n);
 }
 
-/* Report a settled reservation. amount: units used beyond the reserved ones; below 0: fewer. */
+/*
+ * Insert the event of a decision, if the feature has a ledger. Rates have none, as they
+ * are charged in read-only transactions too.
+ *
+ * amount: units charged; below 0: refunded.
+ */
 void
-quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount)
+quota_event_insert(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
-	if (has_ledger(charge))
-		write_event(store, charge, amount);
-}
+	QuotaEventRow event;
 
-/* Report a refund: the most that a window got back. */
-void
-quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
-{
-	int64 amount = 0;
-
-	for (int i = 0; i < charge->entitlement.count; i++)
-		amount = Min(amount, charge->changes[i].used);
-	if (has_ledger(charge) && amount < 0)
-		write_event(store, charge, amount);
-}
-
-/* Rates have no ledger: they are charged in read-only transactions too. */
-static bool
-has_ledger(const QuotaCharge *charge)
-{
-	return charge->entitlement.feature.ledger && charge->entitlement.feature.kind != QUOTA_RATE;
-}
-
-static void
-write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
-{
-	QuotaEventRow event = quota_decision_event(&charge->decision);
-
+	if (!charge->entitlement.feature.ledger || charge->entitlement.feature.kind == QUOTA_RATE)
+		return;
+	event = quota_decision_event(&charge->decision);
 	event.user_id = quota_guc_user();
 	event.what = charge->origin.what;
 	event.kind = event_kind(charge);
 	event.amount = amount;
-	event.key = charge->origin.key;
+	event.key = charge->origin.key == 0 ? NULL : TextDatumGetCString(charge->origin.key);
 	event.metadata = charge->origin.metadata;
 	quota_ledger_insert_event(store, &event);
 }

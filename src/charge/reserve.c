@@ -47,23 +47,19 @@ static int compare_periods(const void *a, const void *b);
 QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	Datum key = quota_argument_key(fcinfo, 4);
 	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
 
-	quota_gate_require(QUOTA_GATE_RESERVE);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
-	charge->origin = (QuotaChargeOrigin){.what = "reserve", .returns_denial = true};
-	if (call.key != 0)
-		charge->origin.key = TextDatumGetCString(call.key);
+	charge->origin = (QuotaChargeOrigin){.what = "reserve", .key = key, .returns_denial = true};
 	expires_at = expiry_of_argument(fcinfo, 3);
-	call.feature = charge->feature;
-	call.n = charge->n;
 	store = quota_store_begin_write();
 	check_kind(charge->feature);
-	if (!quota_idempotency_find(store, &call, &answer))
+	if (!quota_idempotency_find(store, account, charge, false, &answer))
 	{
 		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
 
@@ -71,7 +67,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 		if (charge->decision.verdict != QUOTA_BLOCK)
 			answer.reservation = insert_reservation(store, charge, charged ? charge->entitlement.count : 0, expires_at);
 		answer.decision = quota_decision_datum(&charge->decision);
-		quota_idempotency_remember(store, &call, &answer);
+		quota_idempotency_remember(store, charge, &answer);
 	}
 	quota_store_end(store);
 	return reservation_datum(fcinfo, &answer);
@@ -82,7 +78,7 @@ QUOTA_FUNCTION(quota_commit)
 {
 	int64 actual;
 
-	quota_gate_require(QUOTA_GATE_COMMIT);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	if (PG_ARGISNULL(1))
 		return settle(fcinfo, "commit", NULL);
 	actual = PG_GETARG_INT64(1);
@@ -98,7 +94,7 @@ QUOTA_FUNCTION(quota_release)
 {
 	int64 nothing = 0;
 
-	quota_gate_require(QUOTA_GATE_RELEASE);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	return settle(fcinfo, "release", &nothing);
 }
 
@@ -232,7 +228,8 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_consume_read(store, &loaded, charge, reservation.reserved_at);
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
-	quota_event_report_settlement(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	/* the units used beyond the reserved ones */
+	quota_event_insert(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
