@@ -36,7 +36,6 @@ enum
 static const char *const threshold_names[] = {NULL, "warn", "limit"};
 
 static const char *event_kind(const QuotaCharge *charge);
-static bool is_denial_kind(const char *kind);
 static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
@@ -127,19 +126,12 @@ event_kind(const QuotaCharge *charge)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
 	name = pnstrdup(kind.val.string.val, kind.val.string.len);
-	if (is_denial_kind(name))
+	if (quota_decision_is_error(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must not be \"%s\"", name),
 				 errdetail("It is the kind of a denial.")));
 	return name;
-}
-
-/* Return whether quota_decision_error gives this name to a denial. */
-static bool
-is_denial_kind(const char *kind)
-{
-	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
 static void
@@ -174,18 +166,13 @@ notify(const QuotaAlertRow *alert)
 	char period_start[MAXDATELEN + 1];
 
 	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"account\":");
-	escape_json(&json, TextDatumGetCString(alert->account));
-	appendStringInfoString(&json, ",\"feature\":");
-	escape_json(&json, alert->feature);
-	appendStringInfoString(&json, ",\"plan\":");
-	if (alert->plan == NULL)
-		appendStringInfoString(&json, "null");
-	else
-		escape_json(&json, alert->plan);
-	appendStringInfo(&json, ",\"period\":\"%s\",\"period_start\":\"%s\",\"threshold\":\"%s\",\"used\":%lld,\"limit\":%lld}",
-					 quota_period_names[alert->period],
-					 JsonEncodeDateTime(period_start, TimestampTzGetDatum(alert->period_start), TIMESTAMPTZOID, &utc),
-					 alert->threshold, (long long) alert->used, (long long) alert->usage_limit);
+	JsonEncodeDateTime(period_start, TimestampTzGetDatum(alert->period_start), TIMESTAMPTZOID, &utc);
+	quota_decision_append_json(&json, "account", TextDatumGetCString(alert->account));
+	quota_decision_append_json(&json, "feature", alert->feature);
+	quota_decision_append_json(&json, "plan", alert->plan);
+	quota_decision_append_json(&json, "period", quota_period_names[alert->period]);
+	quota_decision_append_json(&json, "period_start", period_start);
+	quota_decision_append_json(&json, "threshold", alert->threshold);
+	appendStringInfo(&json, ",\"used\":%lld,\"limit\":%lld}", (long long) alert->used, (long long) alert->usage_limit);
 	Async_Notify(quota_guc_notify_channel, json.data);
 }
