@@ -17,6 +17,7 @@
 #include "guc.h"
 #include "tables/relations.h"
 
+static Datum text_or_null(FunctionCallInfo fcinfo, const char *string);
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
 
 /* quota.now(): return the time that decisions are made for. */
@@ -28,7 +29,7 @@ QUOTA_FUNCTION(quota_now)
 /* quota.timezone(): return the time zone of accounts that have none of their own. */
 QUOTA_FUNCTION(quota_timezone)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(pg_get_timezone_name(quota_guc_timezone())));
+	return text_or_null(fcinfo, pg_get_timezone_name(quota_guc_timezone()));
 }
 
 /*
@@ -51,13 +52,8 @@ QUOTA_FUNCTION(quota_window_end)
 /* quota.default_plan(): return the plan of accounts that have no other; NULL if there is none. */
 QUOTA_FUNCTION(quota_default_plan)
 {
-	const char *plan;
-
 	quota_plan_begin();
-	plan = quota_plan_default();
-	if (plan == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(plan));
+	return text_or_null(fcinfo, quota_plan_default());
 }
 
 /* quota.account_key(key): check and return the key of an account. Errors: invalid_parameter_value. */
@@ -69,11 +65,7 @@ QUOTA_FUNCTION(quota_account_key)
 /* quota.user_id(): return the application's user that the session acts for; NULL if unknown. */
 QUOTA_FUNCTION(quota_user_id)
 {
-	const char *user = quota_guc_user();
-
-	if (user == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(user));
+	return text_or_null(fcinfo, quota_guc_user());
 }
 
 /*
@@ -86,10 +78,8 @@ QUOTA_FUNCTION(quota_charged_counters)
 	QuotaStore *store;
 	QuotaAccount account;
 	QuotaEntitlement entitlement;
-	Datum owner;
+	Datum owner = PointerGetDatum(quota_argument_text(fcinfo, 0, "owner"));
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	owner = PointerGetDatum(PG_GETARG_TEXT_PP(0));
 	quota_argument_check_account(owner);
 	InitMaterializedSRF(fcinfo, 0);
 	store = quota_store_begin_read();
@@ -105,6 +95,14 @@ QUOTA_FUNCTION(quota_charged_counters)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+static Datum
+text_or_null(FunctionCallInfo fcinfo, const char *string)
+{
+	if (string == NULL || string[0] == '\0')
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(string));
 }
 
 static QuotaWindow

@@ -40,8 +40,7 @@ QUOTA_FUNCTION(quota_lock_counter)
  */
 QUOTA_FUNCTION(quota_has_use)
 {
-	quota_argument_check_not_null(fcinfo, 0, "feature");
-	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(quota_argument_text(fcinfo, 0, "feature"))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): return the expired holds of a counter. */
@@ -66,12 +65,10 @@ counter_of_arguments(FunctionCallInfo fcinfo)
 {
 	QuotaCounter counter = {0};
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	quota_argument_check_not_null(fcinfo, 1, "feature");
+	counter.key.account = PointerGetDatum(quota_argument_text(fcinfo, 0, "owner"));
+	counter.key.feature = quota_argument_feature(fcinfo, 1);
 	quota_argument_check_not_null(fcinfo, 2, "period");
 	quota_argument_check_not_null(fcinfo, 3, "period_start");
-	counter.key.account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
-	counter.key.feature = quota_argument_feature(fcinfo, 1);
 	counter.key.period = quota_relations_period(PG_GETARG_OID(2));
 	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
 	check_key(&counter.key);

@@ -242,9 +242,7 @@ apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char
 	loaded->has_anchor = entry->has_anchor;
 	loaded->cycle_anchor = entry->cycle_anchor;
 	loaded->own_plan = plan[0] != '\0';
-	if (!loaded->own_plan)
-		plan = quota_plan_default();
-	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
+	strlcpy(loaded->plan, loaded->own_plan ? plan : quota_plan_default(), sizeof(loaded->plan));
 }
 
 /* Load the overrides in force. Returns true if there are any, also others. */
@@ -322,7 +320,7 @@ apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntit
 		}
 		terms.unlimited = override->unlimited;
 		terms.usage_limit = override->usage_limit;
-		get_window(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
+		get_window(entitlement, override->period)->limit = quota_decide_limit(&terms, entitlement->feature.kind == QUOTA_RATE);
 	}
 }
 
