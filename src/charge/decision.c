@@ -61,7 +61,6 @@ static const int logged_from[] = {
 static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
-static void refuse_rate(QuotaDecision *decision, const QuotaRate *rate);
 static bool is_tighter(const QuotaDecision *a, const QuotaDecision *b);
 static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
 static const QuotaLimit *limit_of(const QuotaDecision *decision);
@@ -128,18 +127,14 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
 		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;
 		if (decision.reason == QUOTA_REASON_LIMIT_REACHED && is_rate(&decision))
-			refuse_rate(&decision, &rates[window]);
+		{
+			/* a rate goes by the clock, not by the transaction's time */
+			decision.reason = QUOTA_REASON_RATE_LIMITED;
+			decision.now = rates[window].level.at;
+			decision.lasts_until = quota_rates_admits(&rates[window], &decision.window->limit, n);
+		}
 	}
 	return decision;
-}
-
-/* A rate goes by the clock, not by the transaction's time, and the denial lasts until it has room. */
-static void
-refuse_rate(QuotaDecision *decision, const QuotaRate *rate)
-{
-	decision->reason = QUOTA_REASON_RATE_LIMITED;
-	decision->now = rate->level.at;
-	decision->lasts_until = quota_rates_admits(rate, &decision->window->limit, decision->n);
 }
 
 /* Turn a denial into a warning, for what is counted whatever the limit says. */
@@ -159,16 +154,8 @@ quota_decision_enforce(QuotaDecision *decision)
 {
 	if (decision->verdict != QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_ON)
 		return;
-	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW)
-	{
-		decision->verdict = QUOTA_WARN;
-		decision->reason = QUOTA_REASON_SHADOW;
-	}
-	else
-	{
-		decision->verdict = QUOTA_ALLOW;
-		decision->reason = QUOTA_REASON_OK;
-	}
+	decision->verdict = quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW ? QUOTA_WARN : QUOTA_ALLOW;
+	decision->reason = quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW ? QUOTA_REASON_SHADOW : QUOTA_REASON_OK;
 }
 
 /* Return the decision as a value of the SQL type quota_decision, its columns in order. */

@@ -38,7 +38,6 @@ static void check_kind(const char *feature);
 static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
 static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
-static bool is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 pg_noreturn static void raise_expired(int64 id);
 static int compare_periods(const void *a, const void *b);
@@ -214,10 +213,10 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 		raise_expired(id);
 	qsort(holds, count, sizeof(QuotaHoldRow), compare_periods);
 	quota_consume_next_generation();
-	/* lock order: counters of a pool before those of its member */
-	for (int pooled = true; pooled >= false; pooled--)
+	/* lock order: counters of the pool that it was in before its own */
+	for (int own = false; own <= true; own++)
 		for (int i = 0; i < count; i++)
-			if (is_of_pool(&reservation, &holds[i]) == pooled)
+			if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, holds[i].key.account, reservation.account)) == own)
 				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
 	quota_store_refresh(store);
 
@@ -232,13 +231,6 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_event_insert(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
-}
-
-/* Return whether a hold is on a counter of the pool that the account had when it was reserved. */
-static bool
-is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
-{
-	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, hold->key.account, reservation->account));
 }
 
 /* Replace the held units of a counter by the used ones. */

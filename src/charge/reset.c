@@ -1,6 +1,6 @@
 /*
  * reset.c
- *		Single counters, for the SQL functions that reset them.
+ *		Single counters and rates, for the SQL functions that reset them.
  *
  * Locks: the whole counter (src/tables/counter.c), until the end of the
  * transaction; slots are merged. Memory: the caller's context.
@@ -15,10 +15,10 @@
 #include "charge/consume.h"
 #include "charge/hold.h"
 #include "guc.h"
+#include "memory/rates.h"
 #include "tables/relations.h"
 
 static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
-static void check_key(const QuotaCounterKey *key);
 
 /*
  * quota.lock_counter(owner, feature, period, period_start): lock a counter, and
@@ -60,6 +60,21 @@ QUOTA_FUNCTION(quota_return_expired)
 	PG_RETURN_VOID();
 }
 
+/* quota.forget_rate(owner, feature): empty the buckets of a rate. */
+QUOTA_FUNCTION(quota_forget_rate)
+{
+	QuotaRateKey key = {
+		.extension = quota_relations_extension(),
+		.account = quota_argument_account(fcinfo),
+		.feature = quota_argument_feature(fcinfo, 1)};
+
+	/* a longer name is no feature's, and does not fit a key */
+	if (strlen(key.feature) <= QUOTA_MAX_FEATURE)
+		for (key.period = 0; key.period <= QUOTA_DAY; key.period++)
+			quota_rates_forget(&key);
+	PG_RETURN_VOID();
+}
+
 static QuotaCounter
 counter_of_arguments(FunctionCallInfo fcinfo)
 {
@@ -71,21 +86,15 @@ counter_of_arguments(FunctionCallInfo fcinfo)
 	quota_argument_check_not_null(fcinfo, 3, "period_start");
 	counter.key.period = quota_relations_period(PG_GETARG_OID(2));
 	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
-	check_key(&counter.key);
-	return counter;
-}
-
-/* Check as the constraints of quota.usage do, which do not apply below the executor. */
-static void
-check_key(const QuotaCounterKey *key)
-{
-	quota_argument_check_account(key->account);
-	if (key->feature[0] == '\0')
+	/* as the constraints of quota.usage, which do not apply below the executor */
+	quota_argument_check_account(counter.key.account);
+	if (counter.key.feature[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("feature must not be empty")));
-	if (key->period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(key->period_start) : TIMESTAMP_NOT_FINITE(key->period_start))
+	if (counter.key.period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(counter.key.period_start) : TIMESTAMP_NOT_FINITE(counter.key.period_start))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("period_start must be -infinity for lifetime, and else finite")));
+	return counter;
 }

@@ -242,10 +242,7 @@ compare_offers(const void *a, const void *b)
 static HTAB *
 create_hash(const char *name, Size keysize, Size entrysize)
 {
-	HASHCTL control = {0};
+	HASHCTL control = {.keysize = keysize, .entrysize = entrysize, .hcxt = cache};
 
-	control.keysize = keysize;
-	control.entrysize = entrysize;
-	control.hcxt = cache;
 	return hash_create(name, 16, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
