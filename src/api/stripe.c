@@ -30,8 +30,8 @@
 #define MAX_SIGNATURE 8192
 /* one for each secret of the endpoint; Stripe keeps two for a day */
 #define MAX_DIGESTS 16
-/* seconds; keeps the conversion to a timestamp from overflowing */
-#define MAX_SIGNED_AT INT64CONST(9999999999)
+/* of the time in seconds; keeps the conversion to a timestamp from overflowing */
+#define MAX_DIGITS 10
 
 /* The header: t=1492774577,v1=...,v1=...,v0=... */
 typedef struct SignatureHeader
@@ -156,16 +156,13 @@ parse_header(char *header)
 static void
 check_time(const char *signed_at)
 {
-	char *end;
-	int64 seconds;
-	TimestampTz at;
+	size_t digits = strspn(signed_at, "0123456789");
 	TimestampTz now = quota_guc_clock();
+	TimestampTz at;
 
-	errno = 0;
-	seconds = strtoi64(signed_at, &end, 10);
-	if (signed_at[strspn(signed_at, "0123456789")] != '\0' || end == signed_at || errno != 0 || seconds > MAX_SIGNED_AT)
+	if (digits == 0 || digits > MAX_DIGITS || signed_at[digits] != '\0')
 		malformed("Its time is no number of seconds.");
-	at = time_t_to_timestamptz((pg_time_t) seconds);
+	at = time_t_to_timestamptz((pg_time_t) strtoi64(signed_at, NULL, 10));
 	if (at < now - quota_guc_stripe_tolerance * USECS_PER_SEC || at > now + quota_guc_stripe_tolerance * USECS_PER_SEC)
 	{
 		char *at_text = pstrdup(timestamptz_to_str(at));

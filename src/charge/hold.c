@@ -20,8 +20,6 @@
 
 #include "charge/hold.h"
 
-#include "utils/timestamp.h"
-
 #include "rules/decide.h"
 #include "tables/reservations.h"
 

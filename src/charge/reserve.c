@@ -19,7 +19,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -33,11 +32,14 @@
 #include "rights/gate.h"
 #include "tables/reservations.h"
 
+/* as the amount used: all that was reserved */
+#define ALL_HELD (-1)
+
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
 static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
-static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
+static Datum settle(FunctionCallInfo fcinfo, const char *what, int64 actual);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 pg_noreturn static void raise_expired(int64 id);
 static int compare_periods(const void *a, const void *b);
@@ -75,26 +77,21 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 /* quota_commit(id, actual) */
 QUOTA_FUNCTION(quota_commit)
 {
-	int64 actual;
+	int64 actual = PG_ARGISNULL(1) ? ALL_HELD : PG_GETARG_INT64(1);
 
 	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
-	if (PG_ARGISNULL(1))
-		return settle(fcinfo, "commit", NULL);
-	actual = PG_GETARG_INT64(1);
-	if (actual < 0)
+	if (!PG_ARGISNULL(1) && actual < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("actual amount must not be negative, as %lld is", (long long) actual)));
-	return settle(fcinfo, "commit", &actual);
+	return settle(fcinfo, "commit", actual);
 }
 
 /* quota_release(id) */
 QUOTA_FUNCTION(quota_release)
 {
-	int64 nothing = 0;
-
 	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
-	return settle(fcinfo, "release", &nothing);
+	return settle(fcinfo, "release", 0);
 }
 
 /*
@@ -185,9 +182,9 @@ reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer)
 	return HeapTupleGetDatum(heap_form_tuple(to, values, nulls));
 }
 
-/* Settle a reservation. actual: units used; NULL: all of them. */
+/* Settle a reservation. actual: units used, or ALL_HELD. */
 static Datum
-settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
+settle(FunctionCallInfo fcinfo, const char *what, int64 actual)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaReservationRow reservation;
@@ -217,7 +214,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	for (int own = false; own <= true; own++)
 		for (int i = 0; i < count; i++)
 			if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, holds[i].key.account, reservation.account)) == own)
-				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
+				settle_hold(store, &holds[i], actual == ALL_HELD ? holds[i].amount : actual);
 	quota_store_refresh(store);
 
 	/* show the present figures of the windows in which it was reserved */
@@ -228,7 +225,7 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
 	/* the units used beyond the reserved ones */
-	quota_event_insert(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	quota_event_insert(store, charge, actual == ALL_HELD ? 0 : actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
 }
