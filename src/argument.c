@@ -13,52 +13,35 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/uuid.h"
 
 #include "compat.h"
 #include "sizes.h"
+
+static void check_text(const char *name, Size length, Size most);
 
 /* Return argument 0, an account, as text. */
 Datum
 quota_argument_account(FunctionCallInfo fcinfo)
 {
-	Datum account;
+	Datum account = PointerGetDatum(quota_argument_text(fcinfo, 0, "account"));
 
-	quota_argument_check_not_null(fcinfo, 0, "account");
-	account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
 	quota_argument_check_account(account);
 	return account;
 }
 
+/* Return argument 0, an account of another type, as text. out: the type's output function. */
 Datum
-quota_argument_account_uuid(FunctionCallInfo fcinfo)
+quota_argument_account_by(FunctionCallInfo fcinfo, PGFunction out)
 {
 	quota_argument_check_not_null(fcinfo, 0, "account");
-	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0))));
-}
-
-Datum
-quota_argument_account_bigint(FunctionCallInfo fcinfo)
-{
-	quota_argument_check_not_null(fcinfo, 0, "account");
-	return CStringGetTextDatum(psprintf("%lld", (long long) PG_GETARG_INT64(0)));
+	return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(out, PG_GETARG_DATUM(0))));
 }
 
 /* Errors: invalid_parameter_value for an account that could not be stored. */
 void
 quota_argument_check_account(Datum account)
 {
-	Size length = VARSIZE_ANY_EXHDR(DatumGetPointer(account));
-
-	if (length == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account must not be empty")));
-	if (length > QUOTA_MAX_ACCOUNT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", length, QUOTA_MAX_ACCOUNT)));
+	check_text("account", VARSIZE_ANY_EXHDR(DatumGetPointer(account)), QUOTA_MAX_ACCOUNT);
 }
 
 /*
@@ -70,10 +53,8 @@ quota_argument_check_account(Datum account)
 char *
 quota_argument_feature(FunctionCallInfo fcinfo, int number)
 {
-	text *feature;
+	text *feature = quota_argument_text(fcinfo, number, "feature");
 
-	quota_argument_check_not_null(fcinfo, number, "feature");
-	feature = PG_GETARG_TEXT_PP(number);
 	if (VARSIZE_ANY_EXHDR(feature) > QUOTA_MAX_SHOWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -118,17 +99,9 @@ quota_argument_key(FunctionCallInfo fcinfo, int number)
 	text *key;
 
 	if (PG_ARGISNULL(number))
-		return 0;
+		return (Datum) 0;
 	key = PG_GETARG_TEXT_PP(number);
-	if (VARSIZE_ANY_EXHDR(key) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key must not be empty")));
-	if (VARSIZE_ANY_EXHDR(key) > QUOTA_MAX_KEY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", VARSIZE_ANY_EXHDR(key), QUOTA_MAX_KEY)));
+	check_text("key", VARSIZE_ANY_EXHDR(key), QUOTA_MAX_KEY);
 	return PointerGetDatum(key);
 }
 
@@ -140,18 +113,19 @@ quota_argument_key(FunctionCallInfo fcinfo, int number)
 Datum
 quota_argument_metadata(FunctionCallInfo fcinfo, int number)
 {
-	Size size;
-
 	if (PG_ARGISNULL(number))
 		return (Datum) 0;
 	/* before it is decompressed */
-	size = toast_raw_datum_size(PG_GETARG_DATUM(number)) - VARHDRSZ;
-	if (size > QUOTA_MAX_METADATA)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("metadata is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", size, QUOTA_MAX_METADATA)));
+	quota_argument_check_length("metadata", toast_raw_datum_size(PG_GETARG_DATUM(number)) - VARHDRSZ, QUOTA_MAX_METADATA);
 	return JsonbPGetDatum(PG_GETARG_JSONB_P(number));
+}
+
+/* Return a text. Errors: null_value_not_allowed. */
+text *
+quota_argument_text(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	quota_argument_check_not_null(fcinfo, number, name);
+	return PG_GETARG_TEXT_PP(number);
 }
 
 /* Errors: null_value_not_allowed for a NULL. */
@@ -162,4 +136,25 @@ quota_argument_check_not_null(FunctionCallInfo fcinfo, int number, const char *n
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
+}
+
+/* Errors: invalid_parameter_value for more than `most` bytes. */
+void
+quota_argument_check_length(const char *name, Size length, Size most)
+{
+	if (length > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is too long", name),
+				 errdetail("It has %zu bytes, the most is %zu.", length, most)));
+}
+
+static void
+check_text(const char *name, Size length, Size most)
+{
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", name)));
+	quota_argument_check_length(name, length, most);
 }

@@ -1,7 +1,7 @@
 /*
- * The SQLSTATEs that a client acts on. Everything else uses PostgreSQL's own.
+ * SQLSTATEs of denials. All other errors use PostgreSQL's own codes.
  *
- * PostgREST turns PTxyz into HTTP status xyz.
+ * PostgREST and Supabase turn PTxyz into HTTP status xyz.
  */
 #ifndef QUOTA_ERRORS_H
 #define QUOTA_ERRORS_H

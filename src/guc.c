@@ -22,9 +22,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "compat.h"
 
 /* as quota.account_users has it, in bytes */
@@ -80,53 +80,35 @@ quota_guc_init(void)
 	DefineCustomEnumVariable("quota.enforcement",
 							 "Whether limits are enforced.",
 							 "on: denials deny; shadow: would-be denials are allowed, counted and logged; off: nothing is denied or charged.",
-							 &quota_guc_enforcement,
-							 QUOTA_ENFORCEMENT_ON,
-							 enforcement_options,
-							 PGC_SUSET, 0, NULL, NULL, NULL);
+							 &quota_guc_enforcement, QUOTA_ENFORCEMENT_ON, enforcement_options, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("quota.log_decisions",
 							 "Which decisions are written to the server log.",
 							 NULL,
-							 &quota_guc_log_decisions,
-							 QUOTA_LOG_NONE,
-							 log_decisions_options,
-							 PGC_SUSET, 0, NULL, NULL, NULL);
+							 &quota_guc_log_decisions, QUOTA_LOG_NONE, log_decisions_options, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("quota.now",
 							   "A fixed clock, for tests.",
 							   "Empty: the start of the transaction, for rates the time of the call.",
-							   &now_string,
-							   "",
-							   PGC_SUSET, 0, check_now, assign_now, NULL);
+							   &now_string, "", PGC_SUSET, 0, check_now, assign_now, NULL);
 	DefineCustomStringVariable("quota.timezone",
 							   "Time zone of the calendar windows of accounts that have none of their own.",
 							   NULL,
-							   &timezone_string,
-							   "UTC",
-							   PGC_SUSET, 0, check_timezone, assign_timezone, NULL);
+							   &timezone_string, "UTC", PGC_SUSET, 0, check_timezone, assign_timezone, NULL);
 	DefineCustomStringVariable("quota.notify_channel",
 							   "The channel on which NOTIFY tells of thresholds that are reached.",
 							   "Empty: none.",
-							   &quota_guc_notify_channel,
-							   "",
-							   PGC_SUSET, 0, check_notify_channel, NULL, NULL);
+							   &quota_guc_notify_channel, "", PGC_SUSET, 0, check_notify_channel, NULL, NULL);
 	DefineCustomIntVariable("quota.stripe_tolerance",
 							"How old the signature of a Stripe webhook may be, or how far ahead.",
 							NULL,
-							&quota_guc_stripe_tolerance,
-							300, 1, INT_MAX,
-							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+							&quota_guc_stripe_tolerance, 300, 1, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("quota.user",
 							   "The application's user on whose behalf the session acts.",
 							   "Row-level security and the audit log go by it.",
-							   &user_string,
-							   "",
-							   PGC_USERSET, 0, check_user, NULL, NULL);
+							   &user_string, "", PGC_USERSET, 0, check_user, NULL, NULL);
 	DefineCustomStringVariable("quota.reason",
 							   "Why the next changes are made, for the audit log.",
 							   NULL,
-							   &reason_string,
-							   "",
-							   PGC_USERSET, 0, check_reason, NULL, NULL);
+							   &reason_string, "", PGC_USERSET, 0, check_reason, NULL, NULL);
 	MarkGUCPrefixReserved("quota");
 }
 
@@ -171,11 +153,7 @@ quota_guc_user(void)
 	claims = GetConfigOption("request.jwt.claims", true, false);
 	if (claims == NULL || claims[0] == '\0')
 		return NULL;
-	if (strlen(claims) > MAX_CLAIMS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"request.jwt.claims\" is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(claims), MAX_CLAIMS)));
+	quota_argument_check_length("setting \"request.jwt.claims\"", strlen(claims), MAX_CLAIMS);
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, DEFAULT_COLLATION_OID, NULL, NULL);
 	fcinfo->args[0].value = DirectFunctionCall1(jsonb_in, CStringGetDatum(claims));
 	fcinfo->args[0].isnull = false;
@@ -185,11 +163,7 @@ quota_guc_user(void)
 	if (fcinfo->isnull)
 		return NULL;
 	user = TextDatumGetCString(sub);
-	if (strlen(user) > MAX_USER)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("user of setting \"request.jwt.claims\" is too long"),
-				 errdetail("It has %zu bytes, the most is %d.", strlen(user), MAX_USER)));
+	quota_argument_check_length("user of setting \"request.jwt.claims\"", strlen(user), MAX_USER);
 	return user;
 }
 

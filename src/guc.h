@@ -1,5 +1,5 @@
 /*
- * The settings and what they amount to: the mode, the clock, the time zone.
+ * The settings, and what they determine: the enforcement mode, the clock, the time zone.
  */
 #ifndef QUOTA_GUC_H
 #define QUOTA_GUC_H

@@ -8,9 +8,8 @@
  *
  * They must mean the same in every session. Immutable built-in functions still depend on
  * a few settings (bytea::text on bytea_output, age() of two times on TimeZone): these are
- * compared with their usual values, and set if they differ. If functions or types of users
- * take part, all settings that such code tends to depend on are set, search_path among
- * them.
+ * compared with their usual values, and set if they differ. Functions and types of users
+ * get all settings that such code tends to depend on, search_path among them.
  *
  * After an error the abort of the transaction or subtransaction restores user and
  * settings, without quota_owner_end. Memory: the caller's context. Locks: none.
@@ -26,7 +25,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
@@ -62,15 +60,14 @@ static const struct
 
 static bool settings_are_usual(int code);
 static bool is_usual(const char *name, const char *value);
-static bool is_user_function(Oid function, void *context);
-static bool user_code_walker(Node *node, void *context);
-static bool is_timezone_function(Oid function, void *context);
-static bool times_walker(Node *node, void *context);
+static bool code_walker(Node *node, void *context);
+static bool add_function(Oid function, void *context);
+static int code_of_type(Oid type);
 
 /*
  * Become the owner of a table, in a security-restricted operation.
  *
- * code: what takes part, from quota_owner_code.
+ * code: what the code that will run depends on, from quota_owner_code.
  */
 void
 quota_owner_begin(QuotaOwner *saved, Oid owner, int code)
@@ -106,18 +103,14 @@ quota_owner_end(const QuotaOwner *saved)
 	SetUserIdAndSecContext(saved->user, saved->context);
 }
 
-/* Return what takes part in an expression. */
+/* Return what an expression may call or depend on. */
 int
 quota_owner_code(Node *expression)
 {
-	return (user_code_walker(expression, NULL) ? QUOTA_CODE_OWN : 0) | (times_walker(expression, NULL) ? QUOTA_CODE_TIMES : 0);
-}
+	int code = 0;
 
-/* True if a type may call functions of users, as domains and types made of them do. */
-bool
-quota_owner_is_own_type(Oid type)
-{
-	return type >= FirstUnpinnedObjectId && get_typtype(type) != TYPTYPE_ENUM;
+	(void) code_walker(expression, &code);
+	return code;
 }
 
 /* Return the owner of a relation; InvalidOid: it does not exist. */
@@ -179,58 +172,20 @@ is_usual(const char *name, const char *value)
 	return current != NULL && strcmp(current, value) == 0;
 }
 
+/* Add what an expression may call or depend on to a set of bits. */
 static bool
-is_user_function(Oid function, void *context pg_attribute_unused())
+code_walker(Node *node, void *context)
 {
-	return function >= FirstUnpinnedObjectId;
-}
+	int *code = context;
 
-static bool
-user_code_walker(Node *node, void *context)
-{
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_user_function, NULL))
-		return true;
+	(void) check_functions_in_node(node, add_function, context);
 	switch (nodeTag(node))
 	{
 		case T_CoerceToDomain:
-			return true;
-		case T_Var:
-		case T_Const:
-		case T_Param:
-		case T_FuncExpr:
-		case T_CoerceViaIO:
-		case T_ConvertRowtypeExpr:
-		case T_RowExpr:
-		case T_ArrayExpr:
-			if (quota_owner_is_own_type(exprType(node)))
-				return true;
+			*code |= QUOTA_CODE_OWN;
 			break;
-		default:
-			break;
-	}
-	return expression_tree_walker(node, user_code_walker, context);
-}
-
-/* True for AT TIME ZONE with a name, which may be an abbreviation. */
-static bool
-is_timezone_function(Oid function, void *context pg_attribute_unused())
-{
-	return function == F_TIMEZONE_TEXT_TIMESTAMP || function == F_TIMEZONE_TEXT_TIMESTAMPTZ || function == F_TIMEZONE_TEXT_TIMETZ;
-}
-
-static bool
-times_walker(Node *node, void *context)
-{
-	Oid type;
-
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, is_timezone_function, NULL))
-		return true;
-	switch (nodeTag(node))
-	{
 		case T_Var:
 		case T_Const:
 		case T_Param:
@@ -241,14 +196,37 @@ times_walker(Node *node, void *context)
 		case T_RelabelType:
 		case T_CoerceViaIO:
 		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
 		case T_CaseExpr:
-			type = exprType(node);
-			if (type == TIMESTAMPTZOID || type == TIMETZOID || type == TIMESTAMPTZARRAYOID || type == TIMETZARRAYOID ||
-				type == TSTZRANGEOID || type == TSTZMULTIRANGEOID)
-				return true;
+		case T_RowExpr:
+		case T_ArrayExpr:
+			*code |= code_of_type(exprType(node));
 			break;
 		default:
 			break;
 	}
-	return expression_tree_walker(node, times_walker, context);
+	return expression_tree_walker(node, code_walker, context);
+}
+
+/* AT TIME ZONE takes names, which may be abbreviations. */
+static bool
+add_function(Oid function, void *context)
+{
+	int *code = context;
+
+	if (function >= FirstUnpinnedObjectId)
+		*code |= QUOTA_CODE_OWN;
+	if (function == F_TIMEZONE_TEXT_TIMESTAMP || function == F_TIMEZONE_TEXT_TIMESTAMPTZ || function == F_TIMEZONE_TEXT_TIMETZ)
+		*code |= QUOTA_CODE_TIMES;
+	return false;
+}
+
+/* Types of users may call functions of users, as domains and types made of them do; enums do not. */
+static int
+code_of_type(Oid type)
+{
+	if (type == TIMESTAMPTZOID || type == TIMETZOID || type == TIMESTAMPTZARRAYOID || type == TIMETZARRAYOID ||
+		type == TSTZRANGEOID || type == TSTZMULTIRANGEOID)
+		return QUOTA_CODE_TIMES;
+	return type >= FirstUnpinnedObjectId && get_typtype(type) != TYPTYPE_ENUM ? QUOTA_CODE_OWN : 0;
 }

@@ -1,19 +1,19 @@
 /*
- * Code of a table's owner, run as that owner, and work of the extension's owner.
+ * Run code as the owner of a table, or as the owner of the extension.
  */
 #ifndef QUOTA_OWNER_H
 #define QUOTA_OWNER_H
 
 #include "nodes/nodes.h"
 
-/* What takes part in an expression beside functions and types that no setting changes; bits. */
+/* Bits: what an expression contains that settings can change. */
 enum
 {
 	QUOTA_CODE_TIMES = 1, /* times with a time zone, or time zones by name */
 	QUOTA_CODE_OWN = 2    /* functions or types of users */
 };
 
-/* What quota_owner_begin has changed. */
+/* State to restore. */
 typedef struct QuotaOwner
 {
 	Oid user;
@@ -25,7 +25,6 @@ extern void quota_owner_begin(QuotaOwner *saved, Oid owner, int code);
 extern void quota_owner_begin_extension(QuotaOwner *saved);
 extern void quota_owner_end(const QuotaOwner *saved);
 extern int quota_owner_code(Node *expression);
-extern bool quota_owner_is_own_type(Oid type);
 extern Oid quota_owner_of_relation(Oid relid);
 extern Oid quota_owner_of_extension(void);
 extern bool quota_owner_is_table(Oid relid, const char *const *names);

@@ -1,6 +1,7 @@
 /*
- * The most bytes that names and values may have, as the CHECK constraints of the
- * tables have it.
+ * Maximum lengths of names and values, in bytes.
+ *
+ * The CHECK constraints of the tables have the same.
  */
 #ifndef QUOTA_SIZES_H
 #define QUOTA_SIZES_H
@@ -12,7 +13,7 @@
 #define QUOTA_MAX_KEY 255
 #define QUOTA_MAX_KIND 63
 #define QUOTA_MAX_METADATA 65536
-/* of a name that is too long, what a message shows whole */
+/* a longer name is clipped in error messages */
 #define QUOTA_MAX_SHOWN 8192
 
 #endif

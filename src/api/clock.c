@@ -17,24 +17,19 @@
 #include "guc.h"
 #include "tables/relations.h"
 
+static Datum text_or_null(FunctionCallInfo fcinfo, const char *string);
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
 
 /* quota.now(): return the time that decisions are made for. */
-PG_FUNCTION_INFO_V1(quota_now);
-
-Datum
-quota_now(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_now)
 {
 	PG_RETURN_TIMESTAMPTZ(quota_guc_now());
 }
 
 /* quota.timezone(): return the time zone of accounts that have none of their own. */
-PG_FUNCTION_INFO_V1(quota_timezone);
-
-Datum
-quota_timezone(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_timezone)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(pg_get_timezone_name(quota_guc_timezone())));
+	return text_or_null(fcinfo, pg_get_timezone_name(quota_guc_timezone()));
 }
 
 /*
@@ -43,77 +38,48 @@ quota_timezone(PG_FUNCTION_ARGS)
  *
  * timezone: NULL for that of the setting. anchor: NULL for calendar windows.
  */
-PG_FUNCTION_INFO_V1(quota_window_start);
-
-Datum
-quota_window_start(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_window_start)
 {
 	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).start);
 }
 
 /* quota.window_end(period, at, timezone, anchor): return the first instant of the next window. */
-PG_FUNCTION_INFO_V1(quota_window_end);
-
-Datum
-quota_window_end(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_window_end)
 {
 	PG_RETURN_TIMESTAMPTZ(window_of_arguments(fcinfo).end);
 }
 
 /* quota.default_plan(): return the plan of accounts that have no other; NULL if there is none. */
-PG_FUNCTION_INFO_V1(quota_default_plan);
-
-Datum
-quota_default_plan(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_default_plan)
 {
-	const char *plan;
-
 	quota_plan_begin();
-	plan = quota_plan_default();
-	if (plan == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(plan));
+	return text_or_null(fcinfo, quota_plan_default());
 }
 
 /* quota.account_key(key): check and return the key of an account. Errors: invalid_parameter_value. */
-PG_FUNCTION_INFO_V1(quota_account_key);
-
-Datum
-quota_account_key(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_account_key)
 {
 	PG_RETURN_DATUM(quota_argument_account(fcinfo));
 }
 
 /* quota.user_id(): return the application's user that the session acts for; NULL if unknown. */
-PG_FUNCTION_INFO_V1(quota_user_id);
-
-Datum
-quota_user_id(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_user_id)
 {
-	const char *user = quota_guc_user();
-
-	if (user == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(user));
+	return text_or_null(fcinfo, quota_guc_user());
 }
 
 /*
  * quota.charged_counters(owner, feature): return the owner and period of each
  * counter that a charge of an account uses.
  */
-PG_FUNCTION_INFO_V1(quota_charged_counters);
-
-Datum
-quota_charged_counters(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_charged_counters)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	QuotaStore *store;
 	QuotaAccount account;
 	QuotaEntitlement entitlement;
-	Datum owner;
+	Datum owner = PointerGetDatum(quota_argument_text(fcinfo, 0, "owner"));
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	owner = PointerGetDatum(PG_GETARG_TEXT_PP(0));
 	quota_argument_check_account(owner);
 	InitMaterializedSRF(fcinfo, 0);
 	store = quota_store_begin_read();
@@ -129,6 +95,14 @@ quota_charged_counters(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+static Datum
+text_or_null(FunctionCallInfo fcinfo, const char *string)
+{
+	if (string == NULL || string[0] == '\0')
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(string));
 }
 
 static QuotaWindow

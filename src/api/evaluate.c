@@ -1,6 +1,6 @@
 /*
  * evaluate.c
- *		Decisions without a charge: evaluate, rates, has_feature, feature, require_feature.
+ *		Decisions without a charge: evaluate, rates, rate_stats, has_feature, feature, require_feature.
  *
  * Works on a standby and in read-only transactions. Locks: none. Memory: the
  * caller's context.
@@ -8,9 +8,9 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -38,7 +38,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 	QuotaCharge charge;
 	QuotaStore *store;
 	QuotaAccount loaded;
-	bool as_user = quota_gate_require_account(QUOTA_GATE_EVALUATE, account);
+	bool as_user = quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 
 	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	store = quota_store_begin_read();
@@ -55,16 +55,30 @@ QUOTA_ACCOUNT_FUNCTION(quota_evaluate)
 /* quota_evaluate(account): decide on one more unit of each countable feature, a row a window. */
 QUOTA_ACCOUNT_FUNCTION(quota_evaluate_all)
 {
-	put_features(fcinfo, account, quota_gate_require_account(QUOTA_GATE_EVALUATE, account), put_decision);
+	put_features(fcinfo, account, quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account), put_decision);
 	return (Datum) 0;
 }
 
 /* quota_rates(account): return a row for each rate and window. */
 QUOTA_ACCOUNT_FUNCTION(quota_rates)
 {
-	quota_gate_require_account(QUOTA_GATE_RATES, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_REPORT, account);
 	put_features(fcinfo, account, false, put_rate);
 	return (Datum) 0;
+}
+
+/* quota_rate_stats(): return how full the memory of rates is. */
+QUOTA_FUNCTION(quota_rate_stats)
+{
+	QuotaRateStats stats = quota_rates_stats();
+	Datum values[] = {Int64GetDatum(stats.in_use), Int64GetDatum(stats.places), Int64GetDatum(stats.evictions), Int64GetDatum(stats.bytes)};
+	bool nulls[lengthof(values)] = {false};
+	TupleDesc desc;
+
+	quota_gate_require(fcinfo, QUOTA_GATE_TOTALS);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "quota_rate_stats does not return a row");
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
 /* quota_has_feature(account, feature) */
@@ -73,7 +87,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
 
-	quota_gate_require_account(QUOTA_GATE_HAS_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
@@ -85,7 +99,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	QuotaEntitlement entitlement;
 	Datum value;
 
-	quota_gate_require_account(QUOTA_GATE_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
@@ -102,17 +116,18 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 {
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
-	QuotaDecision decision = {0};
 
-	quota_gate_require_account(QUOTA_GATE_REQUIRE_FEATURE, account);
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
-	decision.account = account;
-	decision.now = loaded.now;
-	decision.entitlement = &entitlement;
-	decision.verdict = QUOTA_BLOCK;
-	decision.reason = loaded.suspended ? QUOTA_REASON_SUSPENDED : QUOTA_REASON_NOT_IN_PLAN;
 	if (!has_feature(&loaded, &entitlement))
 	{
+		QuotaDecision decision = {
+			.account = account,
+			.now = loaded.now,
+			.entitlement = &entitlement,
+			.verdict = QUOTA_BLOCK,
+			.reason = loaded.suspended ? QUOTA_REASON_SUSPENDED : QUOTA_REASON_NOT_IN_PLAN};
+
 		quota_decision_enforce(&decision);
 		quota_decision_log(&decision);
 		if (decision.verdict == QUOTA_BLOCK)
@@ -253,26 +268,18 @@ is_true(Datum jsonb)
 static Datum
 limits_as_jsonb(const QuotaEntitlement *entitlement)
 {
-	JsonbParseState *state = NULL;
+	StringInfoData json;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	initStringInfo(&json);
 	for (int i = 0; i < entitlement->count; i++)
 	{
 		const QuotaWindowLimit *window = &entitlement->windows[i];
-		JsonbValue key = {.type = jbvString};
-		JsonbValue value = {.type = jbvNull};
 
-		key.val.string.val = unconstify(char *, quota_period_names[window->period]);
-		key.val.string.len = strlen(quota_period_names[window->period]);
-		pushJsonbValue(&state, WJB_KEY, &key);
-		if (!window->limit.unlimited)
-		{
-			value.type = jbvNumeric;
-			value.val.numeric = int64_to_numeric(window->limit.per_window);
-		}
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		appendStringInfo(&json, "%c\"%s\":", i == 0 ? '{' : ',', quota_period_names[window->period]);
+		appendStringInfoString(&json, window->limit.unlimited ? "null" : psprintf("%lld", (long long) window->limit.per_window));
 	}
-	return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
 static int

@@ -29,17 +29,12 @@
  * quota.lock_alone(act, shared): lock an act until the transaction ends; shared
  * locks do not exclude each other.
  */
-PG_FUNCTION_INFO_V1(quota_lock_alone);
-
-Datum
-quota_lock_alone(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_lock_alone)
 {
 	LOCKTAG lock;
-	text *act;
+	text *act = quota_argument_text(fcinfo, 0, "act");
 
-	quota_argument_check_not_null(fcinfo, 0, "act");
 	quota_argument_check_not_null(fcinfo, 1, "shared");
-	act = PG_GETARG_TEXT_PP(0);
 	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0,
 						 hash_bytes((unsigned char *) VARDATA_ANY(act), VARSIZE_ANY_EXHDR(act)), LOCK_OF_ACTS);
 	(void) LockAcquire(&lock, PG_GETARG_BOOL(1) ? ShareLock : ExclusiveLock, false, false);

@@ -30,8 +30,8 @@
 #define MAX_SIGNATURE 8192
 /* one for each secret of the endpoint; Stripe keeps two for a day */
 #define MAX_DIGESTS 16
-/* seconds; keeps the conversion to a timestamp from overflowing */
-#define MAX_SIGNED_AT INT64CONST(9999999999)
+/* of the time in seconds; keeps the conversion to a timestamp from overflowing */
+#define MAX_DIGITS 10
 
 /* The header: t=1492774577,v1=...,v1=...,v0=... */
 typedef struct SignatureHeader
@@ -40,7 +40,7 @@ typedef struct SignatureHeader
 	List *digests;   /* char *, in hexadecimal digits */
 } SignatureHeader;
 
-static void check_size(Datum value, const char *name, Size most);
+static const char *to_utf8(text *value, Size *length);
 static SignatureHeader parse_header(char *header);
 static void check_time(const char *signed_at);
 static void digest_in_hex(const char *secret, size_t secret_length, const StringInfo signed_text, char *hex);
@@ -58,13 +58,10 @@ pg_noreturn static void malformed(const char *detail);
  * not match or is not of now; invalid_parameter_value for arguments that are
  * too long.
  */
-PG_FUNCTION_INFO_V1(quota_check_stripe_signature);
-
-Datum
-quota_check_stripe_signature(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_check_stripe_signature)
 {
-	text *payload;
-	char *utf8;
+	const char *utf8;
+	Size length;
 	SignatureHeader header;
 	Datum *secrets;
 	bool *nulls;
@@ -82,15 +79,14 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 				 errmsg("there is no signing secret of a Stripe webhook"),
 				 errhint("Insert the endpoint's secret into quota.stripe_secrets.")));
 
-	check_size(PG_GETARG_DATUM(0), "payload", MAX_PAYLOAD);
-	check_size(PG_GETARG_DATUM(1), "signature", MAX_SIGNATURE);
+	/* before they are decompressed */
+	quota_argument_check_length("payload", toast_raw_datum_size(PG_GETARG_DATUM(0)) - VARHDRSZ, MAX_PAYLOAD);
+	quota_argument_check_length("signature", toast_raw_datum_size(PG_GETARG_DATUM(1)) - VARHDRSZ, MAX_SIGNATURE);
 	header = parse_header(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	payload = PG_GETARG_TEXT_PP(0);
-	utf8 = (char *) pg_server_to_any(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), PG_UTF8);
+	utf8 = to_utf8(PG_GETARG_TEXT_PP(0), &length);
 	initStringInfo(&signed_text);
 	appendStringInfo(&signed_text, "%s.", header.signed_at);
-	/* a text is not terminated, a converted string is */
-	appendBinaryStringInfo(&signed_text, utf8, utf8 == VARDATA_ANY(payload) ? VARSIZE_ANY_EXHDR(payload) : strlen(utf8));
+	appendBinaryStringInfo(&signed_text, utf8, length);
 
 	for (int i = 0; i < secret_count; i++)
 	{
@@ -115,19 +111,6 @@ quota_check_stripe_signature(PG_FUNCTION_ARGS)
 				 errhint("Pass the body of the request byte for byte, and store the secret of the endpoint that received it.")));
 	check_time(header.signed_at);
 	PG_RETURN_VOID();
-}
-
-/* Refuse a long value before it is decompressed. */
-static void
-check_size(Datum value, const char *name, Size most)
-{
-	Size size = toast_raw_datum_size(value) - VARHDRSZ;
-
-	if (size > most)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is too long", name),
-				 errdetail("It has %zu bytes, the most is %zu.", size, most)));
 }
 
 /* Split the header, in place. Only scheme v1 counts. */
@@ -173,16 +156,13 @@ parse_header(char *header)
 static void
 check_time(const char *signed_at)
 {
-	char *end;
-	int64 seconds;
-	TimestampTz at;
+	size_t digits = strspn(signed_at, "0123456789");
 	TimestampTz now = quota_guc_clock();
+	TimestampTz at;
 
-	errno = 0;
-	seconds = strtoi64(signed_at, &end, 10);
-	if (signed_at[strspn(signed_at, "0123456789")] != '\0' || end == signed_at || errno != 0 || seconds > MAX_SIGNED_AT)
+	if (digits == 0 || digits > MAX_DIGITS || signed_at[digits] != '\0')
 		malformed("Its time is no number of seconds.");
-	at = time_t_to_timestamptz((pg_time_t) seconds);
+	at = time_t_to_timestamptz((pg_time_t) strtoi64(signed_at, NULL, 10));
 	if (at < now - quota_guc_stripe_tolerance * USECS_PER_SEC || at > now + quota_guc_stripe_tolerance * USECS_PER_SEC)
 	{
 		char *at_text = pstrdup(timestamptz_to_str(at));
@@ -236,21 +216,13 @@ malformed(const char *detail)
 }
 
 /* quota.percent_encode(value): encode its bytes in UTF-8, except letters, digits and ._~- */
-PG_FUNCTION_INFO_V1(quota_percent_encode);
-
-Datum
-quota_percent_encode(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_percent_encode)
 {
 	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
-	text *value;
-	char *utf8;
 	Size length;
+	const char *utf8 = to_utf8(quota_argument_text(fcinfo, 0, "value"), &length);
 	StringInfoData encoded;
 
-	quota_argument_check_not_null(fcinfo, 0, "value");
-	value = PG_GETARG_TEXT_PP(0);
-	utf8 = (char *) pg_server_to_any(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), PG_UTF8);
-	length = utf8 == VARDATA_ANY(value) ? VARSIZE_ANY_EXHDR(value) : strlen(utf8);
 	initStringInfo(&encoded);
 	for (Size i = 0; i < length; i++)
 	{
@@ -260,4 +232,15 @@ quota_percent_encode(PG_FUNCTION_ARGS)
 			appendStringInfo(&encoded, "%%%02X", (unsigned char) utf8[i]);
 	}
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(encoded.data, encoded.len));
+}
+
+/* Return the bytes of a text in UTF-8. They are not terminated. */
+static const char *
+to_utf8(text *value, Size *length)
+{
+	const char *utf8 = pg_server_to_any(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), PG_UTF8);
+
+	/* a converted string is terminated */
+	*length = utf8 == VARDATA_ANY(value) ? VARSIZE_ANY_EXHDR(value) : strlen(utf8);
+	return utf8;
 }

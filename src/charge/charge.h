@@ -18,7 +18,7 @@ typedef enum QuotaChargeMode
 typedef struct QuotaChargeOrigin
 {
 	const char *what;    /* name of the function called */
-	const char *key;     /* NULL: none */
+	Datum key;           /* the idempotency key, text; 0: none */
 	Datum metadata;      /* jsonb, 0: none */
 	bool returns_denial; /* a denial is returned, not raised, so its event stays */
 } QuotaChargeOrigin;

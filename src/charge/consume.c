@@ -25,12 +25,9 @@
 
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "argument.h"
 #include "charge/event.h"
@@ -44,21 +41,24 @@
 /* features in one call of quota_consume_many */
 #define MAX_AMOUNTS 1000
 
+/* Does something with the counter of a window; false: it has changed since it was read. */
+typedef bool (*CounterAct)(QuotaStore *store, QuotaCharge *charge, int window);
+
 /* bumped by each write of a counter in this backend, also by one that is rolled back */
 static uint64 generation = 0;
 
-static QuotaChargeMode mode_of_caller(QuotaGateFunction function, Datum account);
-static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises);
+static QuotaChargeMode mode_of_caller(FunctionCallInfo fcinfo, Datum account);
+static Datum charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode);
 static void check_user_max(const QuotaCharge *charge);
 static QuotaStore *begin_store(const QuotaCharge *charges, int count);
 static int64 used_in(const QuotaCharge *charge, int window);
-static bool decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode);
-static bool has_expired(const QuotaCharge *charges, int count);
-static void return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now);
-static bool must_return(const QuotaCounter *counter, const QuotaCounterChange *change);
-static bool lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
+static bool decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode, bool *expired);
+static bool each_counter(QuotaStore *store, QuotaCharge *charges, int count, CounterAct act);
+static bool must_return(const QuotaCharge *charge, int window);
+static bool lock_counter(QuotaStore *store, QuotaCharge *charge, int window);
+static bool return_expired(QuotaStore *store, QuotaCharge *charge, int window);
 static bool write_charges(QuotaStore *store, QuotaCharge *charges, int count);
-static bool write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled);
+static bool write_counter(QuotaStore *store, QuotaCharge *charge, int window);
 static bool write_rates(QuotaCharge *charges, int count);
 static QuotaCounterChange make_change(const QuotaCharge *charge, int window, int64 units, bool limited);
 static void undo_changes(QuotaStore *store, QuotaCharge *charges, int count);
@@ -70,24 +70,20 @@ static int compare_charges(const void *a, const void *b);
 /* quota_consume(account, feature, n, key, metadata) */
 QUOTA_ACCOUNT_FUNCTION(quota_consume)
 {
-	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_CONSUME, account);
-
-	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "consume", .returns_denial = true}, mode, false);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "consume", .returns_denial = true}, mode_of_caller(fcinfo, account));
 }
 
 /* quota_enforce(account, feature, n, key, metadata): raise a denial. */
 QUOTA_ACCOUNT_FUNCTION(quota_enforce)
 {
-	QuotaChargeMode mode = mode_of_caller(QUOTA_GATE_ENFORCE, account);
-
-	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "enforce"}, mode, true);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "enforce"}, mode_of_caller(fcinfo, account));
 }
 
 /* quota_record(account, feature, n, key, metadata): charge whatever the limits say. */
 QUOTA_ACCOUNT_FUNCTION(quota_record)
 {
-	quota_gate_require(QUOTA_GATE_RECORD);
-	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "record"}, QUOTA_CHARGE_ALWAYS, false);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
+	return charge_one(fcinfo, account, (QuotaChargeOrigin){.what = "record"}, QUOTA_CHARGE_ALWAYS);
 }
 
 /* quota_consume_many(account, amounts): charge all or nothing, and return a row a feature. */
@@ -98,11 +94,8 @@ QUOTA_ACCOUNT_FUNCTION(quota_consume_many)
 	QuotaCharge *charges;
 	int count;
 
-	quota_gate_require(QUOTA_GATE_CONSUME_MANY);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("amounts must not be null")));
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
+	quota_argument_check_not_null(fcinfo, 1, "amounts");
 	charges = charges_of_jsonb(PG_GETARG_JSONB_P(1), &count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	store = begin_store(charges, count);
@@ -123,7 +116,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_refund)
 	QuotaStore *store;
 	TimestampTz at = PG_ARGISNULL(3) ? quota_guc_now() : PG_GETARG_TIMESTAMPTZ(3);
 
-	quota_gate_require(QUOTA_GATE_REFUND);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->origin.what = "refund";
 	if (TIMESTAMP_NOT_FINITE(at))
@@ -178,19 +171,24 @@ quota_consume_charge(QuotaStore *store, Datum account, QuotaCharge *charges, int
 {
 	QuotaAccount loaded;
 	bool charged;
+	bool expired;
 
 	qsort(charges, count, sizeof(QuotaCharge), compare_charges);
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
-		charged = decide(store, &loaded, charges, count, mode) &&
-				  quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
-		if (!charged)
+		charged = decide(store, &loaded, charges, count, mode, &expired) && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+		if (!charged || (!expired && write_charges(store, charges, count)))
 			break;
-		if (has_expired(charges, count))
-			return_expired(store, charges, count, loaded.now);
-		else if (write_charges(store, charges, count))
-			break;
+		if (!expired)
+			continue;
+		/*
+		 * Lock all counters before any hold is returned. If that waited, return none
+		 * yet, so that a charge that is denied in the end has returned none.
+		 */
+		quota_consume_next_generation();
+		if (each_counter(store, charges, count, lock_counter))
+			each_counter(store, charges, count, return_expired);
 	}
 	for (int i = 0; i < count; i++)
 	{
@@ -215,27 +213,31 @@ void
 quota_consume_refund(QuotaStore *store, Datum account, QuotaCharge *charge, TimestampTz at)
 {
 	QuotaAccount loaded;
+	int64 amount;
 
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, account, &loaded);
 		quota_consume_read(store, &loaded, charge, at);
+		amount = 0;
 		for (int i = 0; i < charge->entitlement.count; i++)
 		{
 			/* held units are given back by their reservation only */
-			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i]);
+			int64 held = is_rate(charge) ? 0 : quota_hold_sum(store, &charge->counters[i], DT_NOEND);
 			int64 used = is_rate(charge) ? charge->rates[i].used : charge->counters[i].used;
 
 			charge->changes[i] = make_change(charge, i, -Min(charge->n, used - held), false);
 			charge->changes[i].least = held;
+			amount = Min(amount, charge->changes[i].used);
 		}
 		if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF || write_charges(store, charge, 1))
 			break;
 	}
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
-	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF)
-		quota_event_report_refund(store, charge);
+	/* the most that a window got back */
+	if (quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF && amount < 0)
+		quota_event_insert(store, charge, amount);
 }
 
 /*
@@ -277,7 +279,7 @@ quota_consume_read(QuotaStore *store, const QuotaAccount *account, QuotaCharge *
 		{
 			counter->key = (QuotaCounterKey){owner, charge->feature, window->period, window->window.start};
 			quota_counter_read(store, counter);
-			quota_hold_read_expired(store, counter, account->now);
+			counter->expired = quota_hold_sum(store, counter, account->now);
 		}
 		charge->used[i] = used_in(charge, i);
 	}
@@ -351,42 +353,34 @@ used_in(const QuotaCharge *charge, int window)
 
 /* Return how the caller may charge an account. Errors: insufficient_privilege. */
 static QuotaChargeMode
-mode_of_caller(QuotaGateFunction function, Datum account)
+mode_of_caller(FunctionCallInfo fcinfo, Datum account)
 {
-	return quota_gate_require_account(function, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
+	return quota_gate_require_account(fcinfo, QUOTA_GATE_CONSUME, account) ? QUOTA_CHARGE_AS_USER : QUOTA_CHARGE_LIMITED;
 }
 
 static Datum
-charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode, bool raises)
+charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, QuotaChargeMode mode)
 {
 	QuotaCharge charge;
-	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 3)};
 	QuotaRememberedAnswer answer = {0};
 	QuotaStore *store;
 
 	quota_entitlement_cache_expect(account);
+	origin.key = quota_argument_key(fcinfo, 3);
 	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
 		check_user_max(&charge);
-	if (call.key != 0)
-	{
-		call.function = psprintf("quota_%s", origin.what);
-		call.feature = charge.feature;
-		call.n = charge.n;
-		call.as_user = mode == QUOTA_CHARGE_AS_USER;
-		origin.key = TextDatumGetCString(call.key);
-	}
 	origin.metadata = quota_argument_metadata(fcinfo, 4);
 	charge.origin = origin;
 	/* a remembered answer is written even if nothing is charged */
-	store = call.key != 0 ? quota_store_begin_write() : begin_store(&charge, 1);
-	if (!quota_idempotency_find(store, &call, &answer))
+	store = origin.key != 0 ? quota_store_begin_write() : begin_store(&charge, 1);
+	if (!quota_idempotency_find(store, account, &charge, mode == QUOTA_CHARGE_AS_USER, &answer))
 	{
 		quota_consume_charge(store, account, &charge, 1, mode);
-		if (raises && charge.decision.verdict == QUOTA_BLOCK)
+		if (charge.decision.verdict == QUOTA_BLOCK && !origin.returns_denial)
 			quota_decision_raise(&charge.decision);
 		answer.decision = quota_decision_datum(&charge.decision);
-		quota_idempotency_remember(store, &call, &answer);
+		quota_idempotency_remember(store, &charge, &answer);
 	}
 	quota_store_end(store);
 	return answer.decision;
@@ -420,12 +414,17 @@ begin_store(const QuotaCharge *charges, int count)
 	return rates ? quota_store_begin_rates() : quota_store_begin_write();
 }
 
-/* Decide on every charge; true if all are allowed. */
+/*
+ * Decide on every charge; true if all are allowed.
+ *
+ * expired: set to whether a counter has expired holds that must be returned first.
+ */
 static bool
-decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode)
+decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int count, QuotaChargeMode mode, bool *expired)
 {
 	bool allowed = true;
 
+	*expired = false;
 	for (int i = 0; i < count; i++)
 	{
 		QuotaCharge *charge = &charges[i];
@@ -444,44 +443,26 @@ decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int
 		{
 			charge->changes[j] = make_change(charge, j, charge->n, limited);
 			charge->changes[j].holds = charge->holds;
+			*expired |= !is_rate(charge) && must_return(charge, j);
 		}
 		allowed &= decision->verdict != QUOTA_BLOCK;
 	}
 	return allowed;
 }
 
-/* Return whether a counter to be charged has expired holds that must be returned. */
-static bool
-has_expired(const QuotaCharge *charges, int count)
-{
-	for (int i = 0; i < count; i++)
-		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
-				return true;
-	return false;
-}
-
 /*
- * Return the expired holds of the counters to be charged; the caller then reads
- * and decides again. All counters are locked first, in order. If that waited,
- * nothing is returned yet, so that a charge that is denied in the end has
- * returned nothing.
+ * Act on the counters of the charges in lock order, until one returns false: all of a
+ * pool's come before all of its member's.
  */
-static void
-return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz now)
+static bool
+each_counter(QuotaStore *store, QuotaCharge *charges, int count, CounterAct act)
 {
-	quota_consume_next_generation();
-	if (!lock_windows(store, charges, count, true) || !lock_windows(store, charges, count, false))
-		return;
-	for (int i = 0; i < count; i++)
-		for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
-			if (must_return(&charges[i].counters[j], &charges[i].changes[j]))
-			{
-				quota_store_refresh(store);
-				quota_counter_read(store, &charges[i].counters[j]);
-				if (!quota_hold_return_expired(store, &charges[i].counters[j], now))
-					elog(ERROR, "counter changed under its lock");
-			}
+	for (int pooled = true; pooled >= false; pooled--)
+		for (int i = 0; i < count; i++)
+			for (int j = 0; !is_rate(&charges[i]) && j < charges[i].entitlement.count; j++)
+				if (charges[i].entitlement.windows[j].pooled == pooled && !act(store, &charges[i], j))
+					return false;
+	return true;
 }
 
 /*
@@ -489,31 +470,34 @@ return_expired(QuotaStore *store, QuotaCharge *charges, int count, TimestampTz n
  * slot of the counter does so only if its charge does not fit otherwise.
  */
 static bool
-must_return(const QuotaCounter *counter, const QuotaCounterChange *change)
+must_return(const QuotaCharge *charge, int window)
 {
+	const QuotaCounter *counter = &charge->counters[window];
+	const QuotaCounterChange *change = &charge->changes[window];
+
 	return counter->expired > 0 &&
 		   (!quota_counter_has_slot(counter) || quota_decide_sum(counter->used, change->used) > change->most);
 }
 
-/*
- * Lock the counters whole, except those with a slot of this transaction that
- * need no return; false if one has changed.
- */
+/* Lock a counter whole, unless this transaction has a slot of it and need not return holds. */
 static bool
-lock_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
+lock_counter(QuotaStore *store, QuotaCharge *charge, int window)
 {
-	for (int i = 0; i < count; i++)
-		for (int j = 0; j < charges[i].entitlement.count; j++)
-		{
-			QuotaCounter *counter = &charges[i].counters[j];
+	QuotaCounter *counter = &charge->counters[window];
 
-			if (is_rate(&charges[i]) || charges[i].entitlement.windows[j].pooled != pooled)
-				continue;
-			if (quota_counter_has_slot(counter) && !must_return(counter, &charges[i].changes[j]))
-				continue;
-			if (!quota_counter_lock(store, counter))
-				return false;
-		}
+	return (quota_counter_has_slot(counter) && !must_return(charge, window)) || quota_counter_lock(store, counter);
+}
+
+/* Return the expired holds of a locked counter. The caller then reads and decides again. */
+static bool
+return_expired(QuotaStore *store, QuotaCharge *charge, int window)
+{
+	if (!must_return(charge, window))
+		return true;
+	quota_store_refresh(store);
+	quota_counter_read(store, &charge->counters[window]);
+	if (!quota_hold_return_expired(store, &charge->counters[window], charge->decision.now))
+		elog(ERROR, "counter changed under its lock");
 	return true;
 }
 
@@ -527,9 +511,7 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 	quota_consume_next_generation();
 	for (int i = 0; i < count; i++)
 		memset(charges[i].changed, false, sizeof(charges[i].changed));
-	/* lock order: all of a pool's before all of its member's */
-	if (!write_windows(store, charges, count, true) || !write_windows(store, charges, count, false) ||
-		!write_rates(charges, count))
+	if (!each_counter(store, charges, count, write_counter) || !write_rates(charges, count))
 	{
 		undo_changes(store, charges, count);
 		return false;
@@ -541,20 +523,9 @@ write_charges(QuotaStore *store, QuotaCharge *charges, int count)
 }
 
 static bool
-write_windows(QuotaStore *store, QuotaCharge *charges, int count, bool pooled)
+write_counter(QuotaStore *store, QuotaCharge *charge, int window)
 {
-	for (int i = 0; i < count; i++)
-		for (int j = 0; j < charges[i].entitlement.count; j++)
-		{
-			QuotaCharge *charge = &charges[i];
-
-			if (is_rate(charge) || charge->entitlement.windows[j].pooled != pooled)
-				continue;
-			if (!quota_counter_add(store, &charge->counters[j], &charge->changes[j]))
-				return false;
-			charge->changed[j] = true;
-		}
-	return true;
+	return charge->changed[window] = quota_counter_add(store, &charge->counters[window], &charge->changes[window]);
 }
 
 /* Add to the rates among the charges, all or none. */

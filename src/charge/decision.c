@@ -31,35 +31,52 @@ static QuotaCompositeType decision_type = {.lengths = lengths, .columns = length
 /* the most bytes of the columns without the account */
 #define COLUMNS_SIZE (QUOTA_MAX_FEATURE + QUOTA_MAX_PLAN + 128 + MAX_MESSAGE)
 
-static const char *const reason_names[QUOTA_REASONS] = {
-	"ok", "near_limit", "overage", "soft_limit", "limit_reached", "rate_limited",
-	"not_in_plan", "suspended", "unlimited", "bypass", "shadow"};
+/* What is said of a decision, by its reason. */
+static const struct
+{
+	const char *name;
+	const char *start; /* of a message with figures */
+	const char *error; /* name of a denial, for programs */
+	int sqlstate;
+} reasons[QUOTA_REASONS] = {
+	[QUOTA_REASON_OK] = {"ok", "Within limit: "},
+	[QUOTA_REASON_NEAR_LIMIT] = {"near_limit", "Approaching limit: "},
+	[QUOTA_REASON_OVERAGE] = {"overage", "Approaching limit: "},
+	[QUOTA_REASON_SOFT_LIMIT] = {"soft_limit", "Approaching limit: "},
+	[QUOTA_REASON_LIMIT_REACHED] = {"limit_reached", NULL, "quota_exceeded", ERRCODE_QUOTA_EXCEEDED},
+	[QUOTA_REASON_RATE_LIMITED] = {"rate_limited", NULL, "quota_exceeded", ERRCODE_QUOTA_EXCEEDED},
+	[QUOTA_REASON_NOT_IN_PLAN] = {"not_in_plan", NULL, "feature_not_in_plan", ERRCODE_QUOTA_NOT_IN_PLAN},
+	[QUOTA_REASON_SUSPENDED] = {"suspended", NULL, "account_suspended", ERRCODE_QUOTA_SUSPENDED},
+	[QUOTA_REASON_UNLIMITED] = {"unlimited", "Unlimited: "},
+	[QUOTA_REASON_BYPASS] = {"bypass", "Not limited: "},
+	[QUOTA_REASON_SHADOW] = {"shadow", "Would be refused: "}};
+
+/* the verdict from which on a decision is logged */
+static const int logged_from[] = {
+	[QUOTA_LOG_NONE] = QUOTA_VERDICTS,
+	[QUOTA_LOG_BLOCK] = QUOTA_BLOCK,
+	[QUOTA_LOG_WARN] = QUOTA_WARN,
+	[QUOTA_LOG_ALL] = QUOTA_ALLOW};
 
 static const char *const period_adjectives[QUOTA_PERIODS] = {
 	"Per-second ", "Per-minute ", "Hourly ", "Daily ", "Weekly ", "Monthly ", "Yearly ", "", "Monthly "};
 
-static void refuse_rate(QuotaDecision *decision, const QuotaRate *rate);
 static bool is_tighter(const QuotaDecision *a, const QuotaDecision *b);
 static const QuotaWindowLimit *window_of(const QuotaDecision *decision);
-static QuotaLimit limit_of(const QuotaDecision *decision);
+static const QuotaLimit *limit_of(const QuotaDecision *decision);
 static int64 used_of(const QuotaDecision *decision);
-static int64 overage_of(const QuotaDecision *decision);
 static bool is_rate(const QuotaDecision *decision);
-static bool has_end(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
 static void write_string(QuotaComposite *record, const char *string);
 static void put_times(QuotaComposite *record, const QuotaDecision *decision);
 static char *write_message(char *to, const QuotaDecision *decision);
 static char *write_limit(char *to, const QuotaDecision *decision);
-static char *write_share(char *to, const QuotaDecision *decision);
 static char *write_figures(char *to, const QuotaDecision *decision);
-static int percent(const QuotaDecision *decision);
+static char *write_percent(char *to, double ratio);
 static char *detail(const QuotaDecision *decision);
-static void append_retry_after(StringInfo json, const QuotaDecision *decision);
-static char *hint(const QuotaDecision *decision);
-static char *plan_with(const char *feature);
-static void append_json(StringInfo json, const char *key, const char *value);
+static const char *hint(const QuotaDecision *decision);
+static const char *plan_with(const char *feature);
 
 /*
  * Decide on n more units, with the figures of the tightest window.
@@ -110,18 +127,14 @@ quota_decision_of_window(const QuotaAccount *account, const QuotaEntitlement *en
 		decision.verdict = entitlement->bypass ? QUOTA_ALLOW : judgement.verdict;
 		decision.reason = entitlement->bypass ? QUOTA_REASON_BYPASS : judgement.reason;
 		if (decision.reason == QUOTA_REASON_LIMIT_REACHED && is_rate(&decision))
-			refuse_rate(&decision, &rates[window]);
+		{
+			/* a rate goes by the clock, not by the transaction's time */
+			decision.reason = QUOTA_REASON_RATE_LIMITED;
+			decision.now = rates[window].level.at;
+			decision.lasts_until = quota_rates_admits(&rates[window], &decision.window->limit, n);
+		}
 	}
 	return decision;
-}
-
-/* A rate goes by the clock, not by the transaction's time, and the denial lasts until it has room. */
-static void
-refuse_rate(QuotaDecision *decision, const QuotaRate *rate)
-{
-	decision->reason = QUOTA_REASON_RATE_LIMITED;
-	decision->now = rate->level.at;
-	decision->lasts_until = quota_rates_admits(rate, &decision->window->limit, decision->n);
 }
 
 /* Turn a denial into a warning, for what is counted whatever the limit says. */
@@ -132,7 +145,7 @@ quota_decision_allow(QuotaDecision *decision)
 		return;
 	decision->verdict = QUOTA_WARN;
 	if (limit_refuses(decision))
-		decision->reason = limit_of(decision).on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
+		decision->reason = limit_of(decision)->on_limit == QUOTA_ON_LIMIT_CHARGE ? QUOTA_REASON_OVERAGE : QUOTA_REASON_SOFT_LIMIT;
 }
 
 /* Apply setting quota.enforcement to a denial. */
@@ -141,16 +154,8 @@ quota_decision_enforce(QuotaDecision *decision)
 {
 	if (decision->verdict != QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_ON)
 		return;
-	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW)
-	{
-		decision->verdict = QUOTA_WARN;
-		decision->reason = QUOTA_REASON_SHADOW;
-	}
-	else
-	{
-		decision->verdict = QUOTA_ALLOW;
-		decision->reason = QUOTA_REASON_OK;
-	}
+	decision->verdict = quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW ? QUOTA_WARN : QUOTA_ALLOW;
+	decision->reason = quota_guc_enforcement == QUOTA_ENFORCEMENT_SHADOW ? QUOTA_REASON_SHADOW : QUOTA_REASON_OK;
 }
 
 /* Return the decision as a value of the SQL type quota_decision, its columns in order. */
@@ -159,7 +164,7 @@ quota_decision_datum(const QuotaDecision *decision)
 {
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	const QuotaWindowLimit *window = window_of(decision);
-	QuotaLimit limit = limit_of(decision);
+	const QuotaLimit *limit = limit_of(decision);
 	int64 used = used_of(decision);
 	const text *account = DatumGetTextPP(decision->account);
 	char message[MAX_MESSAGE];
@@ -179,21 +184,22 @@ quota_decision_datum(const QuotaDecision *decision)
 	quota_composite_oid(&record, quota_relations_oids()->verdicts[decision->verdict]);
 	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
 	quota_composite_int8(&record, used);
-	if (limit.unlimited)
+	if (limit->unlimited)
 		for (int i = 0; i < 3; i++)
 			quota_composite_null(&record);
 	else
 	{
-		quota_composite_int8(&record, limit.per_window);
-		quota_composite_int8(&record, quota_decide_remaining(&limit, used));
-		quota_composite_float8(&record, quota_decide_ratio(&limit, used));
+		quota_composite_int8(&record, limit->per_window);
+		quota_composite_int8(&record, quota_decide_remaining(limit, used));
+		quota_composite_float8(&record, quota_decide_ratio(limit, used));
 	}
-	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(&limit, used));
+	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(limit, used));
 	put_times(&record, decision);
-	write_string(&record, reason_names[decision->reason]);
+	write_string(&record, reasons[decision->reason].name);
 	quota_composite_text(&record, message, write_message(message, decision) - message);
 	return quota_composite_end(&record);
 }
+
 /* Add the decision to a result set. */
 void
 quota_decision_put(const QuotaDecision *decision, Tuplestorestate *result)
@@ -218,28 +224,12 @@ quota_decision_message(const QuotaDecision *decision)
 void
 quota_decision_log(const QuotaDecision *decision)
 {
-	const QuotaLimit limit = limit_of(decision);
+	const QuotaLimit *limit = limit_of(decision);
 	StringInfoData line;
 	char *account;
 
-	switch (quota_guc_log_decisions)
-	{
-		case QUOTA_LOG_ALL:
-			break;
-		case QUOTA_LOG_WARN:
-			if (decision->verdict != QUOTA_ALLOW)
-				break;
-			return;
-		case QUOTA_LOG_BLOCK:
-			if (decision->verdict == QUOTA_BLOCK)
-				break;
-			/* fall through */
-		default:
-			if (decision->reason == QUOTA_REASON_SHADOW)
-				break;
-			return;
-	}
-
+	if ((int) decision->verdict < logged_from[quota_guc_log_decisions] && decision->reason != QUOTA_REASON_SHADOW)
+		return;
 	initStringInfo(&line);
 	appendStringInfoString(&line, "[usage] account=");
 	account = TextDatumGetCString(decision->account);
@@ -251,15 +241,15 @@ quota_decision_log(const QuotaDecision *decision)
 	appendStringInfo(&line, " plan=%s decision=%s usage=%lld",
 					 decision->entitlement->plan[0] == '\0' ? "-" : decision->entitlement->plan,
 					 quota_verdict_names[decision->verdict], (long long) used_of(decision));
-	if (limit.unlimited)
+	if (limit->unlimited)
 		appendStringInfoString(&line, " limit=unlimited ratio=0.00");
 	else
 		appendStringInfo(&line, " limit=%lld ratio=%.2f",
-						 (long long) limit.per_window, quota_decide_ratio(&limit, used_of(decision)));
+						 (long long) limit->per_window, quota_decide_ratio(limit, used_of(decision)));
 	appendStringInfo(&line, " feature=%s period=%s reason=%s",
 					 decision->entitlement->feature.feature,
 					 window_of(decision) == NULL ? "-" : quota_period_names[window_of(decision)->period],
-					 reason_names[decision->reason]);
+					 reasons[decision->reason].name);
 	ereport(LOG_SERVER_ONLY,
 			(errmsg_internal("%s", line.data), errhidestmt(true), errhidecontext(true)));
 }
@@ -268,15 +258,17 @@ quota_decision_log(const QuotaDecision *decision)
 const char *
 quota_decision_error(const QuotaDecision *decision)
 {
-	switch (decision->reason)
-	{
-		case QUOTA_REASON_NOT_IN_PLAN:
-			return "feature_not_in_plan";
-		case QUOTA_REASON_SUSPENDED:
-			return "account_suspended";
-		default:
-			return "quota_exceeded";
-	}
+	return reasons[decision->reason].error;
+}
+
+/* True if a name is that of a denial. */
+bool
+quota_decision_is_error(const char *name)
+{
+	for (int i = 0; i < QUOTA_REASONS; i++)
+		if (reasons[i].error != NULL && strcmp(reasons[i].error, name) == 0)
+			return true;
+	return false;
 }
 
 /* Return the decision as an event of the ledger. The caller adds the call and the user. */
@@ -285,17 +277,17 @@ quota_decision_event(const QuotaDecision *decision)
 {
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	const QuotaWindowLimit *window = window_of(decision);
-	QuotaLimit limit = limit_of(decision);
+	const QuotaLimit *limit = limit_of(decision);
 	QuotaEventRow event = {
 		.at = decision->now,
 		.account = decision->account,
 		.feature = entitlement->feature.feature,
 		.plan = entitlement->plan[0] == '\0' ? NULL : entitlement->plan,
 		.verdict = decision->verdict,
-		.reason = reason_names[decision->reason],
+		.reason = reasons[decision->reason].name,
 		.used = used_of(decision),
-		.unlimited = limit.unlimited,
-		.usage_limit = limit.usage_limit,
+		.unlimited = limit->unlimited,
+		.usage_limit = limit->usage_limit,
 		.has_period = window != NULL};
 
 	if (window != NULL)
@@ -310,17 +302,22 @@ quota_decision_event(const QuotaDecision *decision)
 void
 quota_decision_raise(const QuotaDecision *decision)
 {
-	int sqlstate = ERRCODE_QUOTA_EXCEEDED;
-
-	if (decision->reason == QUOTA_REASON_NOT_IN_PLAN)
-		sqlstate = ERRCODE_QUOTA_NOT_IN_PLAN;
-	else if (decision->reason == QUOTA_REASON_SUSPENDED)
-		sqlstate = ERRCODE_QUOTA_SUSPENDED;
 	ereport(ERROR,
-			(errcode(sqlstate),
+			(errcode(reasons[decision->reason].sqlstate),
 			 errmsg_internal("%s", quota_decision_message(decision)),
 			 errdetail_internal("%s", detail(decision)),
 			 errhint("%s", hint(decision))));
+}
+
+/* Append a member to a JSON object, which the first one opens. */
+void
+quota_decision_append_json(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, "%c\"%s\":", json->len == 0 ? '{' : ',', key);
+	if (value == NULL)
+		appendStringInfoString(json, "null");
+	else
+		escape_json(json, value);
 }
 
 /*
@@ -330,16 +327,16 @@ quota_decision_raise(const QuotaDecision *decision)
 static bool
 is_tighter(const QuotaDecision *a, const QuotaDecision *b)
 {
-	QuotaLimit left = limit_of(a);
-	QuotaLimit right = limit_of(b);
+	const QuotaLimit *left = limit_of(a);
+	const QuotaLimit *right = limit_of(b);
 
 	if (a->verdict != b->verdict)
 		return a->verdict > b->verdict;
 	if (a->verdict == QUOTA_BLOCK && a->window != NULL && b->window != NULL)
 		return a->lasts_until > b->lasts_until;
-	if (left.unlimited != right.unlimited)
-		return right.unlimited;
-	return quota_decide_remaining(&left, a->used) < quota_decide_remaining(&right, b->used);
+	if (left->unlimited != right->unlimited)
+		return right->unlimited;
+	return quota_decide_remaining(left, a->used) < quota_decide_remaining(right, b->used);
 }
 
 /* A feature that is not in the plan is shown without a window, with a limit of 0 and no use. */
@@ -349,13 +346,13 @@ window_of(const QuotaDecision *decision)
 	return decision->verdict == QUOTA_BLOCK && !decision->entitlement->in_plan ? NULL : decision->window;
 }
 
-static QuotaLimit
+static const QuotaLimit *
 limit_of(const QuotaDecision *decision)
 {
+	static const QuotaLimit nothing = {.unlimited = false};
 	const QuotaWindowLimit *window = window_of(decision);
-	QuotaLimit nothing = {.unlimited = false};
 
-	return window == NULL ? nothing : window->limit;
+	return window == NULL ? &nothing : &window->limit;
 }
 
 static int64
@@ -364,26 +361,10 @@ used_of(const QuotaDecision *decision)
 	return window_of(decision) == NULL ? 0 : decision->used;
 }
 
-static int64
-overage_of(const QuotaDecision *decision)
-{
-	QuotaLimit limit = limit_of(decision);
-
-	return quota_decide_overage(&limit, used_of(decision));
-}
-
 static bool
 is_rate(const QuotaDecision *decision)
 {
 	return decision->entitlement->feature.kind == QUOTA_RATE;
-}
-
-static bool
-has_end(const QuotaDecision *decision)
-{
-	const QuotaWindowLimit *window = window_of(decision);
-
-	return window != NULL && !TIMESTAMP_NOT_FINITE(window->window.end);
 }
 
 static bool
@@ -397,7 +378,7 @@ static bool
 waiting_helps(const QuotaDecision *decision)
 {
 	return decision->verdict == QUOTA_BLOCK && limit_refuses(decision) &&
-		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision).block_at;
+		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision)->block_at;
 }
 
 static void
@@ -410,7 +391,7 @@ write_string(QuotaComposite *record, const char *string)
 static void
 put_times(QuotaComposite *record, const QuotaDecision *decision)
 {
-	if (has_end(decision))
+	if (window_of(decision) != NULL && !TIMESTAMP_NOT_FINITE(decision->window->window.end))
 	{
 		quota_composite_int8(record, decision->window->window.start);
 		quota_composite_int8(record, decision->window->window.end);
@@ -436,6 +417,8 @@ static char *
 write_message(char *to, const QuotaDecision *decision)
 {
 	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaLimit *limit = limit_of(decision);
+	const char *start = reasons[decision->reason].start;
 
 	switch (decision->reason)
 	{
@@ -450,23 +433,18 @@ write_message(char *to, const QuotaDecision *decision)
 		case QUOTA_REASON_SUSPENDED:
 			return stpcpy(to, "Account is suspended.");
 		case QUOTA_REASON_UNLIMITED:
-			return write_figures(stpcpy(to, "Unlimited: "), decision);
 		case QUOTA_REASON_BYPASS:
-			return write_figures(stpcpy(to, "Not limited: "), decision);
 		case QUOTA_REASON_SHADOW:
-			return write_figures(stpcpy(to, "Would be refused: "), decision);
-		case QUOTA_REASON_NEAR_LIMIT:
-			return write_share(stpcpy(to, "Approaching limit: "), decision);
-		case QUOTA_REASON_OVERAGE:
-		case QUOTA_REASON_SOFT_LIMIT:
-			return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Approaching limit: "), decision);
-		case QUOTA_REASON_OK:
+			return write_figures(stpcpy(to, start), decision);
+		default:
 			break;
 	}
-	if (limit_of(decision).unlimited)
-		return write_figures(stpcpy(to, "Unlimited: "), decision);
-	/* over the limit only with quota.enforcement = off */
-	return write_share(stpcpy(to, overage_of(decision) > 0 ? "Over limit: " : "Within limit: "), decision);
+	/* denied, but with quota.enforcement = off */
+	if (limit->unlimited)
+		return write_figures(stpcpy(to, reasons[QUOTA_REASON_UNLIMITED].start), decision);
+	if (quota_decide_overage(limit, decision->used) > 0)
+		start = "Over limit: ";
+	return write_percent(write_figures(stpcpy(to, start), decision), quota_decide_ratio(limit, decision->used));
 }
 
 /* `Monthly report limit reached (60/50).` */
@@ -474,10 +452,10 @@ static char *
 write_limit(char *to, const QuotaDecision *decision)
 {
 	char *end = stpcpy(stpcpy(to, period_adjectives[decision->window->period]), decision->entitlement->feature.feature);
-	QuotaLimit limit = limit_of(decision);
+	const QuotaLimit *limit = limit_of(decision);
 
 	*to = pg_toupper((unsigned char) *to);
-	if (decision->n > 1 && decision->used < limit.block_at)
+	if (decision->n > 1 && decision->used < limit->block_at)
 	{
 		end = stpcpy(end, " limit does not allow ");
 		end += pg_lltoa(decision->n, end);
@@ -487,42 +465,35 @@ write_limit(char *to, const QuotaDecision *decision)
 		end = stpcpy(end, " limit reached (");
 	end += pg_lltoa(decision->used, end);
 	*end++ = '/';
-	end += pg_lltoa(limit.usage_limit, end);
+	end += pg_lltoa(limit->usage_limit, end);
 	return stpcpy(end, ").");
-}
-
-/* `245/300 reports (82%)` */
-static char *
-write_share(char *to, const QuotaDecision *decision)
-{
-	to = stpcpy(write_figures(to, decision), " (");
-	to += pg_ltoa(percent(decision), to);
-	return stpcpy(to, "%)");
 }
 
 /* `245/300 reports`, `47 reports` where there is no limit */
 static char *
 write_figures(char *to, const QuotaDecision *decision)
 {
-	QuotaLimit limit = limit_of(decision);
+	const QuotaLimit *limit = limit_of(decision);
 
 	to += pg_lltoa(decision->used, to);
-	if (!limit.unlimited)
+	if (!limit->unlimited)
 	{
 		*to++ = '/';
-		to += pg_lltoa(limit.usage_limit, to);
+		to += pg_lltoa(limit->usage_limit, to);
 	}
 	*to++ = ' ';
 	return stpcpy(to, decision->entitlement->feature.units);
 }
 
-static int
-percent(const QuotaDecision *decision)
+/* ` (82%)` */
+static char *
+write_percent(char *to, double ratio)
 {
-	QuotaLimit limit = limit_of(decision);
-	double exact = 100 * quota_decide_ratio(&limit, decision->used) + 0.5;
+	double percent = 100 * ratio + 0.5;
 
-	return exact < PG_INT32_MAX ? (int) exact : PG_INT32_MAX;
+	to = stpcpy(to, " (");
+	to += pg_ltoa(percent < PG_INT32_MAX ? (int) percent : PG_INT32_MAX, to);
+	return stpcpy(to, "%)");
 }
 
 /* Return the detail: JSON for programs. */
@@ -530,70 +501,58 @@ static char *
 detail(const QuotaDecision *decision)
 {
 	const QuotaEntitlement *entitlement = decision->entitlement;
+	const QuotaLimit *limit = limit_of(decision);
 	StringInfoData json;
 
 	initStringInfo(&json);
-	append_json(&json, "error", quota_decision_error(decision));
-	append_json(&json, "feature", entitlement->feature.feature);
-	append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
+	quota_decision_append_json(&json, "error", quota_decision_error(decision));
+	quota_decision_append_json(&json, "feature", entitlement->feature.feature);
+	quota_decision_append_json(&json, "plan", entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
 	if (limit_refuses(decision))
 	{
-		QuotaLimit limit = limit_of(decision);
-
 		appendStringInfo(&json, ",\"limit\":%lld,\"used\":%lld,\"remaining\":%lld",
-						 (long long) limit.per_window, (long long) decision->used,
-						 (long long) quota_decide_remaining(&limit, decision->used));
-		append_json(&json, "period", quota_period_names[decision->window->period]);
-		append_retry_after(&json, decision);
+						 (long long) limit->per_window, (long long) decision->used,
+						 (long long) quota_decide_remaining(limit, decision->used));
+		quota_decision_append_json(&json, "period", quota_period_names[decision->window->period]);
+		if (!waiting_helps(decision))
+			quota_decision_append_json(&json, "retry_after_s", NULL);
+		else
+		{
+			/* rounded up, for a rate to the millisecond: a client that waits so long is admitted */
+			int64 us = decision->lasts_until - decision->now;
+
+			if (is_rate(decision))
+				appendStringInfo(&json, ",\"retry_after_s\":%lld.%03d", (long long) (us / USECS_PER_SEC), (int) (us % USECS_PER_SEC / 1000));
+			else
+				appendStringInfo(&json, ",\"retry_after_s\":%lld", (long long) ((us + USECS_PER_SEC - 1) / USECS_PER_SEC));
+		}
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
 
-/* Round up, for a rate to the millisecond: a client that waits so long is admitted. */
-static void
-append_retry_after(StringInfo json, const QuotaDecision *decision)
-{
-	int64 us;
-
-	if (!waiting_helps(decision))
-	{
-		appendStringInfoString(json, ",\"retry_after_s\":null");
-		return;
-	}
-	us = decision->lasts_until - decision->now;
-	if (is_rate(decision))
-		appendStringInfo(json, ",\"retry_after_s\":%lld.%03d",
-						 (long long) (us / USECS_PER_SEC), (int) (us % USECS_PER_SEC / 1000));
-	else
-		appendStringInfo(json, ",\"retry_after_s\":%lld", (long long) ((us + USECS_PER_SEC - 1) / USECS_PER_SEC));
-}
-
 /* Return the hint: what the application can do. */
-static char *
+static const char *
 hint(const QuotaDecision *decision)
 {
-	char *plan;
+	const char *plan;
 
-	switch (decision->reason)
+	if (decision->reason == QUOTA_REASON_SUSPENDED)
+		return "Activate the account first.";
+	if (decision->reason == QUOTA_REASON_NOT_IN_PLAN)
 	{
-		case QUOTA_REASON_SUSPENDED:
-			return pstrdup("Activate the account first.");
-		case QUOTA_REASON_NOT_IN_PLAN:
-			plan = plan_with(decision->entitlement->feature.feature);
-			return plan == NULL ? pstrdup("No plan on offer includes it.")
-								: psprintf("Plan \"%s\" includes it.", plan);
-		default:
-			if (!waiting_helps(decision))
-				return pstrdup("A larger plan or an override allows more.");
-			return psprintf(is_rate(decision) ? "There is room again at %s; a larger plan or an override allows more now."
-											  : "The next window begins at %s; a larger plan or an override allows more now.",
-							timestamptz_to_str(decision->lasts_until));
+		plan = plan_with(decision->entitlement->feature.feature);
+		return plan == NULL ? "No plan on offer includes it." : psprintf("Plan \"%s\" includes it.", plan);
 	}
+	if (!waiting_helps(decision))
+		return "A larger plan or an override allows more.";
+	return psprintf(is_rate(decision) ? "There is room again at %s; a larger plan or an override allows more now."
+									  : "The next window begins at %s; a larger plan or an override allows more now.",
+					timestamptz_to_str(decision->lasts_until));
 }
 
 /* Return the cheapest visible plan that has a feature, or NULL. */
-static char *
+static const char *
 plan_with(const char *feature)
 {
 	LOCAL_FCINFO(fcinfo, 1);
@@ -606,15 +565,4 @@ plan_with(const char *feature)
 	fcinfo->args[0].isnull = false;
 	plan = FunctionCallInvoke(fcinfo);
 	return fcinfo->isnull ? NULL : TextDatumGetCString(plan);
-}
-
-/* Append a member to a JSON object, which the first one opens. */
-static void
-append_json(StringInfo json, const char *key, const char *value)
-{
-	appendStringInfo(json, "%c\"%s\":", json->len == 0 ? '{' : ',', key);
-	if (value == NULL)
-		appendStringInfoString(json, "null");
-	else
-		escape_json(json, value);
 }

@@ -4,6 +4,7 @@
 #ifndef QUOTA_DECISION_H
 #define QUOTA_DECISION_H
 
+#include "lib/stringinfo.h"
 #include "utils/tuplestore.h"
 
 #include "compat.h"
@@ -35,6 +36,8 @@ extern void quota_decision_put(const QuotaDecision *decision, Tuplestorestate *r
 extern char *quota_decision_message(const QuotaDecision *decision);
 extern void quota_decision_log(const QuotaDecision *decision);
 extern const char *quota_decision_error(const QuotaDecision *decision);
+extern bool quota_decision_is_error(const char *name);
+extern void quota_decision_append_json(StringInfo json, const char *key, const char *value);
 extern QuotaEventRow quota_decision_event(const QuotaDecision *decision);
 pg_noreturn extern void quota_decision_raise(const QuotaDecision *decision);
 

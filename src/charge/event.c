@@ -35,10 +35,7 @@ enum
 
 static const char *const threshold_names[] = {NULL, "warn", "limit"};
 
-static bool has_ledger(const QuotaCharge *charge);
-static void write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount);
 static const char *event_kind(const QuotaCharge *charge);
-static bool is_denial_kind(const char *kind);
 static void report_thresholds(QuotaStore *store, const QuotaCharge *charge, int window);
 static void notify(const QuotaAlertRow *alert);
 
@@ -77,52 +74,32 @@ quota_event_threshold(const QuotaCharge *charge, int window, int64 units)
 void
 quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged)
 {
-	bool denied = charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial;
-
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
 			report_thresholds(store, charge, i);
-	if (has_ledger(charge) && (charged || denied))
-		write_event(store, charge, charge->n);
+	if (charged || (charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial))
+		quota_event_insert(store, charge, charge->n);
 }
 
-/* Report a settled reservation. amount: units used beyond the reserved ones; below 0: fewer. */
+/*
+ * Insert the event of a decision, if the feature has a ledger. Rates have none, as they
+ * are charged in read-only transactions too.
+ *
+ * amount: units charged; below 0: refunded.
+ */
 void
-quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount)
+quota_event_insert(QuotaStore *store, const QuotaCharge *charge, int64 amount)
 {
-	if (has_ledger(charge))
-		write_event(store, charge, amount);
-}
+	QuotaEventRow event;
 
-/* Report a refund: the most that a window got back. */
-void
-quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge)
-{
-	int64 amount = 0;
-
-	for (int i = 0; i < charge->entitlement.count; i++)
-		amount = Min(amount, charge->changes[i].used);
-	if (has_ledger(charge) && amount < 0)
-		write_event(store, charge, amount);
-}
-
-/* Rates have no ledger: they are charged in read-only transactions too. */
-static bool
-has_ledger(const QuotaCharge *charge)
-{
-	return charge->entitlement.feature.ledger && charge->entitlement.feature.kind != QUOTA_RATE;
-}
-
-static void
-write_event(QuotaStore *store, const QuotaCharge *charge, int64 amount)
-{
-	QuotaEventRow event = quota_decision_event(&charge->decision);
-
+	if (!charge->entitlement.feature.ledger || charge->entitlement.feature.kind == QUOTA_RATE)
+		return;
+	event = quota_decision_event(&charge->decision);
 	event.user_id = quota_guc_user();
 	event.what = charge->origin.what;
 	event.kind = event_kind(charge);
 	event.amount = amount;
-	event.key = charge->origin.key;
+	event.key = charge->origin.key == 0 ? NULL : TextDatumGetCString(charge->origin.key);
 	event.metadata = charge->origin.metadata;
 	quota_ledger_insert_event(store, &event);
 }
@@ -149,19 +126,12 @@ event_kind(const QuotaCharge *charge)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must have 1 to %d bytes", QUOTA_MAX_KIND)));
 	name = pnstrdup(kind.val.string.val, kind.val.string.len);
-	if (is_denial_kind(name))
+	if (quota_decision_is_error(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind in the metadata must not be \"%s\"", name),
 				 errdetail("It is the kind of a denial.")));
 	return name;
-}
-
-/* Return whether quota_decision_error gives this name to a denial. */
-static bool
-is_denial_kind(const char *kind)
-{
-	return strcmp(kind, "quota_exceeded") == 0 || strcmp(kind, "feature_not_in_plan") == 0 || strcmp(kind, "account_suspended") == 0;
 }
 
 static void
@@ -196,18 +166,13 @@ notify(const QuotaAlertRow *alert)
 	char period_start[MAXDATELEN + 1];
 
 	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"account\":");
-	escape_json(&json, TextDatumGetCString(alert->account));
-	appendStringInfoString(&json, ",\"feature\":");
-	escape_json(&json, alert->feature);
-	appendStringInfoString(&json, ",\"plan\":");
-	if (alert->plan == NULL)
-		appendStringInfoString(&json, "null");
-	else
-		escape_json(&json, alert->plan);
-	appendStringInfo(&json, ",\"period\":\"%s\",\"period_start\":\"%s\",\"threshold\":\"%s\",\"used\":%lld,\"limit\":%lld}",
-					 quota_period_names[alert->period],
-					 JsonEncodeDateTime(period_start, TimestampTzGetDatum(alert->period_start), TIMESTAMPTZOID, &utc),
-					 alert->threshold, (long long) alert->used, (long long) alert->usage_limit);
+	JsonEncodeDateTime(period_start, TimestampTzGetDatum(alert->period_start), TIMESTAMPTZOID, &utc);
+	quota_decision_append_json(&json, "account", TextDatumGetCString(alert->account));
+	quota_decision_append_json(&json, "feature", alert->feature);
+	quota_decision_append_json(&json, "plan", alert->plan);
+	quota_decision_append_json(&json, "period", quota_period_names[alert->period]);
+	quota_decision_append_json(&json, "period_start", period_start);
+	quota_decision_append_json(&json, "threshold", alert->threshold);
+	appendStringInfo(&json, ",\"used\":%lld,\"limit\":%lld}", (long long) alert->used, (long long) alert->usage_limit);
 	Async_Notify(quota_guc_notify_channel, json.data);
 }

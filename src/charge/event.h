@@ -8,7 +8,6 @@
 
 extern int16 quota_event_threshold(const QuotaCharge *charge, int window, int64 units);
 extern void quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool charged);
-extern void quota_event_report_settlement(QuotaStore *store, const QuotaCharge *charge, int64 amount);
-extern void quota_event_report_refund(QuotaStore *store, const QuotaCharge *charge);
+extern void quota_event_insert(QuotaStore *store, const QuotaCharge *charge, int64 amount);
 
 #endif

@@ -20,25 +20,24 @@
 
 #include "charge/hold.h"
 
-#include "utils/timestamp.h"
-
 #include "rules/decide.h"
 #include "tables/reservations.h"
 
-static int64 sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until);
-
-/* Read the expired holds of a counter into `expired`. */
-void
-quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now)
-{
-	counter->expired = sum_until(store, counter, now);
-}
-
-/* Sum up all holds of a counter, expired or not. */
+/* Sum up the holds of a counter that expire at or before a time; infinity: all. */
 int64
-quota_hold_sum(QuotaStore *store, const QuotaCounter *counter)
+quota_hold_sum(QuotaStore *store, const QuotaCounter *counter, TimestampTz until)
 {
-	return sum_until(store, counter, DT_NOEND);
+	QuotaHoldRow *holds;
+	int64 sum = 0;
+	int count;
+
+	if (counter->holds <= 0)
+		return 0;
+	holds = quota_reservations_holds_of_counter(store, &counter->key, until, &count);
+	for (int i = 0; i < count; i++)
+		sum = quota_decide_sum(sum, holds[i].amount);
+	/* somebody may have updated the counter by hand */
+	return Min(sum, counter->used);
 }
 
 /*
@@ -72,21 +71,4 @@ quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz 
 	if (!quota_counter_add(store, counter, &change))
 		elog(ERROR, "counter changed under its lock");
 	return true;
-}
-
-/* Sum up the holds of a counter that expire at or before a time. */
-static int64
-sum_until(QuotaStore *store, const QuotaCounter *counter, TimestampTz until)
-{
-	QuotaHoldRow *holds;
-	int64 sum = 0;
-	int count;
-
-	if (counter->holds <= 0)
-		return 0;
-	holds = quota_reservations_holds_of_counter(store, &counter->key, until, &count);
-	for (int i = 0; i < count; i++)
-		sum = quota_decide_sum(sum, holds[i].amount);
-	/* somebody may have updated the counter by hand */
-	return Min(sum, counter->used);
 }

@@ -6,8 +6,7 @@
 
 #include "tables/counter.h"
 
-extern void quota_hold_read_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
-extern int64 quota_hold_sum(QuotaStore *store, const QuotaCounter *counter);
+extern int64 quota_hold_sum(QuotaStore *store, const QuotaCounter *counter, TimestampTz until);
 extern bool quota_hold_return_expired(QuotaStore *store, QuotaCounter *counter, TimestampTz now);
 
 #endif

@@ -31,14 +31,17 @@
 /* class of the advisory locks; the application's own have 1 or 2 */
 #define LOCK_OF_KEYS 0x7175
 
-static bool has_key(const QuotaKeyedCall *call);
-static LOCKTAG lock_tag(const QuotaKeyedCall *call);
+static bool has_key(const QuotaCharge *charge);
+static LOCKTAG lock_tag(const QuotaKeyRow *row);
 static uint64 hash_of(Datum value, uint64 seed);
-static void check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row);
+static const char *function_of(const QuotaCharge *charge);
+static void check_same_call(const QuotaCharge *charge, bool as_user, const QuotaKeyRow *row);
 
 /*
  * Find the remembered answer of a call with the same account and key.
  *
+ * charge: prepared. as_user: the caller has level user, to which an error shows
+ * nothing of another call.
  * Returns false if there is none, or if the call has no key. Remember an answer
  * then.
  * Errors: invalid_parameter_value where the first call had other arguments.
@@ -46,15 +49,15 @@ static void check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row);
  * it.
  */
 bool
-quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRememberedAnswer *answer)
+quota_idempotency_find(QuotaStore *store, Datum account, const QuotaCharge *charge, bool as_user, QuotaRememberedAnswer *answer)
 {
-	QuotaKeyRow row = {.account = call->account, .key = call->key};
+	QuotaKeyRow row = {.account = account, .key = charge->origin.key};
 	LOCKTAG lock;
 	TransactionId writer;
 
-	if (!has_key(call))
+	if (!has_key(charge))
 		return false;
-	lock = lock_tag(call);
+	lock = lock_tag(&row);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -70,7 +73,7 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRemem
 			break;
 		XactLockTableWait(writer, NULL, NULL, XLTW_None);
 	}
-	check_same_call(call, &row);
+	check_same_call(charge, as_user, &row);
 	answer->decision = row.decision;
 	answer->reservation = row.reservation;
 	return true;
@@ -78,37 +81,37 @@ quota_idempotency_find(QuotaStore *store, const QuotaKeyedCall *call, QuotaRemem
 
 /* Remember the answer of a call for which quota_idempotency_find returned false. */
 void
-quota_idempotency_remember(QuotaStore *store, const QuotaKeyedCall *call, const QuotaRememberedAnswer *answer)
+quota_idempotency_remember(QuotaStore *store, const QuotaCharge *charge, const QuotaRememberedAnswer *answer)
 {
 	QuotaKeyRow row = {
-		.account = call->account,
-		.key = call->key,
-		.function = call->function,
-		.feature = call->feature,
-		.n = call->n,
+		.account = charge->decision.account,
+		.key = charge->origin.key,
+		.feature = charge->feature,
+		.n = charge->n,
 		.reservation = answer->reservation,
 		.decision = answer->decision,
 		.at = quota_guc_now()};
 	LOCKTAG lock;
 
-	if (!has_key(call))
+	if (!has_key(charge))
 		return;
-	lock = lock_tag(call);
+	row.function = function_of(charge);
+	lock = lock_tag(&row);
 	quota_keys_insert(store, &row);
 	LockRelease(&lock, ExclusiveLock, false);
 }
 
 /* With quota.enforcement = off nothing is charged, so there is nothing to repeat. */
 static bool
-has_key(const QuotaKeyedCall *call)
+has_key(const QuotaCharge *charge)
 {
-	return call->key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
+	return charge->origin.key != 0 && quota_guc_enforcement != QUOTA_ENFORCEMENT_OFF;
 }
 
 static LOCKTAG
-lock_tag(const QuotaKeyedCall *call)
+lock_tag(const QuotaKeyRow *row)
 {
-	uint64 hash = hash_of(call->key, hash_of(call->account, 0));
+	uint64 hash = hash_of(row->key, hash_of(row->account, 0));
 	LOCKTAG lock;
 
 	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_OF_KEYS);
@@ -123,13 +126,20 @@ hash_of(Datum value, uint64 seed)
 	return hash_bytes_extended((unsigned char *) VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string), seed);
 }
 
-static void
-check_same_call(const QuotaKeyedCall *call, const QuotaKeyRow *row)
+/* Return the name in SQL of the function called. */
+static const char *
+function_of(const QuotaCharge *charge)
 {
-	if (strcmp(call->function, row->function) != 0 || strcmp(call->feature, row->feature) != 0 || call->n != row->n)
+	return psprintf("quota_%s", charge->origin.what);
+}
+
+static void
+check_same_call(const QuotaCharge *charge, bool as_user, const QuotaKeyRow *row)
+{
+	if (strcmp(function_of(charge), row->function) != 0 || strcmp(charge->feature, row->feature) != 0 || charge->n != row->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(call->key)),
-				 call->as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
+				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(row->key)),
+				 as_user ? 0 : errdetail("It was first used to call %s for %lld of feature \"%s\".", row->function, (long long) row->n, row->feature),
 				 errhint("Repeat a call with all of its arguments, and give each other call a key of its own.")));
 }

@@ -19,7 +19,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -33,12 +32,14 @@
 #include "rights/gate.h"
 #include "tables/reservations.h"
 
+/* as the amount used: all that was reserved */
+#define ALL_HELD (-1)
+
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
 static void check_kind(const char *feature);
 static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
-static Datum settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual);
-static bool is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold);
+static Datum settle(FunctionCallInfo fcinfo, const char *what, int64 actual);
 static void settle_hold(QuotaStore *store, const QuotaHoldRow *hold, int64 actual);
 pg_noreturn static void raise_expired(int64 id);
 static int compare_periods(const void *a, const void *b);
@@ -47,23 +48,19 @@ static int compare_periods(const void *a, const void *b);
 QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
-	QuotaKeyedCall call = {.account = account, .key = quota_argument_key(fcinfo, 4), .function = "quota_reserve"};
+	Datum key = quota_argument_key(fcinfo, 4);
 	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
 
-	quota_gate_require(QUOTA_GATE_RESERVE);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	charge->holds = 1;
-	charge->origin = (QuotaChargeOrigin){.what = "reserve", .returns_denial = true};
-	if (call.key != 0)
-		charge->origin.key = TextDatumGetCString(call.key);
+	charge->origin = (QuotaChargeOrigin){.what = "reserve", .key = key, .returns_denial = true};
 	expires_at = expiry_of_argument(fcinfo, 3);
-	call.feature = charge->feature;
-	call.n = charge->n;
 	store = quota_store_begin_write();
 	check_kind(charge->feature);
-	if (!quota_idempotency_find(store, &call, &answer))
+	if (!quota_idempotency_find(store, account, charge, false, &answer))
 	{
 		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
 
@@ -71,41 +68,30 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 		if (charge->decision.verdict != QUOTA_BLOCK)
 			answer.reservation = insert_reservation(store, charge, charged ? charge->entitlement.count : 0, expires_at);
 		answer.decision = quota_decision_datum(&charge->decision);
-		quota_idempotency_remember(store, &call, &answer);
+		quota_idempotency_remember(store, charge, &answer);
 	}
 	quota_store_end(store);
 	return reservation_datum(fcinfo, &answer);
 }
 
 /* quota_commit(id, actual) */
-PG_FUNCTION_INFO_V1(quota_commit);
-
-Datum
-quota_commit(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_commit)
 {
-	int64 actual;
+	int64 actual = PG_ARGISNULL(1) ? ALL_HELD : PG_GETARG_INT64(1);
 
-	quota_gate_require(QUOTA_GATE_COMMIT);
-	if (PG_ARGISNULL(1))
-		return settle(fcinfo, "commit", NULL);
-	actual = PG_GETARG_INT64(1);
-	if (actual < 0)
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
+	if (!PG_ARGISNULL(1) && actual < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("actual amount must not be negative, as %lld is", (long long) actual)));
-	return settle(fcinfo, "commit", &actual);
+	return settle(fcinfo, "commit", actual);
 }
 
 /* quota_release(id) */
-PG_FUNCTION_INFO_V1(quota_release);
-
-Datum
-quota_release(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_release)
 {
-	int64 nothing = 0;
-
-	quota_gate_require(QUOTA_GATE_RELEASE);
-	return settle(fcinfo, "release", &nothing);
+	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
+	return settle(fcinfo, "release", 0);
 }
 
 /*
@@ -196,9 +182,9 @@ reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer)
 	return HeapTupleGetDatum(heap_form_tuple(to, values, nulls));
 }
 
-/* Settle a reservation. actual: units used; NULL: all of them. */
+/* Settle a reservation. actual: units used, or ALL_HELD. */
 static Datum
-settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
+settle(FunctionCallInfo fcinfo, const char *what, int64 actual)
 {
 	QuotaCharge *charge = palloc(sizeof(QuotaCharge));
 	QuotaReservationRow reservation;
@@ -224,11 +210,11 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 		raise_expired(id);
 	qsort(holds, count, sizeof(QuotaHoldRow), compare_periods);
 	quota_consume_next_generation();
-	/* lock order: counters of a pool before those of its member */
-	for (int pooled = true; pooled >= false; pooled--)
+	/* lock order: counters of the pool that it was in before its own */
+	for (int own = false; own <= true; own++)
 		for (int i = 0; i < count; i++)
-			if (is_of_pool(&reservation, &holds[i]) == pooled)
-				settle_hold(store, &holds[i], actual == NULL ? holds[i].amount : *actual);
+			if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, holds[i].key.account, reservation.account)) == own)
+				settle_hold(store, &holds[i], actual == ALL_HELD ? holds[i].amount : actual);
 	quota_store_refresh(store);
 
 	/* show the present figures of the windows in which it was reserved */
@@ -238,16 +224,10 @@ settle(FunctionCallInfo fcinfo, const char *what, const int64 *actual)
 	quota_consume_read(store, &loaded, charge, reservation.reserved_at);
 	charge->decision = quota_decision_make(&loaded, &charge->entitlement, charge->used, charge->rates, 0);
 	quota_decision_allow(&charge->decision);
-	quota_event_report_settlement(store, charge, actual == NULL ? 0 : *actual - reservation.amount);
+	/* the units used beyond the reserved ones */
+	quota_event_insert(store, charge, actual == ALL_HELD ? 0 : actual - reservation.amount);
 	quota_store_end(store);
 	return quota_decision_datum(&charge->decision);
-}
-
-/* Return whether a hold is on a counter of the pool that the account had when it was reserved. */
-static bool
-is_of_pool(const QuotaReservationRow *reservation, const QuotaHoldRow *hold)
-{
-	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, hold->key.account, reservation->account));
 }
 
 /* Replace the held units of a counter by the used ones. */

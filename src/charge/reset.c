@@ -1,13 +1,12 @@
 /*
  * reset.c
- *		Single counters, for the SQL functions that reset them.
+ *		Single counters and rates, for the SQL functions that reset them.
  *
  * Locks: the whole counter (src/tables/counter.c), until the end of the
  * transaction; slots are merged. Memory: the caller's context.
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -15,19 +14,16 @@
 #include "charge/consume.h"
 #include "charge/hold.h"
 #include "guc.h"
+#include "memory/rates.h"
 #include "tables/relations.h"
 
 static QuotaCounter counter_of_arguments(FunctionCallInfo fcinfo);
-static void check_key(const QuotaCounterKey *key);
 
 /*
  * quota.lock_counter(owner, feature, period, period_start): lock a counter, and
  * insert it if it has no row.
  */
-PG_FUNCTION_INFO_V1(quota_lock_counter);
-
-Datum
-quota_lock_counter(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_lock_counter)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
@@ -41,20 +37,13 @@ quota_lock_counter(PG_FUNCTION_ARGS)
  * quota.has_use(feature): return whether a feature has counters. None can be
  * added until the transaction ends.
  */
-PG_FUNCTION_INFO_V1(quota_has_use);
-
-Datum
-quota_has_use(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_has_use)
 {
-	quota_argument_check_not_null(fcinfo, 0, "feature");
-	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(quota_counter_exists_for(text_to_cstring(quota_argument_text(fcinfo, 0, "feature"))));
 }
 
 /* quota.return_expired(owner, feature, period, period_start): return the expired holds of a counter. */
-PG_FUNCTION_INFO_V1(quota_return_expired);
-
-Datum
-quota_return_expired(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_return_expired)
 {
 	QuotaCounter counter = counter_of_arguments(fcinfo);
 	QuotaStore *store = quota_store_begin_write();
@@ -70,34 +59,41 @@ quota_return_expired(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* quota.forget_rate(owner, feature): empty the buckets of a rate. */
+QUOTA_FUNCTION(quota_forget_rate)
+{
+	QuotaRateKey key = {
+		.extension = quota_relations_extension(),
+		.account = quota_argument_account(fcinfo),
+		.feature = quota_argument_feature(fcinfo, 1)};
+
+	/* a longer name is no feature's, and does not fit a key */
+	if (strlen(key.feature) <= QUOTA_MAX_FEATURE)
+		for (key.period = 0; key.period <= QUOTA_DAY; key.period++)
+			quota_rates_forget(&key);
+	PG_RETURN_VOID();
+}
+
 static QuotaCounter
 counter_of_arguments(FunctionCallInfo fcinfo)
 {
 	QuotaCounter counter = {0};
 
-	quota_argument_check_not_null(fcinfo, 0, "owner");
-	quota_argument_check_not_null(fcinfo, 1, "feature");
+	counter.key.account = PointerGetDatum(quota_argument_text(fcinfo, 0, "owner"));
+	counter.key.feature = quota_argument_feature(fcinfo, 1);
 	quota_argument_check_not_null(fcinfo, 2, "period");
 	quota_argument_check_not_null(fcinfo, 3, "period_start");
-	counter.key.account = PointerGetDatum(PG_GETARG_TEXT_PP(0));
-	counter.key.feature = quota_argument_feature(fcinfo, 1);
 	counter.key.period = quota_relations_period(PG_GETARG_OID(2));
 	counter.key.period_start = PG_GETARG_TIMESTAMPTZ(3);
-	check_key(&counter.key);
-	return counter;
-}
-
-/* Check as the constraints of quota.usage do, which do not apply below the executor. */
-static void
-check_key(const QuotaCounterKey *key)
-{
-	quota_argument_check_account(key->account);
-	if (key->feature[0] == '\0')
+	/* as the constraints of quota.usage, which do not apply below the executor */
+	quota_argument_check_account(counter.key.account);
+	if (counter.key.feature[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("feature must not be empty")));
-	if (key->period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(key->period_start) : TIMESTAMP_NOT_FINITE(key->period_start))
+	if (counter.key.period == QUOTA_LIFETIME ? !TIMESTAMP_IS_NOBEGIN(counter.key.period_start) : TIMESTAMP_NOT_FINITE(counter.key.period_start))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("period_start must be -infinity for lifetime, and else finite")));
+	return counter;
 }

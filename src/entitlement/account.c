@@ -16,6 +16,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "guc.h"
 #include "memory/entitlement_cache.h"
 #include "owner.h"
@@ -138,10 +139,7 @@ quota_account_timezone(const char *name)
  * quota.check_account(): BEFORE ROW trigger of quota.accounts. Checks the time zone and
  * sets updated_at.
  */
-PG_FUNCTION_INFO_V1(quota_check_account);
-
-Datum
-quota_check_account(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_check_account)
 {
 	static const char *const tables[] = {"accounts", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
@@ -244,9 +242,7 @@ apply_entry(QuotaAccount *loaded, const QuotaEntitlementEntry *entry, const char
 	loaded->has_anchor = entry->has_anchor;
 	loaded->cycle_anchor = entry->cycle_anchor;
 	loaded->own_plan = plan[0] != '\0';
-	if (!loaded->own_plan)
-		plan = quota_plan_default();
-	strlcpy(loaded->plan, plan == NULL ? "" : plan, sizeof(loaded->plan));
+	strlcpy(loaded->plan, loaded->own_plan ? plan : quota_plan_default(), sizeof(loaded->plan));
 }
 
 /* Load the overrides in force. Returns true if there are any, also others. */
@@ -324,7 +320,7 @@ apply_overrides(const QuotaAccount *account, const QuotaOffer *offer, QuotaEntit
 		}
 		terms.unlimited = override->unlimited;
 		terms.usage_limit = override->usage_limit;
-		get_window(entitlement, override->period)->limit = quota_plan_limit(&terms, entitlement->feature.kind);
+		get_window(entitlement, override->period)->limit = quota_decide_limit(&terms, entitlement->feature.kind == QUOTA_RATE);
 	}
 }
 

@@ -6,7 +6,8 @@
  * dropped by quota_plan_begin when the catalogue's generation number has changed, and
  * never in between: pointers are valid until the next quota_plan_begin.
  *
- * Memory: one child of CacheMemoryContext, reset when the cache is dropped. Locks: none.
+ * Memory: one child of CacheMemoryContext, reset when the cache is dropped, with a child
+ * for each plan. Locks: none.
  */
 #include "postgres.h"
 
@@ -26,16 +27,12 @@ static QuotaFeatureRow *last_feature; /* found last: a call needs the same one s
 static HTAB *plans;
 static QuotaPlan *last_plan; /* found last */
 static bool default_known;
-static bool default_exists;
 static char default_plan[QUOTA_MAX_PLAN + 1];
 static uint64 pools_version = 0;
 static bool pools_exist;
 
 static QuotaFeatureRow *find_feature(const char *feature);
 static void load_plan(QuotaPlan *plan);
-static void *cache_alloc(const void *from, Size size);
-static Datum cache_datum(Datum value);
-static void multiply(QuotaLimitRow *row, Datum rate_multiplier);
 static QuotaOffer *add_offer(QuotaPlan *plan, const char *feature);
 static int compare_limits(const void *a, const void *b);
 static int compare_offers(const void *a, const void *b);
@@ -89,16 +86,14 @@ quota_plan_feature(const char *feature)
 	return entry;
 }
 
-/* Return the key of the default plan; NULL: none. */
+/* Return the key of the default plan; empty: none. */
 const char *
 quota_plan_default(void)
 {
-	if (!default_known)
-	{
-		default_exists = quota_catalogue_default_plan(default_plan);
-		default_known = true;
-	}
-	return default_exists ? default_plan : NULL;
+	if (!default_known && !quota_catalogue_default_plan(default_plan))
+		default_plan[0] = '\0';
+	default_known = true;
+	return default_plan;
 }
 
 /* Return a plan with its offers. A foreign key guarantees that it exists. */
@@ -124,19 +119,6 @@ quota_plan_offer(const QuotaPlan *plan, const char *feature)
 {
 	/* an offer begins with its feature */
 	return plan->count == 0 ? NULL : bsearch(feature, plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
-}
-
-/* Prepare the limit of a row, by the kind of its feature. */
-QuotaLimit
-quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind)
-{
-	const int64 *usage_limit = row->unlimited ? NULL : &row->usage_limit;
-	const int64 *cap = row->capped ? &row->overage_cap : NULL;
-
-	if (kind == QUOTA_RATE)
-		return quota_decide_rate(usage_limit, row->has_burst ? &row->burst : NULL,
-								 row->on_limit, row->warn_ratio, row->block_ratio, cap);
-	return quota_decide_limit(usage_limit, row->on_limit, row->warn_ratio, row->block_ratio, cap);
 }
 
 /* True if any account is in a pool. */
@@ -176,80 +158,54 @@ find_feature(const char *feature)
 	return last_feature = entry;
 }
 
-/* Load the offers of a plan. Rows are read in the caller's context, and copied to the cache. */
+/* Load the offers of a plan, in a context that moves to the cache at the end, so that an error leaves nothing there. */
 static void
 load_plan(QuotaPlan *plan)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "quota plan", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
 	int nlimits;
 	int nvalues;
 	QuotaLimitRow *limits = quota_catalogue_limits(plan->plan, &nlimits);
 	QuotaValueRow *values = quota_catalogue_values(plan->plan, &nvalues);
-	Datum rate_multiplier = quota_catalogue_rate_multiplier(plan->plan);
-	QuotaLimitRow *rows = cache_alloc(NULL, nlimits * sizeof(QuotaLimitRow));
-	QuotaLimit *ready = cache_alloc(NULL, nlimits * sizeof(QuotaLimit));
+	QuotaLimit *ready = palloc(nlimits * sizeof(QuotaLimit));
+	Datum multiplier;
 
 	plan->count = 0;
-	plan->offers = cache_alloc(NULL, (nlimits + nvalues) * sizeof(QuotaOffer));
+	plan->offers = palloc0((nlimits + nvalues) * sizeof(QuotaOffer));
+	MemoryContextSwitchTo(caller);
+	/* 0: the plan has been dropped */
+	multiplier = quota_catalogue_rate_multiplier(plan->plan);
 	qsort(limits, nlimits, sizeof(QuotaLimitRow), compare_limits);
 	for (int i = 0; i < nlimits; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, limits[i].feature);
 		/* NULL if the feature has been dropped since: that drops the cache as well */
 		const QuotaFeatureRow *feature = find_feature(limits[i].feature);
-		QuotaKind kind = feature == NULL ? QUOTA_COUNTER : feature->kind;
+		bool rate = feature != NULL && feature->kind == QUOTA_RATE;
 
 		if (offer->count++ == 0)
 		{
-			offer->rows = &rows[i];
+			offer->rows = &limits[i];
 			offer->limits = &ready[i];
 		}
-		if (kind == QUOTA_RATE)
-			multiply(&limits[i], rate_multiplier);
-		ready[i] = quota_plan_limit(&limits[i], kind);
-		rows[i] = limits[i];
-		rows[i].warn_ratio = cache_datum(limits[i].warn_ratio);
-		rows[i].block_ratio = cache_datum(limits[i].block_ratio);
+		if (rate && multiplier != (Datum) 0)
+		{
+			limits[i].usage_limit = quota_decide_multiply(limits[i].usage_limit, multiplier);
+			limits[i].burst = quota_decide_multiply(limits[i].burst, multiplier);
+		}
+		ready[i] = quota_decide_limit(&limits[i], rate);
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
 		QuotaOffer *offer = add_offer(plan, values[i].feature);
 
 		offer->has_value = true;
-		offer->value = cache_datum(values[i].value);
+		offer->value = values[i].value;
 	}
 	qsort(plan->offers, plan->count, sizeof(QuotaOffer), compare_offers);
+	MemoryContextSetParent(context, cache);
 	plan->loaded = true;
-}
-
-/* Allocate in the cache: a copy of `from`, or zeroes for NULL. Returns NULL for size 0. */
-static void *
-cache_alloc(const void *from, Size size)
-{
-	void *copy;
-
-	if (size == 0)
-		return NULL;
-	copy = MemoryContextAllocZero(cache, size);
-	if (from != NULL)
-		memcpy(copy, from, size);
-	return copy;
-}
-
-/* Copy a value that is not toasted to the cache. */
-static Datum
-cache_datum(Datum value)
-{
-	return PointerGetDatum(cache_alloc(DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value))));
-}
-
-/* Apply the plan's multiplier to a rate; 0: the plan has been dropped. */
-static void
-multiply(QuotaLimitRow *row, Datum rate_multiplier)
-{
-	if (rate_multiplier == (Datum) 0)
-		return;
-	row->usage_limit = quota_decide_multiply(row->usage_limit, rate_multiplier);
-	row->burst = quota_decide_multiply(row->burst, rate_multiplier);
 }
 
 /* Return the offer of a feature: the last one, or a new one, as rows come ordered by feature. */
@@ -286,10 +242,7 @@ compare_offers(const void *a, const void *b)
 static HTAB *
 create_hash(const char *name, Size keysize, Size entrysize)
 {
-	HASHCTL control = {0};
+	HASHCTL control = {.keysize = keysize, .entrysize = entrysize, .hcxt = cache};
 
-	control.keysize = keysize;
-	control.entrysize = entrysize;
-	control.hcxt = cache;
 	return hash_create(name, 16, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }

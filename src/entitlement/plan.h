@@ -30,7 +30,6 @@ extern const QuotaFeatureRow *quota_plan_feature(const char *feature);
 extern const char *quota_plan_default(void);
 extern const QuotaPlan *quota_plan_get(const char *plan);
 extern const QuotaOffer *quota_plan_offer(const QuotaPlan *plan, const char *feature);
-extern QuotaLimit quota_plan_limit(const QuotaLimitRow *row, QuotaKind kind);
 extern bool quota_plan_pools_exist(void);
 
 #endif

@@ -28,9 +28,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -45,9 +43,12 @@
 #include "argument.h"
 #include "compat.h"
 #include "guc.h"
+#include "owner.h"
 #include "tables/accounts.h"
 #include "tables/levels.h"
 #include "tables/relations.h"
+
+#define MAX_FUNCTIONS 32
 
 enum
 {
@@ -70,89 +71,29 @@ typedef enum GateScope
 	LOOKS       /* or an account that one of the user's sponsors */
 } GateScope;
 
+/* Who may call some functions. */
 typedef struct GateRule
 {
-	const char *function;
-	int all; /* levels that may call it for any account, besides the owner */
-	int own; /* levels that may call it for the accounts of their user */
+	int all; /* levels that may call them for any account, besides the owner */
+	int own; /* levels that may call them for the accounts of their user */
 	GateScope scope;
+	const char *functions[MAX_FUNCTIONS]; /* NULL after the last */
 } GateRule;
 
 static const GateRule rules[] = {
-	[QUOTA_GATE_CONSUME] = {"quota_consume", APP | ADMIN, USER, CHARGES},
-	[QUOTA_GATE_ENFORCE] = {"quota_enforce", APP | ADMIN, USER, CHARGES},
-	[QUOTA_GATE_RECORD] = {"quota_record", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_REFUND] = {"quota_refund", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_CONSUME_MANY] = {"quota_consume_many", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_RESERVE] = {"quota_reserve", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_COMMIT] = {"quota_commit", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_RELEASE] = {"quota_release", APP | ADMIN, 0, NO_ACCOUNT},
-	[QUOTA_GATE_EVALUATE] = {"quota_evaluate", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	[QUOTA_GATE_HAS_FEATURE] = {"quota_has_feature", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	[QUOTA_GATE_FEATURE] = {"quota_feature", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	[QUOTA_GATE_REQUIRE_FEATURE] = {"quota_require_feature", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	[QUOTA_GATE_RATES] = {"quota_rates", MONITOR | APP | ADMIN, READER, LOOKS},
-	[QUOTA_GATE_RATE_STATS] = {"quota_rate_stats", MONITOR | ADMIN, 0, NO_ACCOUNT},
-
-	/* the catalogue */
-	{"quota_plan_with", EVERY_LEVEL, 0, NO_ACCOUNT},
-	{"quota_export", READER | MONITOR | ADMIN, 0, NO_ACCOUNT},
-	{"quota_preset", READER | MONITOR | ADMIN, 0, NO_ACCOUNT},
-	{"quota_apply", ADMIN, 0, NO_ACCOUNT},
-
-	/* reports */
-	{"quota_usage", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	{"quota_status", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	{"quota_history", MONITOR | APP | ADMIN, USER | READER, LOOKS},
-	{"quota_accounts_of", APP | ADMIN, USER | READER, NO_ACCOUNT},
-	{"quota_forecast", MONITOR | APP | ADMIN, READER, LOOKS},
-	{"quota_sponsored", MONITOR | APP | ADMIN, READER, LOOKS},
-	{"quota_events", MONITOR | APP | ADMIN, READER, LOOKS},
-	{"quota_events_of", MONITOR | APP | ADMIN, READER, NO_ACCOUNT},
-	{"quota_invoices", MONITOR | APP | ADMIN, READER, LOOKS},
-	{"quota_preview", MONITOR | ADMIN, READER, LOOKS},
-	{"quota_near_limit", MONITOR | ADMIN, READER, NO_ACCOUNT},
-	{"quota_top", MONITOR | ADMIN, READER, NO_ACCOUNT},
-	{"quota_search", MONITOR | ADMIN, READER, NO_ACCOUNT},
-	{"quota_totals", MONITOR | ADMIN, 0, NO_ACCOUNT},
-	{"quota_stats", MONITOR | ADMIN, 0, NO_ACCOUNT},
-	{"quota_plan_stats", MONITOR | ADMIN, 0, NO_ACCOUNT},
-	{"quota_metrics", MONITOR | ADMIN, 0, NO_ACCOUNT},
-
-	/* management */
-	{"quota_set_plan", ADMIN, 0, NO_ACCOUNT},
-	{"quota_start_trial", ADMIN, 0, NO_ACCOUNT},
-	{"quota_cancel", ADMIN, 0, NO_ACCOUNT},
-	{"quota_suspend", ADMIN, 0, NO_ACCOUNT},
-	{"quota_activate", ADMIN, 0, NO_ACCOUNT},
-	{"quota_set_override", ADMIN, 0, NO_ACCOUNT},
-	{"quota_clear_override", ADMIN, 0, NO_ACCOUNT},
-	{"quota_reset", ADMIN, 0, NO_ACCOUNT},
-	{"quota_rate_clear", ADMIN, 0, NO_ACCOUNT},
-	{"quota_sponsor", ADMIN, 0, NO_ACCOUNT},
-	{"quota_unsponsor", ADMIN, 0, NO_ACCOUNT},
-	{"quota_set_pool", ADMIN, 0, NO_ACCOUNT},
-	{"quota_add_user", ADMIN, 0, NO_ACCOUNT},
-	{"quota_remove_user", ADMIN, 0, NO_ACCOUNT},
-	{"quota_invoice_overage", ADMIN, 0, NO_ACCOUNT},
-	{"quota_maintain", ADMIN, 0, NO_ACCOUNT},
-
-	/* Stripe */
-	{"quota_stripe_price", ADMIN, 0, NO_ACCOUNT},
-	{"quota_stripe_event", APP | ADMIN, 0, NO_ACCOUNT},
-	{"quota_stripe_checkout", APP | ADMIN, 0, NO_ACCOUNT},
-	{"quota_stripe_portal", APP | ADMIN, 0, NO_ACCOUNT},
-
-	/* tables of the application */
-	{"quota_attach", ADMIN, 0, NO_ACCOUNT},
-	{"quota_detach", ADMIN, 0, NO_ACCOUNT},
-	{"quota_reconcile", ADMIN, 0, NO_ACCOUNT},
-	{"quota_adopt", ADMIN, 0, NO_ACCOUNT},
-	{"quota_unadopt", ADMIN, 0, NO_ACCOUNT},
-
-	/* the owner alone */
-	{"quota_grant", 0, 0, NO_ACCOUNT},
-	{"quota_revoke", 0, 0, NO_ACCOUNT},
+	[QUOTA_GATE_CONSUME] = {APP | ADMIN, USER, CHARGES, {"quota_consume", "quota_enforce"}},
+	[QUOTA_GATE_CHARGE] = {APP | ADMIN, 0, NO_ACCOUNT, {"quota_record", "quota_refund", "quota_consume_many", "quota_reserve", "quota_commit", "quota_release", "quota_stripe_event", "quota_stripe_checkout", "quota_stripe_portal"}},
+	[QUOTA_GATE_LOOK] = {MONITOR | APP | ADMIN, USER | READER, LOOKS, {"quota_evaluate", "quota_has_feature", "quota_feature", "quota_require_feature", "quota_usage", "quota_status", "quota_history"}},
+	[QUOTA_GATE_REPORT] = {MONITOR | APP | ADMIN, READER, LOOKS, {"quota_rates", "quota_forecast", "quota_sponsored", "quota_events", "quota_invoices"}},
+	[QUOTA_GATE_TOTALS] = {MONITOR | ADMIN, 0, NO_ACCOUNT, {"quota_rate_stats", "quota_totals", "quota_stats", "quota_plan_stats", "quota_metrics"}},
+	{MONITOR | APP | ADMIN, READER, NO_ACCOUNT, {"quota_events_of"}},
+	{MONITOR | ADMIN, READER, LOOKS, {"quota_preview"}},
+	{MONITOR | ADMIN, READER, NO_ACCOUNT, {"quota_near_limit", "quota_top", "quota_search"}},
+	{APP | ADMIN, USER | READER, NO_ACCOUNT, {"quota_accounts_of"}},
+	{EVERY_LEVEL, 0, NO_ACCOUNT, {"quota_plan_with"}},
+	{READER | MONITOR | ADMIN, 0, NO_ACCOUNT, {"quota_export", "quota_preset"}},
+	{ADMIN, 0, NO_ACCOUNT, {"quota_apply", "quota_set_plan", "quota_start_trial", "quota_cancel", "quota_suspend", "quota_activate", "quota_set_override", "quota_clear_override", "quota_reset", "quota_rate_clear", "quota_sponsor", "quota_unsponsor", "quota_set_pool", "quota_add_user", "quota_remove_user", "quota_attach", "quota_detach", "quota_reconcile", "quota_adopt", "quota_unadopt", "quota_invoice_overage", "quota_stripe_price", "quota_maintain"}},
+	{0, 0, NO_ACCOUNT, {"quota_grant", "quota_revoke"}},
 };
 
 /* A call of a twin, cached in fn_extra of the public function. */
@@ -176,24 +117,19 @@ static QuotaGateFrame *frame = NULL;
 
 static void role_changed(Datum arg, int cacheid, uint32 hash);
 static void relation_changed(Oid relid);
-static void forget_levels(void);
 static inline int levels_of(Oid user);
 static int levels_of_uncached(Oid user);
 static int look_up_levels(Oid user);
-static int level_bit(const char *name);
-static const GateRule *rule_of(const char *function);
-static bool may_call(const GateRule *rule, int levels);
-static bool require_own_account(const GateRule *rule, int levels, Datum account);
+static const GateRule *rule_of(const char *name);
 static void require_own(const GateRule *rule, Datum account);
 static bool is_own(GateScope scope, Datum account);
 static bool frame_acts_as_user(void);
 pg_noreturn static void deny(const char *function);
-static void check_operation(const char *function);
-static TwinCall *prepare_call(FunctionCallInfo fcinfo, const char *name);
+static const char *name_of(FunctionCallInfo fcinfo);
+pg_noreturn static void refuse_operation(const char *function);
+static TwinCall *twin_call(FunctionCallInfo fcinfo);
 static Oid find_twin(HeapTuple tuple, const char *name);
 static Datum run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
-static Datum run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
-static void put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo);
 
 void
 quota_gate_init(void)
@@ -214,40 +150,43 @@ quota_gate_require_admin(const char *function)
 {
 	if ((levels_of(GetUserId()) & (ADMIN | OWNER)) == 0)
 		deny(function);
-	check_operation(function);
+	if (InSecurityRestrictedOperation())
+		refuse_operation(function);
 }
 
 /*
- * Require that the caller may call a function for any account.
+ * Require that the caller may call the running function, one of a rule, for any account.
  *
  * Errors: insufficient_privilege.
  */
 void
-quota_gate_require(QuotaGateFunction function)
+quota_gate_require(FunctionCallInfo fcinfo, QuotaGateRule rule)
 {
-	if (unlikely((levels_of(GetUserId()) & (rules[function].all | OWNER)) == 0))
-		deny(rules[function].function);
-	if (function <= QUOTA_GATE_RELEASE)
-		check_operation(rules[function].function);
+	if (unlikely((levels_of(GetUserId()) & (rules[rule].all | OWNER)) == 0))
+		deny(name_of(fcinfo));
+	if (rule <= QUOTA_GATE_CHARGE && unlikely(InSecurityRestrictedOperation()))
+		refuse_operation(name_of(fcinfo));
 }
 
 /*
- * Require that the caller may call a function for an account, text.
+ * Require that the caller may call the running function, one of a rule, for an account.
  *
  * Returns true if it acts at level user, whose charges are limited.
  * Errors: insufficient_privilege.
  */
 bool
-quota_gate_require_account(QuotaGateFunction function, Datum account)
+quota_gate_require_account(FunctionCallInfo fcinfo, QuotaGateRule rule, Datum account)
 {
-	const GateRule *rule = &rules[function];
 	int levels = levels_of(GetUserId());
 
-	if (rule->scope == CHARGES)
-		check_operation(rule->function);
-	if (unlikely((levels & (rule->all | OWNER)) == 0))
-		return require_own_account(rule, levels, account);
-	return frame != NULL && frame_acts_as_user();
+	if (rule <= QUOTA_GATE_CHARGE && unlikely(InSecurityRestrictedOperation()))
+		refuse_operation(name_of(fcinfo));
+	if (likely((levels & (rules[rule].all | OWNER)) != 0))
+		return frame != NULL && frame_acts_as_user();
+	if ((levels & rules[rule].own) == 0)
+		deny(name_of(fcinfo));
+	require_own(&rules[rule], account);
+	return (levels & rules[rule].own & USER) != 0;
 }
 
 /*
@@ -256,30 +195,20 @@ quota_gate_require_account(QuotaGateFunction function, Datum account)
  *
  * Errors: insufficient_privilege, and the twin's.
  */
-PG_FUNCTION_INFO_V1(quota_gate);
-
-Datum
-quota_gate(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_gate)
 {
 	TwinCall *call = fcinfo->flinfo->fn_extra;
+	const GateRule *rule = call == NULL ? rule_of(name_of(fcinfo)) : call->rule;
 	int levels = levels_of(GetUserId());
 	bool all_accounts;
 
-	if (call == NULL)
-	{
-		char *name = get_func_name(fcinfo->flinfo->fn_oid);
-		const GateRule *rule = rule_of(name);
-
-		if (rule == NULL || !may_call(rule, levels))
-			deny(name);
-		call = prepare_call(fcinfo, name);
-		call->rule = rule;
-	}
-	else if (!may_call(call->rule, levels))
-		deny(call->function);
-	all_accounts = (levels & (call->rule->all | OWNER)) != 0;
-	if (!all_accounts && call->rule->scope != NO_ACCOUNT)
-		require_own(call->rule, quota_argument_account(fcinfo));
+	if (rule == NULL || (levels & (rule->all | rule->own | OWNER)) == 0)
+		deny(name_of(fcinfo));
+	call = twin_call(fcinfo);
+	call->rule = rule;
+	all_accounts = (levels & (rule->all | OWNER)) != 0;
+	if (!all_accounts && rule->scope != NO_ACCOUNT)
+		require_own(rule, quota_argument_account(fcinfo));
 	return run_twin(call, fcinfo, all_accounts);
 }
 
@@ -290,11 +219,7 @@ quota_gate(PG_FUNCTION_ARGS)
 Datum
 quota_gate_call(FunctionCallInfo fcinfo)
 {
-	TwinCall *call = fcinfo->flinfo->fn_extra;
-
-	if (call == NULL)
-		call = prepare_call(fcinfo, get_func_name(fcinfo->flinfo->fn_oid));
-	return run_twin(call, fcinfo, true);
+	return run_twin(twin_call(fcinfo), fcinfo, true);
 }
 
 /* Begin a frame for all accounts. */
@@ -319,10 +244,7 @@ quota_gate_leave(const QuotaGateFrame *left)
  * would record its changes as theirs.
  * Errors: insufficient_privilege.
  */
-PG_FUNCTION_INFO_V1(quota_current_act);
-
-Datum
-quota_current_act(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_current_act)
 {
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,
@@ -335,10 +257,7 @@ quota_current_act(PG_FUNCTION_ARGS)
 }
 
 /* quota.sees_all(): true if the caller may see the rows of all accounts */
-PG_FUNCTION_INFO_V1(quota_sees_all);
-
-Datum
-quota_sees_all(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_sees_all)
 {
 	int levels = levels_of(GetUserId());
 
@@ -349,28 +268,19 @@ quota_sees_all(PG_FUNCTION_ARGS)
 }
 
 /* quota.manages(): true if the caller may change the rows of all accounts */
-PG_FUNCTION_INFO_V1(quota_manages);
-
-Datum
-quota_manages(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_manages)
 {
 	PG_RETURN_BOOL((levels_of(GetUserId()) & (ADMIN | OWNER)) != 0);
 }
 
 /* quota.acts_as_user(): true if the twin was called at level user */
-PG_FUNCTION_INFO_V1(quota_acts_as_user);
-
-Datum
-quota_acts_as_user(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_acts_as_user)
 {
 	PG_RETURN_BOOL(frame != NULL && frame_acts_as_user());
 }
 
 /* quota.sees_metadata(of_account): true if a twin may show the metadata of events */
-PG_FUNCTION_INFO_V1(quota_sees_metadata);
-
-Datum
-quota_sees_metadata(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_sees_metadata)
 {
 	int levels = frame == NULL ? levels_of(GetUserId()) : frame->levels;
 
@@ -380,22 +290,28 @@ quota_sees_metadata(PG_FUNCTION_ARGS)
 }
 
 /* quota.level_functions(): what each level may call, and for whose accounts */
-PG_FUNCTION_INFO_V1(quota_level_functions);
-
-Datum
-quota_level_functions(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_level_functions)
 {
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
 	InitMaterializedSRF(fcinfo, 0);
-	for (size_t i = 0; i < lengthof(rules); i++)
-		put_rule_rows(&rules[i], (ReturnSetInfo *) fcinfo->resultinfo);
+	for (const GateRule *rule = rules; rule < rules + lengthof(rules); rule++)
+		for (const char *const *function = rule->functions; *function != NULL; function++)
+			for (size_t i = 0; i < lengthof(level_names); i++)
+			{
+				const char *accounts = rule->all & 1 << i ? "all" : rule->scope == CHARGES ? "member"
+																						   : "visible";
+				Datum values[] = {CStringGetTextDatum(*function), CStringGetTextDatum(level_names[i]), CStringGetTextDatum(accounts)};
+				bool nulls[lengthof(values)] = {false};
+
+				if ((rule->all | rule->own) & 1 << i)
+					tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+			}
 	return (Datum) 0;
 }
 
 /* quota.levels_changed(): AFTER row and TRUNCATE trigger of quota.levels. Makes all backends drop cached levels. */
-PG_FUNCTION_INFO_V1(quota_levels_changed);
-
-Datum
-quota_levels_changed(PG_FUNCTION_ARGS)
+QUOTA_FUNCTION(quota_levels_changed)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 
@@ -409,20 +325,15 @@ quota_levels_changed(PG_FUNCTION_ARGS)
 }
 
 static void
-role_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(), uint32 hash pg_attribute_unused())
-{
-	forget_levels();
-}
-
-static void
 relation_changed(Oid relid)
 {
 	if (quota_relations_may_be(LEVELS, relid))
-		forget_levels();
+		role_changed((Datum) 0, 0, 0);
 }
 
+/* Drop the cached levels. */
 static void
-forget_levels(void)
+role_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(), uint32 hash pg_attribute_unused())
 {
 	invalidations++;
 	cached_levels[0].user = cached_levels[1].user = InvalidOid;
@@ -459,62 +370,35 @@ levels_of_uncached(Oid user)
 static int
 look_up_levels(Oid user)
 {
-	HeapTuple tuple;
-	Oid owner;
+	Oid owner = quota_owner_of_relation(quota_relations_oids()->tables[LEVELS]);
 	QuotaLevelRow *rows;
 	int levels = 0;
 	int count;
 
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(quota_relations_oids()->tables[LEVELS]));
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table quota.levels does not exist")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	/* true for superusers too */
 	if (has_privs_of_role(user, owner))
 		return EVERY_LEVEL | OWNER;
 	rows = quota_levels_read(&count);
 	for (int i = 0; i < count; i++)
-		if (has_privs_of_role(user, rows[i].role))
-			levels |= level_bit(rows[i].level);
+		for (size_t j = 0; j < lengthof(level_names); j++)
+			if (strcmp(level_names[j], rows[i].level) == 0 && has_privs_of_role(user, rows[i].role))
+				levels |= 1 << j;
 	return levels;
 }
 
-/* 0 for a level that does not exist */
-static int
-level_bit(const char *name)
-{
-	for (size_t i = 0; i < lengthof(level_names); i++)
-		if (strcmp(level_names[i], name) == 0)
-			return 1 << i;
-	return 0;
-}
-
+/* Return the rule that names a function; NULL: none. */
 static const GateRule *
-rule_of(const char *function)
+rule_of(const char *name)
 {
-	for (size_t i = 0; i < lengthof(rules); i++)
-		if (function != NULL && strcmp(rules[i].function, function) == 0)
-			return &rules[i];
+	for (const GateRule *rule = rules; name != NULL && rule < rules + lengthof(rules); rule++)
+		for (const char *const *function = rule->functions; *function != NULL; function++)
+			if (strcmp(*function, name) == 0)
+				return rule;
 	return NULL;
-}
-
-static bool
-may_call(const GateRule *rule, int levels)
-{
-	return (levels & (rule->all | rule->own | OWNER)) != 0;
-}
-
-/* The slow path of quota_gate_require_account, for levels that act for a user. */
-static pg_noinline bool
-require_own_account(const GateRule *rule, int levels, Datum account)
-{
-	if ((levels & rule->own) == 0)
-		deny(rule->function);
-	require_own(rule, account);
-	return (levels & rule->own & USER) != 0;
 }
 
 /* Require an account of the user. The error does not show whether the account exists. */
@@ -562,21 +446,32 @@ deny(const char *function)
 			 errmsg("permission denied for function %s", function)));
 }
 
-/* Look up a twin, and cache it in fn_extra. */
+/* Return the name of the running function. */
+static const char *
+name_of(FunctionCallInfo fcinfo)
+{
+	return get_func_name(fcinfo->flinfo->fn_oid);
+}
+
+/* Return the twin of the running function, looked up once. */
 static TwinCall *
-prepare_call(FunctionCallInfo fcinfo, const char *name)
+twin_call(FunctionCallInfo fcinfo)
 {
 	FmgrInfo *function = fcinfo->flinfo;
-	TwinCall *call = MemoryContextAllocZero(function->fn_mcxt, sizeof(TwinCall));
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
+	TwinCall *call = function->fn_extra;
+	HeapTuple tuple;
 	Oid oid;
 
+	if (call != NULL)
+		return call;
+	call = MemoryContextAllocZero(function->fn_mcxt, sizeof(TwinCall));
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", function->fn_oid);
-	oid = find_twin(tuple, name);
+	call->function = MemoryContextStrdup(function->fn_mcxt, NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname));
+	oid = find_twin(tuple, call->function);
 	ReleaseSysCache(tuple);
 	fmgr_info_cxt(oid, &call->twin, function->fn_mcxt);
-	call->function = MemoryContextStrdup(function->fn_mcxt, name);
 	call->changes = func_volatile(oid) == PROVOLATILE_VOLATILE;
 	function->fn_extra = call;
 	return call;
@@ -599,52 +494,37 @@ find_twin(HeapTuple tuple, const char *name)
 /*
  * Refuse a change in code that the owner of a table makes others run, such as an
  * expression of an attached table or an index.
- *
- * Errors: insufficient_privilege in a security-restricted operation.
  */
 static void
-check_operation(const char *function)
+refuse_operation(const char *function)
 {
-	if (unlikely(InSecurityRestrictedOperation()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot execute function %s within security-restricted operation", function),
-				 errdetail("It was called by an expression of a table, or by a materialized view.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot execute function %s within security-restricted operation", function),
+			 errdetail("It was called by an expression of a table, or by a materialized view.")));
 }
 
-/* Call a twin. A set is materialized: value-per-call would leave the frame between rows. */
+/* Call a twin in a frame. A set is materialized: value-per-call would leave the frame between rows. */
 static Datum
 run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int allowed_modes;
-	Datum result;
-
-	if (call->changes)
-		check_operation(call->function);
-	if (!call->twin.fn_retset)
-		return run_twin_in_frame(call, fcinfo, all_accounts);
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	allowed_modes = rsinfo->allowedModes;
-	rsinfo->allowedModes |= SFRM_ValuePerCall | SFRM_Materialize_Preferred;
-	result = run_twin_in_frame(call, fcinfo, all_accounts);
-	rsinfo->allowedModes = allowed_modes;
-	return result;
-}
-
-static Datum
-run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
-{
 	FmgrInfo *function = fcinfo->flinfo;
+	ReturnSetInfo *rsinfo = call->twin.fn_retset ? (ReturnSetInfo *) fcinfo->resultinfo : NULL;
+	int allowed_modes = rsinfo != NULL && IsA(rsinfo, ReturnSetInfo) ? rsinfo->allowedModes : 0;
 	QuotaGateFrame own = {.function = call->function,
 						  .levels = levels_of(GetUserId()),
 						  .all_accounts = all_accounts,
 						  .outer = frame};
 	Datum result;
 
+	if (call->changes && InSecurityRestrictedOperation())
+		refuse_operation(call->function);
+	if (call->twin.fn_retset && !(allowed_modes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (rsinfo != NULL)
+		rsinfo->allowedModes |= SFRM_ValuePerCall | SFRM_Materialize_Preferred;
 	frame = &own;
 	fcinfo->flinfo = &call->twin;
 	PG_TRY();
@@ -655,27 +535,9 @@ run_twin_in_frame(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 	{
 		fcinfo->flinfo = function;
 		frame = own.outer;
+		if (rsinfo != NULL)
+			rsinfo->allowedModes = allowed_modes;
 	}
 	PG_END_TRY();
 	return result;
-}
-
-/* Put a row for each level that a rule names. */
-static void
-put_rule_rows(const GateRule *rule, ReturnSetInfo *rsinfo)
-{
-	for (size_t i = 0; i < lengthof(level_names); i++)
-	{
-		int level = 1 << i;
-		const char *accounts = rule->scope == CHARGES ? "member" : "visible";
-		Datum values[3] = {CStringGetTextDatum(rule->function), CStringGetTextDatum(level_names[i])};
-		bool nulls[3] = {false, false, false};
-
-		if ((rule->all & level) != 0)
-			accounts = "all";
-		else if ((rule->own & level) == 0)
-			continue;
-		values[2] = CStringGetTextDatum(accounts);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
 }

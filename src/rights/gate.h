@@ -19,25 +19,15 @@
 
 #include "fmgr.h"
 
-/* The functions that ask the gate themselves, and all others; gate.c has the rules. */
-typedef enum QuotaGateFunction
+/* Rules of the functions that ask the gate themselves; gate.c has all rules. Those up to CHARGE change data. */
+typedef enum QuotaGateRule
 {
-	QUOTA_GATE_CONSUME,
-	QUOTA_GATE_ENFORCE,
-	QUOTA_GATE_RECORD,
-	QUOTA_GATE_REFUND,
-	QUOTA_GATE_CONSUME_MANY,
-	QUOTA_GATE_RESERVE,
-	QUOTA_GATE_COMMIT,
-	QUOTA_GATE_RELEASE,
-	QUOTA_GATE_EVALUATE,
-	QUOTA_GATE_HAS_FEATURE,
-	QUOTA_GATE_FEATURE,
-	QUOTA_GATE_REQUIRE_FEATURE,
-	QUOTA_GATE_RATES,
-	QUOTA_GATE_RATE_STATS,
-	QUOTA_GATE_OTHERS
-} QuotaGateFunction;
+	QUOTA_GATE_CONSUME, /* of the account of a user as well */
+	QUOTA_GATE_CHARGE,
+	QUOTA_GATE_LOOK,
+	QUOTA_GATE_REPORT,
+	QUOTA_GATE_TOTALS
+} QuotaGateRule;
 
 /* What is done while a twin runs. On the caller's stack. */
 typedef struct QuotaGateFrame
@@ -52,8 +42,8 @@ extern void quota_gate_init(void);
 
 /* Checks: errors of insufficient_privilege. */
 extern void quota_gate_require_admin(const char *function);
-extern void quota_gate_require(QuotaGateFunction function);
-extern bool quota_gate_require_account(QuotaGateFunction function, Datum account);
+extern void quota_gate_require(FunctionCallInfo fcinfo, QuotaGateRule rule);
+extern bool quota_gate_require_account(FunctionCallInfo fcinfo, QuotaGateRule rule, Datum account);
 
 /* Calls of what is the owner's alone, in a frame. */
 extern Datum quota_gate_call(FunctionCallInfo fcinfo);

@@ -23,53 +23,32 @@ static int64 threshold(int64 usage_limit, Datum ratio, PGFunction rounding);
 /*
  * Prepare a limit.
  *
- * usage_limit: units; NULL: unlimited. Ratios: numeric, not negative. overage_cap:
- * units past the limit, for on_limit charge; NULL: none.
+ * rate: it is judged by the units in its bucket. Its burst are those that may come at
+ * once, as many as the limit if there is none.
  */
 QuotaLimit
-quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
-				   Datum warn_ratio, Datum block_ratio,
-				   const int64 *overage_cap)
+quota_decide_limit(const QuotaLimitRow *row, bool rate)
 {
-	QuotaLimit limit = {.unlimited = true};
+	QuotaLimit limit = {.unlimited = row->unlimited};
 
-	if (usage_limit == NULL)
+	if (row->unlimited)
 		return limit;
-	limit.unlimited = false;
-	limit.on_limit = on_limit;
-	limit.usage_limit = limit.per_window = *usage_limit;
-	limit.warn_at = threshold(*usage_limit, warn_ratio, numeric_ceil);
-	limit.block_at = PG_INT64_MAX;
-	if (on_limit == QUOTA_ON_LIMIT_BLOCK)
-		limit.block_at = threshold(*usage_limit, block_ratio, numeric_floor);
-	else if (on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL &&
-			 pg_add_s64_overflow(*usage_limit, *overage_cap, &limit.block_at))
-		limit.block_at = PG_INT64_MAX;
-	return limit;
-}
-
-/*
- * Prepare a rate, which is judged by the units in its bucket.
- *
- * usage_limit: units a period; NULL: unlimited. burst: units that may come at once; NULL:
- * as many. The rest as for quota_decide_limit.
- */
-QuotaLimit
-quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
-				  Datum warn_ratio, Datum block_ratio,
-				  const int64 *overage_cap)
-{
-	QuotaLimit limit;
-
+	limit.on_limit = row->on_limit;
+	limit.per_window = row->usage_limit;
 	/* a bucket that does not drain has no use for a burst */
-	if (burst == NULL || usage_limit == NULL || *usage_limit == 0)
-		burst = usage_limit;
-	limit = quota_decide_limit(burst, on_limit, warn_ratio, block_ratio, overage_cap);
-	if (!limit.unlimited)
-		limit.per_window = *usage_limit;
-	/* nor for a cap, whose units would never drain */
-	if (limit.per_window == 0 && on_limit == QUOTA_ON_LIMIT_CHARGE && overage_cap != NULL)
-		limit.block_at = 0;
+	limit.usage_limit = rate && row->has_burst && row->usage_limit != 0 ? row->burst : row->usage_limit;
+	limit.warn_at = threshold(limit.usage_limit, row->warn_ratio, numeric_ceil);
+	limit.block_at = PG_INT64_MAX;
+	if (row->on_limit == QUOTA_ON_LIMIT_BLOCK)
+		limit.block_at = threshold(limit.usage_limit, row->block_ratio, numeric_floor);
+	else if (row->on_limit == QUOTA_ON_LIMIT_CHARGE && row->capped)
+	{
+		/* nor for a cap, whose units would never drain */
+		int64 cap = rate && row->usage_limit == 0 ? 0 : row->overage_cap;
+
+		if (pg_add_s64_overflow(limit.usage_limit, cap, &limit.block_at))
+			limit.block_at = PG_INT64_MAX;
+	}
 	return limit;
 }
 

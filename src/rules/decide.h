@@ -2,6 +2,9 @@
 #ifndef QUOTA_DECIDE_H
 #define QUOTA_DECIDE_H
 
+#include "rules/period.h"
+#include "sizes.h"
+
 /* in the order of the SQL type quota_verdict */
 typedef enum QuotaVerdict
 {
@@ -38,6 +41,23 @@ typedef enum QuotaOnLimit
 	QUOTA_ON_LIMIT_CHARGE
 } QuotaOnLimit;
 
+/* A row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at). */
+typedef struct QuotaLimitRow
+{
+	char feature[QUOTA_MAX_FEATURE + 1];
+	QuotaPeriod period;
+	bool unlimited;
+	int64 usage_limit;
+	QuotaOnLimit on_limit;
+	Datum warn_ratio;  /* numeric */
+	Datum block_ratio; /* numeric */
+	bool capped;
+	int64 overage_cap;
+	bool has_burst;
+	int64 burst;            /* for rates */
+	TimestampTz expires_at; /* infinity: never */
+} QuotaLimitRow;
+
 /* A limit as it is judged, with its ratios applied. */
 typedef struct QuotaLimit
 {
@@ -55,12 +75,7 @@ typedef struct QuotaJudgement
 	QuotaReason reason;
 } QuotaJudgement;
 
-extern QuotaLimit quota_decide_limit(const int64 *usage_limit, QuotaOnLimit on_limit,
-									 Datum warn_ratio, Datum block_ratio,
-									 const int64 *overage_cap);
-extern QuotaLimit quota_decide_rate(const int64 *usage_limit, const int64 *burst, QuotaOnLimit on_limit,
-									Datum warn_ratio, Datum block_ratio,
-									const int64 *overage_cap);
+extern QuotaLimit quota_decide_limit(const QuotaLimitRow *row, bool rate);
 extern int64 quota_decide_multiply(int64 units, Datum multiplier);
 extern QuotaJudgement quota_decide(const QuotaLimit *limit, int64 used, int64 n);
 extern int64 quota_decide_remaining(const QuotaLimit *limit, int64 used);

@@ -26,7 +26,6 @@ static QuotaWindow find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, co
 static TimestampTz unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec, pg_tz *tz);
 static int unit_of(QuotaPeriod period, const struct pg_tm *local, const struct pg_tm *origin);
 static void to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offset);
-static int days_in_month(int year, int month0);
 pg_noreturn static void out_of_range(void);
 
 /*
@@ -76,17 +75,11 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 	to_local(at, tz, &local, &fsec, &offset);
 	if (period <= QUOTA_HOUR)
 	{
-		int64 length = (period == QUOTA_HOUR ? SECS_PER_HOUR : period == QUOTA_MINUTE ? SECS_PER_MINUTE
-																					  : 1) *
-					   USECS_PER_SEC;
-		int64 elapsed_us = fsec;
+		static const int64 lengths_us[] = {USECS_PER_SEC, USECS_PER_MINUTE, USECS_PER_HOUR};
+		int64 elapsed_us = (local.tm_min * USECS_PER_MINUTE + local.tm_sec * USECS_PER_SEC + fsec) % lengths_us[period];
 
-		if (period >= QUOTA_MINUTE)
-			elapsed_us += local.tm_sec * USECS_PER_SEC;
-		if (period == QUOTA_HOUR)
-			elapsed_us += local.tm_min * USECS_PER_MINUTE;
 		window.start = at - elapsed_us;
-		window.end = window.start + length;
+		window.end = window.start + lengths_us[period];
 		if (!IS_VALID_TIMESTAMP(window.start) || !IS_VALID_TIMESTAMP(window.end))
 			out_of_range();
 		return window;
@@ -95,13 +88,8 @@ find_window(QuotaPeriod period, TimestampTz at, pg_tz *tz, const TimestampTz *an
 	if (period == QUOTA_CYCLE && anchor != NULL)
 		to_local(*anchor, tz, &origin, &origin_fsec, &offset);
 	else
-	{
 		/* a Monday and the first of a year */
-		memset(&origin, 0, sizeof(origin));
-		origin.tm_year = 2001;
-		origin.tm_mon = 1;
-		origin.tm_mday = 1;
-	}
+		origin = (struct pg_tm){.tm_year = 2001, .tm_mon = 1, .tm_mday = 1};
 
 	unit = unit_of(period, &local, &origin);
 	window.start = unit_start(period, unit, &origin, origin_fsec, tz);
@@ -149,7 +137,7 @@ unit_start(QuotaPeriod period, int unit, const struct pg_tm *origin, fsec_t fsec
 			tm.tm_year--;
 		}
 		tm.tm_mon = month0 + 1;
-		tm.tm_mday = Min(tm.tm_mday, days_in_month(tm.tm_year, month0));
+		tm.tm_mday = Min(tm.tm_mday, day_tab[isleap(tm.tm_year)][month0]);
 	}
 	if (!IS_VALID_JULIAN(tm.tm_year, tm.tm_mon, tm.tm_mday))
 		out_of_range();
@@ -187,12 +175,6 @@ to_local(TimestampTz at, pg_tz *tz, struct pg_tm *local, fsec_t *fsec, int *offs
 {
 	if (timestamp2tm(at, offset, local, fsec, NULL, tz) != 0)
 		out_of_range();
-}
-
-static int
-days_in_month(int year, int month0)
-{
-	return day_tab[isleap(year)][month0];
 }
 
 static void

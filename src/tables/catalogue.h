@@ -3,8 +3,6 @@
 #define QUOTA_CATALOGUE_H
 
 #include "rules/decide.h"
-#include "rules/period.h"
-#include "sizes.h"
 
 typedef enum QuotaKind
 {
@@ -23,23 +21,6 @@ typedef struct QuotaFeatureRow
 	bool user_overage; /* level user may charge overage */
 	int64 user_max;    /* units that level user may charge at once */
 } QuotaFeatureRow;
-
-/* A row of plan_limits, or of limit_overrides (feature, period, usage_limit, expires_at). */
-typedef struct QuotaLimitRow
-{
-	char feature[QUOTA_MAX_FEATURE + 1];
-	QuotaPeriod period;
-	bool unlimited;
-	int64 usage_limit;
-	QuotaOnLimit on_limit;
-	Datum warn_ratio;  /* numeric */
-	Datum block_ratio; /* numeric */
-	bool capped;
-	int64 overage_cap;
-	bool has_burst;
-	int64 burst;            /* for rates */
-	TimestampTz expires_at; /* infinity: never */
-} QuotaLimitRow;
 
 /* A row of plan_features. */
 typedef struct QuotaValueRow
