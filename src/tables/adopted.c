@@ -8,15 +8,10 @@
 
 #include "tables/adopted.h"
 
-#include "access/stratnum.h"
-#include "utils/fmgroids.h"
-
-#include "tables/relations.h"
 #include "tables/scan.h"
 
 enum
 {
-	ADOPTED_ID = 1,
 	ADOPTED_RELATION = 2,
 	ADOPTED_KEY = 3 /* the other columns follow */
 };
@@ -28,21 +23,14 @@ enum
 bool
 quota_adopted_get(int64 id, QuotaAdopted *row)
 {
-	Relation rel = quota_relations_open(ADOPTED, AccessShareLock);
 	QuotaScan scan;
-	ScanKeyData key;
-	bool found;
 
-	ScanKeyInit(&key, ADOPTED_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
-	found = quota_scan_next(&scan);
-	if (found)
-	{
-		row->id = id;
-		row->relation = DatumGetObjectId(quota_scan_value(&scan, ADOPTED_RELATION));
-		for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
-			row->columns[i] = quota_scan_string(&scan, ADOPTED_KEY + i);
-	}
+	if (!quota_scan_find(&scan, ADOPTED, NULL, 1, &(Datum){Int64GetDatum(id)}))
+		return false;
+	row->id = id;
+	row->relation = quota_scan_oid(&scan, ADOPTED_RELATION);
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
+		row->columns[i] = quota_scan_string(&scan, ADOPTED_KEY + i);
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }

@@ -109,7 +109,7 @@ quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row)
 	Datum values[EVENT_COLUMNS];
 	bool nulls[EVENT_COLUMNS] = {false};
 
-	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->events_id, false));
+	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->tables[EVENT_IDS], false));
 	values[EVENT_AT] = TimestampTzGetDatum(row->at);
 	values[EVENT_ACCOUNT] = row->account;
 	values[EVENT_USER_ID] = text_or_null(row->user_id, &nulls[EVENT_USER_ID]);
@@ -140,7 +140,7 @@ quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row)
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};
 
-	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->alerts_id, false));
+	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->tables[ALERT_IDS], false));
 	values[ALERT_AT] = TimestampTzGetDatum(row->at);
 	values[ALERT_ACCOUNT] = row->account;
 	values[ALERT_FEATURE] = CStringGetTextDatum(row->feature);

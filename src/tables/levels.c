@@ -8,7 +8,6 @@
 
 #include "tables/levels.h"
 
-#include "tables/relations.h"
 #include "tables/scan.h"
 
 enum
@@ -20,16 +19,15 @@ enum
 QuotaLevelRow *
 quota_levels_read(int *count)
 {
-	QuotaLevelRow *rows = NULL;
 	QuotaScan scan;
+	QuotaLevelRow *row;
 
 	quota_scan_begin(&scan, quota_relations_open(LEVELS, AccessShareLock), InvalidOid, NULL, 0, NULL);
-	for (*count = 0; quota_scan_next(&scan); (*count)++)
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
 	{
-		rows = quota_scan_room(rows, *count, sizeof(QuotaLevelRow));
-		rows[*count].role = DatumGetObjectId(quota_scan_value(&scan, LEVELS_ROLE));
-		rows[*count].level = quota_scan_string(&scan, LEVELS_LEVEL);
+		row->role = quota_scan_oid(&scan, LEVELS_ROLE);
+		row->level = quota_scan_string(&scan, LEVELS_LEVEL);
 	}
-	quota_scan_end(&scan);
-	return rows;
+	*count = scan.count;
+	return scan.rows;
 }

@@ -158,8 +158,7 @@ begin_store(bool write, LOCKMODE usage_lock)
 		open_lookup(store, &store->usage, USAGE, usage_lock);
 	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
-	if (!quota_citus_checked)
-		quota_citus_check();
+	quota_citus_check();
 	take_snapshots(store);
 	return store;
 }
