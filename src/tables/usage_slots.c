@@ -72,10 +72,11 @@ static bool scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const Qu
 static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
 						const QuotaCounterChange *change, SlotConflict *conflict);
 static bool must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
+static bool wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan, const SlotConflict *conflict);
 static bool merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key);
 static bool scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 static void add_slot(QuotaSlotScan *scan, int number);
-static void read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot);
+static void read_slot(QuotaStore *store, const QuotaKey *counter, int number, QuotaSlot *slot);
 static void read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, ItemPointerData next);
 static bool is_superseded(HeapTupleHeader version);
 static QuotaVersion *newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater);
@@ -123,14 +124,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 	LWLockRelease(&lock->lock);
 
 	if (!charged)
-	{
-		if (TransactionIdIsValid(conflict.transaction))
-			XactLockTableWait(conflict.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
-		else if (conflict.locked >= 0)
-			/* only row locks, such as those of SELECT FOR UPDATE */
-			quota_usage_row_lock_newest(store, &scan->slot[conflict.locked].tid);
-		return scan->slots == 0 ? quota_store_retry_or_raise() : false;
-	}
+		return wait_for(store, counter, scan, &conflict);
 	if (counter->slots > scan->slots)
 		quota_usage_slots_insert(store, counter, scan->slots, counter->slots);
 	return true;
@@ -265,8 +259,8 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	QuotaSharedLock *lock;
 	QuotaSlotScan scan;
 	QuotaKey key;
+	SlotConflict conflict;
 	bool merged = false;
-	TransactionId wait_for = InvalidTransactionId;
 
 	GetCurrentTransactionId();
 	quota_usage_row_key(store, &counter->key, &key);
@@ -277,9 +271,10 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_renew_snapshots(store);
 	quota_usage_slots_scan(store, &key, &scan);
+	conflict = (SlotConflict){InvalidTransactionId, scan.locked};
 	if (scan.slots > 1 && TransactionIdIsValid(scan.busy))
 	{
-		wait_for = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
+		conflict.transaction = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
 		if (!TransactionIdIsValid(scan.slot[0].busy) && scan.slot[0].slots > 0)
 			write_slot(store, &scan.slot[0], 0, &(QuotaCounterChange){.alerted = scan.slot[0].alerted}, -scan.slots);
 	}
@@ -288,14 +283,22 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	quota_shared_changed(lock);
 	LWLockRelease(&lock->lock);
 
-	if (TransactionIdIsValid(wait_for))
-		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Lock);
-	else if (!merged && scan.locked >= 0)
-		quota_usage_row_lock_newest(store, &scan.slot[scan.locked].tid);
 	if (!merged)
-		return scan.slots == 0 ? quota_store_retry_or_raise() : false;
+		return wait_for(store, counter, &scan, &conflict);
 	counter->slots = 1;
 	return scan.used == counter->used;
+}
+
+/* Wait as a conflict says, and return false: the counter has to be read again. */
+static bool
+wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan, const SlotConflict *conflict)
+{
+	if (TransactionIdIsValid(conflict->transaction))
+		XactLockTableWait(conflict->transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
+	else if (conflict->locked >= 0)
+		/* only row locks, such as those of SELECT FOR UPDATE */
+		quota_usage_row_lock_newest(store, scan->slot[conflict->locked].tid);
+	return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 }
 
 /*
@@ -314,17 +317,15 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
 
 	for (int i = 0; i < slots; i++)
 	{
-		QuotaKey columns;
 		QuotaSlot slot;
 
-		quota_usage_row_slot_key(key, i, &columns);
-		read_slot(store, &columns, &slot);
+		read_slot(store, key, i, &slot);
 		quota_lookup_release(&store->usage);
 		if (slot.exists && !slot.own)
 		{
-			quota_usage_row_lock_newest(store, &slot.tid);
+			quota_usage_row_lock_newest(store, slot.tid);
 			quota_store_renew_snapshots(store);
-			read_slot(store, &columns, &slot);
+			read_slot(store, key, i, &slot);
 			quota_lookup_release(&store->usage);
 		}
 		if (i == 0 && !slot.exists)
@@ -381,12 +382,10 @@ bool
 quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	QuotaKey key;
-	QuotaKey columns;
 	QuotaSlot slot;
 
 	quota_usage_row_key(store, &counter->key, &key);
-	quota_usage_row_slot_key(&key, counter->slot, &columns);
-	read_slot(store, &columns, &slot);
+	read_slot(store, &key, counter->slot, &slot);
 	quota_lookup_release(&store->usage);
 	return slot.own && write_slot(store, &slot, counter->slot, change, 1) == TM_Ok;
 }
@@ -401,17 +400,15 @@ quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int fro
 	for (int i = from; i < to; i++)
 	{
 		HeapTuple version = quota_usage_row_form(store, &counter->key, i, &(QuotaCounterChange){0});
-		QuotaKey columns;
-		QuotaSlot leftover;
+		QuotaSlot slot;
 
-		quota_usage_row_slot_key(&key, i, &columns);
-		read_slot(store, &columns, &leftover);
+		read_slot(store, &key, i, &slot);
 		quota_lookup_release(&store->usage);
-		if (leftover.exists)
+		if (slot.exists)
 			/* left over from slots that were deleted by SQL: its use counts again */
 			continue;
 		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
-		quota_usage_row_record_insert(columns.hash, version, true);
+		quota_usage_row_record_insert(slot.hash, version, true);
 	}
 	store->written = true;
 }
@@ -458,11 +455,9 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 	for (int i = 0; i < scan->slots; i++)
 	{
 		QuotaSlot *slot = &scan->slot[i];
-		QuotaKey columns;
 
-		quota_usage_row_slot_key(key, i, &columns);
-		quota_lookup_expect_page(&store->usage, &buffers[i]);
-		read_slot(store, &columns, slot);
+		store->usage.expected = &buffers[i];
+		read_slot(store, key, i, slot);
 		if (i == 0)
 			scan->slots = slot->exists ? Min(abs(slot->slots), QUOTA_MAX_SLOTS) : 0;
 		if (i == 0 && TransactionIdIsValid(slot->busy) && !TransactionIdIsInProgress(slot->busy))
@@ -507,19 +502,21 @@ add_slot(QuotaSlotScan *scan, int number)
 
 /* Read one slot: the version that the snapshot sees, and the uncommitted ones after it. */
 static void
-read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
+read_slot(QuotaStore *store, const QuotaKey *counter, int number, QuotaSlot *slot)
 {
 	QuotaVersion *version = &store->usage.found;
 	QuotaUsageRow row;
+	QuotaKey key;
 
+	quota_usage_row_slot_key(counter, number, &key);
 	memset(slot, 0, sizeof(QuotaSlot));
-	if (!quota_lookup_find(&store->usage, key, store->usage_snapshot))
+	slot->hash = key.hash;
+	if (!quota_lookup_find(&store->usage, &key, store->usage_snapshot))
 		return;
 	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
 	slot->own = store->usage.own;
 	read_row_locks(&version->header, slot);
-	slot->hash = key->hash;
 	slot->tid = version->tid;
 	slot->used = slot->least = slot->most = row.used;
 	slot->holds = row.holds;
@@ -527,7 +524,7 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	slot->slots = slot->slots_changed = row.slots;
 	slot->busy = open_updater(store, &version->header);
 	if (TransactionIdIsValid(slot->busy))
-		read_later_versions(store, key, slot, version->header.t_ctid);
+		read_later_versions(store, &key, slot, version->header.t_ctid);
 	quota_lookup_release_row(&store->usage);
 }
 
@@ -549,7 +546,7 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 		CHECK_FOR_INTERRUPTS();
 		if (later == NULL && !ItemPointerEquals(&next, &tid))
 		{
-			later = quota_lookup_read_version(&store->usage, next);
+			later = quota_lookup_read_version(&store->usage, next, NULL);
 			if (later != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
 				later = NULL;
 		}
@@ -578,8 +575,7 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 static bool
 is_superseded(HeapTupleHeader version)
 {
-	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
-		   TransactionIdEquals(HeapTupleHeaderGetXmin(version), HeapTupleHeaderGetUpdateXid(version));
+	return QUOTA_IS_UPDATED(version) && TransactionIdEquals(HeapTupleHeaderGetXmin(version), HeapTupleHeaderGetUpdateXid(version));
 }
 
 /*
@@ -597,7 +593,7 @@ newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 
 	if (!quota_newest_find_published(key->hash, transaction, &tid))
 		return NULL;
-	newest = quota_lookup_read_version_of(&store->usage, tid, key);
+	newest = quota_lookup_read_version(&store->usage, tid, key);
 	if (newest == NULL)
 		return NULL;
 	writer = HeapTupleHeaderGetXmin(&newest->header);
@@ -624,7 +620,7 @@ open_updater(QuotaStore *store, HeapTupleHeader version)
 {
 	TransactionId updater;
 
-	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
+	if (!QUOTA_IS_UPDATED(version))
 		return InvalidTransactionId;
 	updater = HeapTupleHeaderGetUpdateXid(version);
 	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->usage_snapshot))
