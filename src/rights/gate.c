@@ -46,7 +46,6 @@
 #include "compat.h"
 #include "guc.h"
 #include "tables/accounts.h"
-#include "tables/levels.h"
 #include "tables/relations.h"
 
 enum

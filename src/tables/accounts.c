@@ -1,8 +1,9 @@
 /*
  * accounts.c
- *		Accounts, their overrides and users.
+ *		Accounts, their overrides and users, the tables that they follow; the levels of roles.
  *
- * Read with the newest snapshot, whatever the transaction's.
+ * Read with the newest snapshot, whatever the transaction's: triggers also fire in
+ * transactions with an older one.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
@@ -27,7 +28,12 @@ enum
 
 	LIMIT_OVERRIDES_FEATURE = 2,
 	LIMIT_OVERRIDES_PERIOD = 3,
-	LIMIT_OVERRIDES_USAGE_LIMIT = 4
+	LIMIT_OVERRIDES_USAGE_LIMIT = 4,
+
+	ADOPTED_RELATION = 2,
+	ADOPTED_KEY = 3, /* the other columns follow */
+
+	LEVELS_ROLE = 1
 };
 
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
@@ -117,4 +123,37 @@ quota_accounts_sponsor(Datum account)
 	sponsor = quota_scan_copy(&scan, ACCOUNTS_SPONSOR);
 	quota_scan_end(&scan);
 	return sponsor;
+}
+
+/* Read a table that accounts follow; false: there is none with that id. */
+bool
+quota_adopted_get(int64 id, QuotaAdopted *row)
+{
+	QuotaScan scan;
+
+	if (!quota_scan_find(&scan, ADOPTED, NULL, 1, &(Datum){Int64GetDatum(id)}))
+		return false;
+	row->id = id;
+	row->relation = quota_scan_oid(&scan, ADOPTED_RELATION);
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
+		row->columns[i] = quota_scan_string(&scan, ADOPTED_KEY + i);
+	quota_scan_end(&scan);
+	return true;
+}
+
+/* Read the levels of all roles, in any order. */
+QuotaLevelRow *
+quota_levels_read(int *count)
+{
+	QuotaScan scan;
+	QuotaLevelRow *row;
+
+	quota_scan_begin(&scan, quota_relations_open(LEVELS, AccessShareLock), InvalidOid, NULL, 0, NULL);
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
+	{
+		row->role = quota_scan_oid(&scan, LEVELS_ROLE);
+		row->level = quota_scan_string(&scan, LEVELS_LEVEL);
+	}
+	*count = scan.count;
+	return scan.rows;
 }

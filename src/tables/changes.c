@@ -62,10 +62,7 @@ relation_changed(Oid relid)
 		}
 }
 
-/*
- * Return the generation number of the catalogue. It changes when a change of the
- * catalogue has committed.
- */
+/* Return the generation number of the catalogue. It changes when a change of it has committed. */
 uint64
 quota_changes_catalogue_version(void)
 {

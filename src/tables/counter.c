@@ -169,6 +169,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
 	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
 				 quota_shared_lock(counter->hash) != NULL;
+	TM_Result result;
 
 	row.used = quota_decide_sum(counter->used, change->used);
 	row.holds += change->holds;
@@ -176,18 +177,12 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	if (split)
 		row.slots = QUOTA_FIRST_SLOTS;
 	Assert(row.used >= 0);
-	switch (quota_usage_row_write(store, counter->hash, version, &row, false, true))
-	{
-		case TM_Ok:
-			break;
-		case TM_Updated:
-			counter->conflicts++;
-			return quota_store_retry_or_raise();
-		case TM_Deleted:
-			return quota_store_retry_or_raise();
-		default:
-			elog(ERROR, "unexpected result of updating a counter");
-	}
+	result = quota_usage_row_write(store, counter->hash, version, &row, false, true);
+	counter->conflicts += result == TM_Updated;
+	if (result == TM_Updated || result == TM_Deleted)
+		return quota_store_retry_or_raise();
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result of updating a counter");
 	counter->used = row.used;
 	if (split)
 	{

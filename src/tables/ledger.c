@@ -16,9 +16,7 @@
 
 #include "tables/ledger.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"

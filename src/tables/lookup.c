@@ -22,8 +22,6 @@
 #include "tables/lookup.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/skey.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"

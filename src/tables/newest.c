@@ -213,7 +213,6 @@ add_row(uint64 hash)
 	NewestRow *row = &rows[++nrows];
 
 	*row = (NewestRow){.hash = hash, .next = *bucket, .writer = TopSubTransactionId};
-	ItemPointerSetInvalid(&row->tid);
 	*bucket = nrows;
 	return row;
 }
@@ -234,10 +233,8 @@ static void
 publish_row(NewestRow *row)
 {
 	uint64 hash = published_hash(row->hash, GetTopTransactionIdIfAny());
-	ItemPointerData none;
 
-	ItemPointerSetInvalid(&none);
-	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &none);
+	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &(ItemPointerData){0});
 	row->published = true;
 }
 

@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "utils/fmgroids.h"
-#include "utils/rel.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"

@@ -244,13 +244,10 @@ quota_store_open_appender(QuotaStore *store, QuotaTable table, Relation rel)
 static void
 open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table, LOCKMODE lock)
 {
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-
 	lookup->write = lock > AccessShareLock;
 	lookup->rel = lookup->write ? quota_relations_open_to_write(table) : quota_relations_open(table, lock);
 	lookup->has_key = table == USAGE ? slot_has_key : account_has_key;
 	lookup->context = store->context;
-	MemoryContextSwitchTo(old);
 }
 
 /*

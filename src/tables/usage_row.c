@@ -15,8 +15,6 @@
 #include "tables/usage_row.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -113,17 +111,14 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 void
 quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 {
-	QuotaNewVersion recorded = {.hash = hash, .new_tid = version->t_self, .is_slot = is_slot};
-
-	ItemPointerSetInvalid(&recorded.old_tid);
-	quota_newest_record(&recorded);
+	quota_newest_record(&(QuotaNewVersion){.hash = hash, .new_tid = version->t_self, .is_slot = is_slot});
 }
 
 /* Return a copy of the version at a place; NULL: there is none. */
 HeapTuple
-quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
+quota_usage_row_fetch_version(QuotaStore *store, ItemPointerData tid)
 {
-	HeapTupleData tuple = {.t_self = *tid};
+	HeapTupleData tuple = {.t_self = tid};
 	Buffer buffer;
 	HeapTuple copy;
 
