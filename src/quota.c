@@ -10,7 +10,6 @@
 #include "memory/shared.h"
 #include "rights/gate.h"
 #include "tables/changes.h"
-#include "tables/citus.h"
 #include "tables/ledger.h"
 #include "tables/newest.h"
 #include "tables/relations.h"
@@ -29,7 +28,6 @@ _PG_init(void)
 	quota_shared_init();
 	quota_relations_init();
 	quota_changes_init();
-	quota_citus_init();
 	quota_ledger_init();
 	quota_newest_init();
 	quota_gate_init();

@@ -45,7 +45,6 @@
 #include "guc.h"
 #include "owner.h"
 #include "tables/accounts.h"
-#include "tables/levels.h"
 #include "tables/relations.h"
 
 #define MAX_FUNCTIONS 32

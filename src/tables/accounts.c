@@ -1,17 +1,15 @@
 /*
  * accounts.c
- *		Accounts, their overrides and users.
+ *		Accounts, their overrides and users, the tables that they follow; the levels of roles.
  *
- * Read with the newest snapshot, whatever the transaction's.
+ * Read with the newest snapshot, whatever the transaction's: triggers also fire in
+ * transactions with an older one.
  *
  * Memory: the caller's context. Locks: AccessShareLock on the table that is read.
  */
 #include "postgres.h"
 
 #include "tables/accounts.h"
-
-#include "access/stratnum.h"
-#include "utils/fmgroids.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"
@@ -28,12 +26,14 @@ enum
 	ACCOUNTS_SPONSOR = 11,
 	ACCOUNTS_POOL = 12,
 
-	LIMIT_OVERRIDES_ACCOUNT = 1,
 	LIMIT_OVERRIDES_FEATURE = 2,
 	LIMIT_OVERRIDES_PERIOD = 3,
 	LIMIT_OVERRIDES_USAGE_LIMIT = 4,
 
-	ACCOUNT_USERS_ACCOUNT = 1
+	ADOPTED_RELATION = 2,
+	ADOPTED_KEY = 3, /* the other columns follow */
+
+	LEVELS_ROLE = 1
 };
 
 static const char *const status_names[] = {"active", "trialing", "past_due", "suspended", "canceled", NULL};
@@ -69,72 +69,91 @@ quota_accounts_read(QuotaStore *store, Datum account, QuotaAccountRow *row)
 QuotaLimitRow *
 quota_accounts_read_overrides(QuotaStore *store, Datum account, int *count)
 {
-	Relation rel = quota_relations_open(LIMIT_OVERRIDES, AccessShareLock);
-	QuotaLimitRow *rows = NULL;
 	QuotaScan scan;
-	ScanKeyData key;
+	QuotaLimitRow *row;
 
-	ScanKeyInit(&key, LIMIT_OVERRIDES_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), quota_store_entitlement_snapshot(store), 1, &key);
-	for (*count = 0; quota_scan_next(&scan); (*count)++)
+	quota_scan_begin_by_key(&scan, LIMIT_OVERRIDES, quota_store_entitlement_snapshot(store), 1, &account);
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
 	{
-		QuotaLimitRow *row;
-
-		rows = quota_scan_room(rows, *count, sizeof(QuotaLimitRow));
-		row = memset(&rows[*count], 0, sizeof(QuotaLimitRow));
 		quota_scan_text(&scan, LIMIT_OVERRIDES_FEATURE, row->feature, sizeof(row->feature));
-		row->period = quota_relations_period(DatumGetObjectId(quota_scan_value(&scan, LIMIT_OVERRIDES_PERIOD)));
+		row->period = quota_relations_period(quota_scan_oid(&scan, LIMIT_OVERRIDES_PERIOD));
 		row->unlimited = quota_scan_isnull(&scan, LIMIT_OVERRIDES_USAGE_LIMIT);
 		row->usage_limit = quota_scan_int64(&scan, LIMIT_OVERRIDES_USAGE_LIMIT);
 		row->expires_at = quota_scan_time(&scan, LIMIT_OVERRIDES_EXPIRES_AT, DT_NOEND);
 	}
-	quota_scan_end(&scan);
-	return rows;
+	*count = scan.count;
+	return scan.rows;
 }
 
 /* True if any account is in a pool. */
 bool
 quota_accounts_any_in_pool(void)
 {
+	Relation rel = quota_relations_open(ACCOUNTS, AccessShareLock);
 	QuotaScan scan;
-	bool found;
 
-	quota_scan_begin(&scan, quota_relations_open(ACCOUNTS, AccessShareLock), quota_relations_oids()->pool_members, NULL, 0, NULL);
-	found = quota_scan_next(&scan);
+	quota_scan_begin(&scan, rel, quota_relations_oids()->tables[ACCOUNTS_IN_POOL], NULL, 0, NULL);
+	if (!quota_scan_next(&scan))
+		return false;
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }
 
 /* True if a user, text, is a member of an account. */
 bool
 quota_accounts_has_member(Datum account, Datum user)
 {
-	Relation rel = quota_relations_open(ACCOUNT_USERS, AccessShareLock);
 	QuotaScan scan;
-	ScanKeyData keys[2];
-	bool found;
 
-	ScanKeyInit(&keys[0], ACCOUNT_USERS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	ScanKeyInit(&keys[1], ACCOUNT_USERS_USER_ID, BTEqualStrategyNumber, F_TEXTEQ, user);
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), NULL, 2, keys);
-	found = quota_scan_next(&scan);
+	if (!quota_scan_find(&scan, ACCOUNT_USERS, NULL, 2, (Datum[]){account, user}))
+		return false;
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }
 
 /* Return a copy of the sponsor of an account; 0: none. */
 Datum
 quota_accounts_sponsor(Datum account)
 {
-	Relation rel = quota_relations_open(ACCOUNTS, AccessShareLock);
 	QuotaScan scan;
-	ScanKeyData key;
-	Datum sponsor = (Datum) 0;
+	Datum sponsor;
 
-	ScanKeyInit(&key, ACCOUNTS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, account);
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
-	if (quota_scan_next(&scan))
-		sponsor = quota_scan_copy(&scan, ACCOUNTS_SPONSOR);
+	if (!quota_scan_find(&scan, ACCOUNTS, NULL, 1, &account))
+		return (Datum) 0;
+	sponsor = quota_scan_copy(&scan, ACCOUNTS_SPONSOR);
 	quota_scan_end(&scan);
 	return sponsor;
+}
+
+/* Read a table that accounts follow; false: there is none with that id. */
+bool
+quota_adopted_get(int64 id, QuotaAdopted *row)
+{
+	QuotaScan scan;
+
+	if (!quota_scan_find(&scan, ADOPTED, NULL, 1, &(Datum){Int64GetDatum(id)}))
+		return false;
+	row->id = id;
+	row->relation = quota_scan_oid(&scan, ADOPTED_RELATION);
+	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
+		row->columns[i] = quota_scan_string(&scan, ADOPTED_KEY + i);
+	quota_scan_end(&scan);
+	return true;
+}
+
+/* Read the levels of all roles, in any order. */
+QuotaLevelRow *
+quota_levels_read(int *count)
+{
+	QuotaScan scan;
+	QuotaLevelRow *row;
+
+	quota_scan_begin(&scan, quota_relations_open(LEVELS, AccessShareLock), InvalidOid, NULL, 0, NULL);
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
+	{
+		row->role = quota_scan_oid(&scan, LEVELS_ROLE);
+		row->level = quota_scan_string(&scan, LEVELS_LEVEL);
+	}
+	*count = scan.count;
+	return scan.rows;
 }

@@ -39,7 +39,7 @@ static List *same_keys(ResultRelInfo *result, Relation key);
 QuotaAppender *
 quota_appender_open(Relation rel, bool speculative)
 {
-	QuotaAppender *appender = palloc(sizeof(QuotaAppender));
+	QuotaAppender *appender = palloc0(sizeof(QuotaAppender));
 
 	appender->rel = rel;
 	appender->estate = CreateExecutorState();
@@ -176,8 +176,6 @@ move_key_to_end(QuotaAppender *appender)
 	Oid key = quota_compat_primary_key(appender->rel);
 	int last = result->ri_NumIndices - 1;
 
-	appender->keys = NIL;
-	appender->key = NULL;
 	for (int i = 0; i <= last; i++)
 		if (RelationGetRelid(result->ri_IndexRelationDescs[i]) == key)
 		{

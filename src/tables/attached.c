@@ -11,15 +11,12 @@
 
 #include "tables/attached.h"
 
-#include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
 #include "owner.h"
-#include "tables/relations.h"
 #include "tables/scan.h"
 
 enum
@@ -44,7 +41,6 @@ const char *const quota_attached_triggers[QUOTA_TRIGGERS] = {
 	"quota_charge_", "quota_update_", "quota_delete_", "quota_truncate_", "quota_begin_", "zz_quota_row_"};
 
 static List *read_rows(AttrNumber column, Oid equal, Datum value);
-static QuotaAttached *read_row(const QuotaScan *scan);
 static List *read_text_array(Datum array);
 
 /* Read an attachment by its id; NULL: there is none. */
@@ -115,35 +111,28 @@ read_rows(AttrNumber column, Oid equal, Datum value)
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, equal, value);
 	quota_scan_begin(&scan, quota_relations_open(ATTACHED, AccessShareLock), InvalidOid, NULL, 1, &key);
 	while (quota_scan_next(&scan))
-		rows = lappend(rows, read_row(&scan));
-	quota_scan_end(&scan);
-	return rows;
-}
-
-static QuotaAttached *
-read_row(const QuotaScan *scan)
-{
-	QuotaAttached *row = palloc(sizeof(QuotaAttached));
-
-	row->id = DatumGetInt32(quota_scan_value(scan, ATTACHED_ID));
-	row->relation = DatumGetObjectId(quota_scan_value(scan, ATTACHED_RELATION));
-	row->feature = quota_scan_string(scan, ATTACHED_FEATURE);
-	row->account_column = quota_scan_string(scan, ATTACHED_ACCOUNT_COLUMN);
-	row->amount_column = quota_scan_string(scan, ATTACHED_AMOUNT_COLUMN);
-	row->on_block = quota_scan_string(scan, ATTACHED_ON_BLOCK);
-	row->status_column = quota_scan_string(scan, ATTACHED_STATUS_COLUMN);
-	row->blocked_status = quota_scan_string(scan, ATTACHED_BLOCKED_STATUS);
-	row->message_column = quota_scan_string(scan, ATTACHED_MESSAGE_COLUMN);
-	row->time_column = quota_scan_string(scan, ATTACHED_TIME_COLUMN);
-	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 	{
-		AttrNumber column = ATTACHED_AMOUNT_READS + which;
+		QuotaAttached *row = palloc(sizeof(QuotaAttached));
 
-		row->has[which] = !quota_scan_isnull(scan, column);
-		row->columns[which] = row->has[which] ? read_text_array(quota_scan_value(scan, column)) : NIL;
+		row->id = DatumGetInt32(quota_scan_value(&scan, ATTACHED_ID));
+		row->relation = quota_scan_oid(&scan, ATTACHED_RELATION);
+		row->feature = quota_scan_string(&scan, ATTACHED_FEATURE);
+		row->account_column = quota_scan_string(&scan, ATTACHED_ACCOUNT_COLUMN);
+		row->amount_column = quota_scan_string(&scan, ATTACHED_AMOUNT_COLUMN);
+		row->on_block = quota_scan_string(&scan, ATTACHED_ON_BLOCK);
+		row->status_column = quota_scan_string(&scan, ATTACHED_STATUS_COLUMN);
+		row->blocked_status = quota_scan_string(&scan, ATTACHED_BLOCKED_STATUS);
+		row->message_column = quota_scan_string(&scan, ATTACHED_MESSAGE_COLUMN);
+		row->time_column = quota_scan_string(&scan, ATTACHED_TIME_COLUMN);
+		for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
+		{
+			row->has[which] = !quota_scan_isnull(&scan, ATTACHED_AMOUNT_READS + which);
+			row->columns[which] = quota_scan_or(&scan, ATTACHED_AMOUNT_READS + which, read_text_array, NIL);
+		}
+		row->follows_rows = quota_scan_bool(&scan, ATTACHED_FOLLOWS_ROWS);
+		rows = lappend(rows, row);
 	}
-	row->follows_rows = quota_scan_bool(scan, ATTACHED_FOLLOWS_ROWS);
-	return row;
+	return rows;
 }
 
 static List *

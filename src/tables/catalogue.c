@@ -15,7 +15,6 @@
 #include "access/stratnum.h"
 #include "utils/fmgroids.h"
 
-#include "tables/relations.h"
 #include "tables/scan.h"
 
 enum
@@ -29,7 +28,6 @@ enum
 	FEATURES_LEDGER = 5,
 	FEATURES_USER_MAX = 6,
 
-	PLAN_LIMITS_PLAN = 1,
 	PLAN_LIMITS_FEATURE = 2,
 	PLAN_LIMITS_PERIOD = 3,
 	PLAN_LIMITS_USAGE_LIMIT = 4,
@@ -38,14 +36,12 @@ enum
 	PLAN_LIMITS_BLOCK_RATIO = 7,
 	PLAN_LIMITS_OVERAGE_CAP = 9,
 
-	PLAN_FEATURES_PLAN = 1,
 	PLAN_FEATURES_FEATURE = 2
 };
 
 static const char *const kind_names[] = {"counter", "gauge", "rate", "flag", NULL};
 static const char *const on_limit_names[] = {"block", "warn", "charge", NULL};
 
-static void begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name);
 static void make_plural(QuotaFeatureRow *row);
 
 /* Read the key of the default plan; false: there is none. */
@@ -54,16 +50,15 @@ quota_catalogue_default_plan(char *plan)
 {
 	QuotaScan scan;
 	ScanKeyData key;
-	bool found;
 
 	/* no index: a small table, read once */
 	ScanKeyInit(&key, PLANS_IS_DEFAULT, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
 	quota_scan_begin(&scan, quota_relations_open(PLANS, AccessShareLock), InvalidOid, NULL, 1, &key);
-	found = quota_scan_next(&scan);
-	if (found)
-		quota_scan_text(&scan, PLANS_PLAN, plan, QUOTA_MAX_PLAN + 1);
+	if (!quota_scan_next(&scan))
+		return false;
+	quota_scan_text(&scan, PLANS_PLAN, plan, QUOTA_MAX_PLAN + 1);
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }
 
 /* Read a feature; false: there is none. */
@@ -71,22 +66,18 @@ bool
 quota_catalogue_feature(const char *feature, QuotaFeatureRow *row)
 {
 	QuotaScan scan;
-	bool found;
 
-	begin_by_text(&scan, FEATURES, FEATURES_FEATURE, feature);
-	found = quota_scan_next(&scan);
-	if (found)
-	{
-		quota_scan_text(&scan, FEATURES_FEATURE, row->feature, sizeof(row->feature));
-		quota_scan_text(&scan, FEATURES_UNIT, row->units, QUOTA_MAX_UNIT + 1);
-		make_plural(row);
-		row->kind = quota_scan_enum(&scan, FEATURES_KIND, kind_names);
-		row->ledger = quota_scan_bool(&scan, FEATURES_LEDGER);
-		row->user_max = quota_scan_int64(&scan, FEATURES_USER_MAX);
-		row->user_overage = quota_scan_bool(&scan, FEATURES_USER_OVERAGE);
-	}
+	if (!quota_scan_find(&scan, FEATURES, NULL, 1, &(Datum){CStringGetTextDatum(feature)}))
+		return false;
+	quota_scan_text(&scan, FEATURES_FEATURE, row->feature, sizeof(row->feature));
+	quota_scan_text(&scan, FEATURES_UNIT, row->units, QUOTA_MAX_UNIT + 1);
+	make_plural(row);
+	row->kind = quota_scan_enum(&scan, FEATURES_KIND, kind_names);
+	row->ledger = quota_scan_bool(&scan, FEATURES_LEDGER);
+	row->user_max = quota_scan_int64(&scan, FEATURES_USER_MAX);
+	row->user_overage = quota_scan_bool(&scan, FEATURES_USER_OVERAGE);
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }
 
 /* Return the rate multiplier of a plan, a numeric; 0: there is no such plan. */
@@ -94,11 +85,11 @@ Datum
 quota_catalogue_rate_multiplier(const char *plan)
 {
 	QuotaScan scan;
-	Datum multiplier = (Datum) 0;
+	Datum multiplier;
 
-	begin_by_text(&scan, PLANS, PLANS_PLAN, plan);
-	if (quota_scan_next(&scan))
-		multiplier = quota_scan_copy(&scan, PLANS_RATE_MULTIPLIER);
+	if (!quota_scan_find(&scan, PLANS, NULL, 1, &(Datum){CStringGetTextDatum(plan)}))
+		return (Datum) 0;
+	multiplier = quota_scan_copy(&scan, PLANS_RATE_MULTIPLIER);
 	quota_scan_end(&scan);
 	return multiplier;
 }
@@ -108,17 +99,13 @@ QuotaLimitRow *
 quota_catalogue_limits(const char *plan, int *count)
 {
 	QuotaScan scan;
-	QuotaLimitRow *rows = NULL;
+	QuotaLimitRow *row;
 
-	begin_by_text(&scan, PLAN_LIMITS, PLAN_LIMITS_PLAN, plan);
-	for (*count = 0; quota_scan_next(&scan); (*count)++)
+	quota_scan_begin_by_key(&scan, PLAN_LIMITS, NULL, 1, &(Datum){CStringGetTextDatum(plan)});
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
 	{
-		QuotaLimitRow *row;
-
-		rows = quota_scan_room(rows, *count, sizeof(QuotaLimitRow));
-		row = &rows[*count];
 		quota_scan_text(&scan, PLAN_LIMITS_FEATURE, row->feature, sizeof(row->feature));
-		row->period = quota_relations_period(DatumGetObjectId(quota_scan_value(&scan, PLAN_LIMITS_PERIOD)));
+		row->period = quota_relations_period(quota_scan_oid(&scan, PLAN_LIMITS_PERIOD));
 		row->unlimited = quota_scan_isnull(&scan, PLAN_LIMITS_USAGE_LIMIT);
 		row->usage_limit = quota_scan_int64(&scan, PLAN_LIMITS_USAGE_LIMIT);
 		row->on_limit = quota_scan_enum(&scan, PLAN_LIMITS_ON_LIMIT, on_limit_names);
@@ -130,8 +117,8 @@ quota_catalogue_limits(const char *plan, int *count)
 		row->burst = quota_scan_int64(&scan, PLAN_LIMITS_BURST);
 		row->expires_at = DT_NOEND;
 	}
-	quota_scan_end(&scan);
-	return rows;
+	*count = scan.count;
+	return scan.rows;
 }
 
 /* Read the gates and static values of a plan. */
@@ -139,28 +126,16 @@ QuotaValueRow *
 quota_catalogue_values(const char *plan, int *count)
 {
 	QuotaScan scan;
-	QuotaValueRow *rows = NULL;
+	QuotaValueRow *row;
 
-	begin_by_text(&scan, PLAN_FEATURES, PLAN_FEATURES_PLAN, plan);
-	for (*count = 0; quota_scan_next(&scan); (*count)++)
+	quota_scan_begin_by_key(&scan, PLAN_FEATURES, NULL, 1, &(Datum){CStringGetTextDatum(plan)});
+	while ((row = quota_scan_next_row(&scan, sizeof(*row))) != NULL)
 	{
-		rows = quota_scan_room(rows, *count, sizeof(QuotaValueRow));
-		quota_scan_text(&scan, PLAN_FEATURES_FEATURE, rows[*count].feature, sizeof(rows->feature));
-		rows[*count].value = quota_scan_copy(&scan, PLAN_FEATURES_VALUE);
+		quota_scan_text(&scan, PLAN_FEATURES_FEATURE, row->feature, sizeof(row->feature));
+		row->value = quota_scan_copy(&scan, PLAN_FEATURES_VALUE);
 	}
-	quota_scan_end(&scan);
-	return rows;
-}
-
-/* Begin a scan by the first column of the primary key. */
-static void
-begin_by_text(QuotaScan *scan, QuotaTable table, AttrNumber column, const char *name)
-{
-	Relation rel = quota_relations_open(table, AccessShareLock);
-	ScanKeyData key;
-
-	quota_scan_key_text(&key, column, name);
-	quota_scan_begin(scan, rel, quota_scan_primary_key(rel), NULL, 1, &key);
+	*count = scan.count;
+	return scan.rows;
 }
 
 /* Append an s to a unit that is a word; not to symbols such as MB. The default is the feature's name. */

@@ -35,7 +35,6 @@ static uint64 catalogue_version = 1;
 static uint64 pool_version = 1;
 static uint64 generation;
 static bool generation_known = false;
-static uint64 invalidations = 0;
 
 static void relation_changed(Oid relid);
 static uint64 look_up_generation(void);
@@ -50,7 +49,6 @@ quota_changes_init(void)
 static void
 relation_changed(Oid relid)
 {
-	invalidations++;
 	if (quota_relations_may_be(ACCOUNTS, relid))
 		pool_version++;
 	if (quota_relations_may_be(ACCOUNTS, relid) || quota_relations_may_be(LIMIT_OVERRIDES, relid))
@@ -64,10 +62,7 @@ relation_changed(Oid relid)
 		}
 }
 
-/*
- * Return the generation number of the catalogue. It changes when a change of the
- * catalogue has committed.
- */
+/* Return the generation number of the catalogue. It changes when a change of it has committed. */
 uint64
 quota_changes_catalogue_version(void)
 {
@@ -146,11 +141,11 @@ quota_changes_generation(void)
 		return 0;
 	while (!generation_known)
 	{
-		uint64 before = invalidations;
+		uint64 before = quota_relations_invalidations;
 
 		generation = look_up_generation();
 		/* an invalidation was processed meanwhile: compute it again */
-		generation_known = before == invalidations;
+		generation_known = before == quota_relations_invalidations;
 	}
 	return generation;
 }

@@ -10,7 +10,7 @@
  * manages, and pg_dist_local_group holds 0 on the coordinator. Citus invalidates the
  * relcache entries of the tables concerned when either changes, and creating a catalogue
  * sends an invalidation, too. So the answer is kept until the next invalidation of any
- * relation; without Citus, checking again costs two system cache lookups.
+ * relation; without Citus, checking again costs four system cache lookups.
  *
  * Memory: static. Locks: AccessShareLock on Citus's catalogues.
  */
@@ -29,20 +29,9 @@
 
 #include "tables/relations.h"
 
-bool quota_citus_checked = false;
-
-static uint64 invalidations = 0;
-
-static void relation_changed(Oid relid);
-static void check_tables(const Oid *tables);
-static void check_node(void);
-static Relation open_catalogue(const char *name, const char *column, Oid type, AttrNumber *number);
-
-void
-quota_citus_init(void)
-{
-	quota_relations_on_change(relation_changed);
-}
+static Datum find_value(const char *catalogue, const char *column, Oid type, bool (*wanted)(Datum value));
+static bool is_table(Datum relid);
+static bool is_worker(Datum group);
 
 /*
  * Check that Citus manages none of the tables, and that this node is the coordinator.
@@ -52,95 +41,72 @@ quota_citus_init(void)
 void
 quota_citus_check(void)
 {
-	uint64 before = invalidations;
+	static uint64 checked_at = PG_UINT64_MAX;
+	uint64 before = quota_relations_invalidations;
+	Datum found;
 
-	check_tables(quota_relations_oids()->tables);
-	check_node();
-	/* an invalidation was processed meanwhile: check again next time */
-	quota_citus_checked = before == invalidations;
-}
-
-static void
-relation_changed(Oid relid pg_attribute_unused())
-{
-	invalidations++;
-	quota_citus_checked = false;
-}
-
-static void
-check_tables(const Oid *tables)
-{
-	AttrNumber column;
-	Relation rel = open_catalogue("pg_dist_partition", "logicalrelid", REGCLASSOID, &column);
-	SysScanDesc scan;
-	HeapTuple tuple;
-	Oid managed = InvalidOid;
-
-	if (rel == NULL)
+	if (checked_at == before)
 		return;
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (!OidIsValid(managed) && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool isnull;
-		Oid relid = DatumGetObjectId(heap_getattr(tuple, column, RelationGetDescr(rel), &isnull));
-
-		for (int i = 0; i < TABLES; i++)
-			if (!isnull && relid == tables[i])
-				managed = relid;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	if (OidIsValid(managed))
+	found = find_value("pg_dist_partition", "logicalrelid", REGCLASSOID, is_table);
+	if (found != (Datum) 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table quota.%s is managed by Citus", get_rel_name(managed)),
+				 errmsg("table quota.%s is managed by Citus", get_rel_name(DatumGetObjectId(found))),
 				 errdetail("Charges use the table of this node, where its rows are not."),
 				 errhint("Keep the tables of schema quota local: undistribute_table turns one back.")));
-}
-
-static void
-check_node(void)
-{
-	AttrNumber column;
-	Relation rel = open_catalogue("pg_dist_local_group", "groupid", INT4OID, &column);
-	SysScanDesc scan;
-	HeapTuple tuple;
-	int32 group = 0;
-
-	if (rel == NULL)
-		return;
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool isnull;
-		Datum value = heap_getattr(tuple, column, RelationGetDescr(rel), &isnull);
-
-		if (!isnull && DatumGetInt32(value) != 0)
-			group = DatumGetInt32(value);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	if (group != 0)
+	found = find_value("pg_dist_local_group", "groupid", INT4OID, is_worker);
+	if (found != (Datum) 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this node is not the coordinator of its Citus cluster"),
-				 errdetail("It has the group %d; accounts are counted on the coordinator, which has the group 0.", group),
+				 errdetail("It has the group %d; accounts are counted on the coordinator, which has the group 0.", DatumGetInt32(found)),
 				 errhint("Call quota's functions on the coordinator.")));
+	/* if an invalidation was processed meanwhile, check again next time */
+	checked_at = before;
 }
 
-/* Open a catalogue of Citus, and find the number of a column; NULL: there is none. */
-static Relation
-open_catalogue(const char *name, const char *column, Oid type, AttrNumber *number)
+/* Find a value that is not 0 in a column of a catalogue of Citus; 0: there is none, or no such catalogue. */
+static Datum
+find_value(const char *catalogue, const char *column, Oid type, bool (*wanted)(Datum value))
 {
-	Oid relid = get_relname_relid(name, PG_CATALOG_NAMESPACE);
+	Oid relid = get_relname_relid(catalogue, PG_CATALOG_NAMESPACE);
+	AttrNumber number = get_attnum(relid, column);
 	Relation rel;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Datum found = (Datum) 0;
 
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION)
-		return NULL;
-	*number = get_attnum(relid, column);
-	if (*number == InvalidAttrNumber || get_atttype(relid, *number) != type)
-		return NULL;
-	/* returns NULL if it was dropped meanwhile */
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION || get_atttype(relid, number) != type)
+		return (Datum) 0;
 	rel = try_table_open(relid, AccessShareLock);
-	return rel;
+	/* it was dropped meanwhile */
+	if (rel == NULL)
+		return (Datum) 0;
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (found == (Datum) 0 && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool isnull;
+		Datum value = heap_getattr(tuple, number, RelationGetDescr(rel), &isnull);
+
+		if (!isnull && wanted(value))
+			found = value;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static bool
+is_table(Datum relid)
+{
+	for (QuotaTable table = 0; table < TABLES; table++)
+		if (DatumGetObjectId(relid) == quota_relations_oids()->tables[table])
+			return true;
+	return false;
+}
+
+static bool
+is_worker(Datum group)
+{
+	return DatumGetInt32(group) != 0;
 }

@@ -17,14 +17,11 @@
 #include "tables/counter.h"
 
 #include "access/heapam.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "memory/shared.h"
+#include "tables/scan.h"
 #include "tables/usage_slots.h"
 
 /* lost races before a charge splits the counter into slots */
@@ -40,14 +37,7 @@ quota_counter_read(QuotaStore *store, QuotaCounter *counter)
 	QuotaKey key;
 	QuotaKey slot;
 
-	counter->used = 0;
-	counter->holds = 0;
-	counter->expired = 0;
-	counter->alerted = 0;
-	counter->slots = 1;
-	counter->slot = 0;
-	counter->version = NULL;
-	counter->scan = NULL;
+	*counter = (QuotaCounter){.key = counter->key, .conflicts = counter->conflicts, .slots = 1};
 	quota_store_open_usage(store);
 	quota_usage_row_key(store, &counter->key, &key);
 	for (int i = 0; i < counter->slots; i++)
@@ -93,18 +83,15 @@ bool
 quota_counter_exists_for(const char *feature)
 {
 	Relation rel = quota_relations_open(USAGE, ShareRowExclusiveLock);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	QuotaScan scan;
 	ScanKeyData key;
-	TableScanDesc scan;
-	bool found;
 
 	ScanKeyInit(&key, USAGE_FEATURE, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(feature));
-	scan = table_beginscan(rel, snapshot, 1, &key);
-	found = heap_getnext(scan, ForwardScanDirection) != NULL;
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, NoLock);
-	return found;
+	quota_scan_begin(&scan, rel, InvalidOid, NULL, 1, &key);
+	if (!quota_scan_next(&scan))
+		return false;
+	quota_scan_end(&scan);
+	return true;
 }
 
 /*
@@ -156,7 +143,7 @@ quota_counter_lock(QuotaStore *store, QuotaCounter *counter)
 	if (counter->version == NULL)
 		return insert_counter(store, counter, &(QuotaCounterChange){0});
 	if (counter->slots == 1)
-		return quota_usage_row_lock_newest(store, &counter->version->t_self);
+		return quota_usage_row_lock_newest(store, counter->version->t_self);
 	return quota_usage_slots_merge(store, counter);
 }
 
@@ -182,6 +169,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
 	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
 				 quota_shared_lock(counter->hash) != NULL;
+	TM_Result result;
 
 	row.used = quota_decide_sum(counter->used, change->used);
 	row.holds += change->holds;
@@ -189,18 +177,12 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	if (split)
 		row.slots = QUOTA_FIRST_SLOTS;
 	Assert(row.used >= 0);
-	switch (quota_usage_row_write(store, counter->hash, version, &row, false, true))
-	{
-		case TM_Ok:
-			break;
-		case TM_Updated:
-			counter->conflicts++;
-			return quota_store_retry_or_raise();
-		case TM_Deleted:
-			return quota_store_retry_or_raise();
-		default:
-			elog(ERROR, "unexpected result of updating a counter");
-	}
+	result = quota_usage_row_write(store, counter->hash, version, &row, false, true);
+	counter->conflicts += result == TM_Updated;
+	if (result == TM_Updated || result == TM_Deleted)
+		return quota_store_retry_or_raise();
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result of updating a counter");
 	counter->used = row.used;
 	if (split)
 	{

@@ -10,11 +10,7 @@
 
 #include "tables/keys.h"
 
-#include "access/stratnum.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"
@@ -29,28 +25,20 @@
 bool
 quota_keys_find(QuotaKeyRow *row, TransactionId *writer)
 {
-	Relation rel = quota_relations_open(KEYS, AccessShareLock);
 	SnapshotData dirty;
-	ScanKeyData keys[2];
 	QuotaScan scan;
-	bool found;
 
 	InitDirtySnapshot(dirty);
-	ScanKeyInit(&keys[0], KEYS_ACCOUNT, BTEqualStrategyNumber, F_TEXTEQ, row->account);
-	ScanKeyInit(&keys[1], KEYS_KEY, BTEqualStrategyNumber, F_TEXTEQ, row->key);
-	quota_scan_begin(&scan, rel, quota_scan_primary_key(rel), &dirty, 2, keys);
-	found = quota_scan_next(&scan);
-	if (found)
-	{
-		*writer = dirty.xmin;
-		row->function = quota_scan_string(&scan, KEYS_FUNCTION);
-		row->feature = quota_scan_string(&scan, KEYS_FEATURE);
-		row->n = quota_scan_int64(&scan, KEYS_N);
-		row->reservation = quota_scan_int64(&scan, KEYS_RESERVATION);
-		row->decision = quota_scan_copy(&scan, KEYS_DECISION);
-	}
+	if (!quota_scan_find(&scan, KEYS, &dirty, 2, (Datum[]){row->account, row->key}))
+		return false;
+	*writer = dirty.xmin;
+	row->function = quota_scan_string(&scan, KEYS_FUNCTION);
+	row->feature = quota_scan_string(&scan, KEYS_FEATURE);
+	row->n = quota_scan_int64(&scan, KEYS_N);
+	row->reservation = quota_scan_int64(&scan, KEYS_RESERVATION);
+	row->decision = quota_scan_copy(&scan, KEYS_DECISION);
 	quota_scan_end(&scan);
-	return found;
+	return true;
 }
 
 void

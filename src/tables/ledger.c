@@ -16,9 +16,7 @@
 
 #include "tables/ledger.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
@@ -54,10 +52,6 @@ typedef enum EventColumn
 	EVENT_COLUMNS
 } EventColumn;
 
-static const char *const event_columns[EVENT_COLUMNS] = {
-	"id", "at", "account", "user_id", "feature", "plan", "what", "kind", "amount",
-	"decision", "reason", "used", "usage_limit", "period", "period_start", "key", "metadata"};
-
 enum
 {
 	ALERT_ID,
@@ -77,7 +71,6 @@ enum
 static struct
 {
 	bool valid;
-	Oid events;
 	Oid oid;
 	TimestampTz from;
 	TimestampTz to; /* not included */
@@ -88,7 +81,6 @@ static void relation_changed(Oid relid);
 static Relation open_partition(TimestampTz at);
 static void find_partition(TimestampTz at);
 static TimestampTz bound_at(PartitionBoundInfo bounds, int number, TimestampTz unbounded);
-static QuotaAppender *partition_appender(QuotaStore *store, TimestampTz at);
 static Datum text_or_null(const char *value, bool *isnull);
 
 void
@@ -105,11 +97,12 @@ quota_ledger_init(void)
 void
 quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row)
 {
-	QuotaAppender *appender = partition_appender(store, row->at);
 	Datum values[EVENT_COLUMNS];
 	bool nulls[EVENT_COLUMNS] = {false};
 
-	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->events_id, false));
+	if (store->appenders[EVENTS] == NULL)
+		quota_store_open_appender(store, EVENTS, open_partition(row->at));
+	values[EVENT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->tables[EVENT_IDS], false));
 	values[EVENT_AT] = TimestampTzGetDatum(row->at);
 	values[EVENT_ACCOUNT] = row->account;
 	values[EVENT_USER_ID] = text_or_null(row->user_id, &nulls[EVENT_USER_ID]);
@@ -129,7 +122,7 @@ quota_ledger_insert_event(QuotaStore *store, const QuotaEventRow *row)
 	values[EVENT_KEY] = text_or_null(row->key, &nulls[EVENT_KEY]);
 	values[EVENT_METADATA] = row->metadata;
 	nulls[EVENT_METADATA] = row->metadata == (Datum) 0;
-	quota_appender_insert(appender, partition.columns, EVENT_COLUMNS, values, nulls);
+	quota_appender_insert(store->appenders[EVENTS], partition.columns, EVENT_COLUMNS, values, nulls);
 	store->written = true;
 }
 
@@ -140,7 +133,7 @@ quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row)
 	Datum values[ALERT_COLUMNS];
 	bool nulls[ALERT_COLUMNS] = {false};
 
-	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->alerts_id, false));
+	values[ALERT_ID] = Int64GetDatum(nextval_internal(quota_relations_oids()->tables[ALERT_IDS], false));
 	values[ALERT_AT] = TimestampTzGetDatum(row->at);
 	values[ALERT_ACCOUNT] = row->account;
 	values[ALERT_FEATURE] = CStringGetTextDatum(row->feature);
@@ -157,25 +150,8 @@ quota_ledger_insert_alert(QuotaStore *store, const QuotaAlertRow *row)
 static void
 relation_changed(Oid relid)
 {
-	if (relid == InvalidOid || relid == partition.events)
+	if (quota_relations_may_be(EVENTS, relid))
 		partition.valid = false;
-}
-
-/* Return the appender of the partition that holds a time. */
-static QuotaAppender *
-partition_appender(QuotaStore *store, TimestampTz at)
-{
-	if (store->appenders[EVENTS] == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(store->context);
-		Relation rel = open_partition(at);
-
-		quota_relations_check_triggers(rel);
-		store->appenders[EVENTS] = quota_appender_open(rel, false);
-		store->has_appenders = true;
-		MemoryContextSwitchTo(old);
-	}
-	return store->appenders[EVENTS];
 }
 
 /* Open and lock the partition that holds a time. */
@@ -192,7 +168,10 @@ open_partition(TimestampTz at)
 		rel = try_table_open(partition.oid, RowExclusiveLock);
 		/* taking the lock processed invalidations */
 		if (rel != NULL && partition.valid)
+		{
+			quota_relations_check_triggers(rel);
 			return rel;
+		}
 		if (rel != NULL)
 			table_close(rel, RowExclusiveLock);
 		partition.valid = false;
@@ -222,14 +201,13 @@ find_partition(TimestampTz at)
 				 errmsg("table quota.events has no partition for %s", timestamptz_to_str(at)),
 				 errdetail("The extension makes a default partition, and partitions that are ordinary tables.")));
 	partition.valid = true;
-	partition.events = RelationGetRelid(events);
 	partition.oid = desc->oids[number];
 	partition.from = bound_at(bounds, below, DT_NOBEGIN);
 	partition.to = bound_at(bounds, below + 1, DT_NOEND);
-	/* a partition may have its columns in another order */
+	/* a partition may have them in another order */
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
-		partition.columns[i] = get_attnum(partition.oid, event_columns[i]);
+		partition.columns[i] = get_attnum(partition.oid, NameStr(TupleDescAttr(RelationGetDescr(events), i)->attname));
 		if (partition.columns[i] == InvalidAttrNumber)
 		{
 			partition.valid = false;

@@ -22,8 +22,6 @@
 #include "tables/lookup.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/skey.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -40,42 +38,20 @@
 #include "tables/newest.h"
 #include "tables/scan.h"
 
-static void add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length);
 static uint64 mix_value(uint64 value);
-static bool find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
 static bool find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
 static bool find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot snapshot);
 static bool find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
-static void open_index(QuotaLookup *lookup, int columns, Snapshot snapshot);
 static bool follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot);
 static void remember_place(QuotaLookup *lookup, const QuotaKey *key);
 static void note_header(QuotaLookup *lookup);
-static void copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid);
-static void copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length);
-static bool is_updated(HeapTupleHeader version);
+static void copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid, const QuotaKey *key);
+static void copy_version(QuotaVersion *copy, HeapTuple version);
 static Buffer pin_page(QuotaLookup *lookup, BlockNumber block);
-static ItemId version_item(Buffer buffer, ItemPointer tid);
+static bool read_tuple(Buffer buffer, HeapTuple tuple);
 static bool has_block(Relation rel, BlockNumber block);
-static bool has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key);
 
-/*
- * Open a lookup of a table; quota_lookup_close closes both and keeps the table's
- * lock until the end of the transaction.
- */
-void
-quota_lookup_open(QuotaLookup *lookup, Relation rel, bool write, const AttrNumber *columns, QuotaHasKey has_key)
-{
-	lookup->rel = rel;
-	lookup->has_key = has_key;
-	lookup->write = write;
-	lookup->columns = columns;
-	lookup->tuple.t_data = NULL;
-	lookup->page = InvalidBuffer;
-	lookup->expected = NULL;
-	lookup->index = NULL;
-	lookup->context = CurrentMemoryContext;
-}
-
+/* Close a lookup and its table, and keep the table's lock until the end of the transaction. */
 void
 quota_lookup_close(QuotaLookup *lookup)
 {
@@ -106,7 +82,7 @@ quota_lookup_key_text(QuotaKey *key, Datum value)
 {
 	text *string = DatumGetTextPP(value);
 
-	add_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+	quota_lookup_key_column(key, F_TEXTEQ, PointerGetDatum(string), VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
 /* Add a column of type text from a string. The key stores one short string itself. */
@@ -122,14 +98,20 @@ quota_lookup_key_string(QuotaKey *key, const char *value)
 	}
 	SET_VARSIZE(key->string, VARHDRSZ + length);
 	memcpy(key->string + VARHDRSZ, value, length);
-	add_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
+	quota_lookup_key_column(key, F_TEXTEQ, PointerGetDatum(key->string), key->string + VARHDRSZ, length);
 }
 
-/* Add a column whose type is passed by value. */
+/* Add a column. bytes: of a text; NULL: its type is passed by value. */
 void
-quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
+quota_lookup_key_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
 {
-	add_column(key, equals, value, NULL, 0);
+	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
+	key->hash = hash_combine64(key->hash, bytes == NULL ? mix_value(value) : hash_bytes_extended(bytes, length, 0));
+	key->columns[key->count].equals = equals;
+	key->columns[key->count].value = value;
+	key->columns[key->count].bytes = bytes;
+	key->columns[key->count].length = length;
+	key->count++;
 }
 
 /*
@@ -141,23 +123,15 @@ quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value)
 bool
 quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 {
+	ItemPointerData tid;
+
 	ItemPointerSetInvalid(&lookup->next.tid);
-	if (find_own(lookup, key, snapshot) || find_at_place(lookup, key, snapshot) || find_by_index(lookup, key, snapshot))
+	/* SERIALIZABLE needs no index scan of an own version: one was made before it was written */
+	if ((quota_newest_find_own(key->hash, &tid) && find_from(lookup, key, &tid, snapshot)) ||
+		find_at_place(lookup, key, snapshot) || find_by_index(lookup, key, snapshot))
 		return true;
 	quota_lookup_release(lookup);
 	return false;
-}
-
-/*
- * Find the row where this transaction wrote it last. SERIALIZABLE needs no index
- * scan for its predicate lock then: one was made before the row was written.
- */
-static bool
-find_own(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
-{
-	ItemPointerData tid;
-
-	return quota_newest_find_own(key->hash, &tid) && find_from(lookup, key, &tid, snapshot);
 }
 
 /* Find the row at its row place. */
@@ -184,7 +158,7 @@ find_from(QuotaLookup *lookup, const QuotaKey *key, ItemPointer tid, Snapshot sn
 {
 	if (!follow_versions(lookup, tid, snapshot))
 		return false;
-	if (has_key(lookup, &lookup->tuple, key))
+	if (lookup->has_key(&lookup->tuple, key))
 		return true;
 	lookup->tuple.t_data = NULL;
 	return false;
@@ -202,7 +176,11 @@ find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 	for (int i = 0; i < key->count; i++)
 		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, key->columns[i].equals, key->columns[i].value);
 	if (lookup->index == NULL)
-		open_index(lookup, key->count, snapshot);
+	{
+		lookup->index = index_open(quota_scan_primary_key(lookup->rel), AccessShareLock);
+		lookup->scan = quota_compat_index_beginscan(lookup->rel, lookup->index, snapshot, key->count);
+		lookup->slot = table_slot_create(lookup->rel, NULL);
+	}
 	lookup->scan->xs_snapshot = snapshot;
 	index_rescan(lookup->scan, keys, key->count, NULL, 0);
 	/* in the lookup's context, since scans keep what they allocate */
@@ -222,59 +200,26 @@ find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 }
 
 /*
- * Name the buffer where the page of the next row is expected; it is updated if
- * the page is elsewhere. Saves the search of the buffer mapping table.
- */
-void
-quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer)
-{
-	lookup->expected = buffer;
-}
-
-/*
- * Read the version at a place, whoever wrote it.
+ * Read the version at a place, whoever wrote it; with a key, only if it is of that row.
  *
  * Returns NULL if there is none; valid until the next read. Costs nothing for the
  * version after the one found, if on the same page, and little on the page read last.
  */
 QuotaVersion *
-quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid)
+quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key)
 {
-	Buffer buffer;
-
-	if (!ItemPointerIsValid(&lookup->next.tid) || !ItemPointerEquals(&lookup->next.tid, &tid))
+	if (key != NULL || !ItemPointerIsValid(&lookup->next.tid) || !ItemPointerEquals(&lookup->next.tid, &tid))
 	{
+		Buffer buffer;
+
+		/* without a key, tid is that of a version of a row that has been found */
+		if (key != NULL && !has_block(lookup->rel, ItemPointerGetBlockNumber(&tid)))
+			return NULL;
 		buffer = pin_page(lookup, ItemPointerGetBlockNumber(&tid));
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		copy_next(lookup, buffer, tid);
+		copy_next(lookup, buffer, tid, key);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
-	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
-}
-
-/* Read the version at a place if it is of the row with a key, else return NULL. */
-QuotaVersion *
-quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key)
-{
-	HeapTupleData tuple = {.t_self = tid, .t_tableOid = RelationGetRelid(lookup->rel)};
-	ItemPointerData at = tid;
-	Buffer buffer;
-	ItemId item;
-
-	if (!has_block(lookup->rel, ItemPointerGetBlockNumber(&tid)))
-		return NULL;
-	ItemPointerSetInvalid(&lookup->next.tid);
-	buffer = pin_page(lookup, ItemPointerGetBlockNumber(&tid));
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	item = version_item(buffer, &at);
-	if (item != NULL && ItemPointerEquals(&at, &tid))
-	{
-		tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
-		tuple.t_len = ItemIdGetLength(item);
-		if (has_key(lookup, &tuple, key))
-			copy_version(&lookup->next, &tid, tuple.t_data, tuple.t_len);
-	}
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return ItemPointerIsValid(&lookup->next.tid) ? &lookup->next : NULL;
 }
 
@@ -284,27 +229,34 @@ note_header(QuotaLookup *lookup)
 {
 	lookup->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(lookup->tuple.t_data));
 	if (lookup->write)
-		copy_version(&lookup->found, &lookup->tuple.t_self, lookup->tuple.t_data, lookup->tuple.t_len);
+		copy_version(&lookup->found, &lookup->tuple);
 }
 
-/* Copy the version at a place of a locked page to lookup->next. */
+/* Copy the version at a place of a locked page to lookup->next; with a key, if it has that. */
 static void
-copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid)
+copy_next(QuotaLookup *lookup, Buffer buffer, ItemPointerData tid, const QuotaKey *key)
 {
-	ItemPointerData at = tid;
-	ItemId item = version_item(buffer, &at);
+	HeapTupleData tuple = {.t_self = tid};
 
 	ItemPointerSetInvalid(&lookup->next.tid);
-	if (item != NULL)
-		copy_version(&lookup->next, &tid, (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item), ItemIdGetLength(item));
+	if (!read_tuple(buffer, &tuple))
+		return;
+	/* a place that has been redirected is not that of the version any more */
+	if (key == NULL || (ItemPointerEquals(&tuple.t_self, &tid) && lookup->has_key(&tuple, key)))
+	{
+		tuple.t_self = tid;
+		copy_version(&lookup->next, &tuple);
+	}
 }
 
 static void
-copy_version(QuotaVersion *copy, const ItemPointerData *tid, HeapTupleHeader version, Size length)
+copy_version(QuotaVersion *copy, HeapTuple version)
 {
-	copy->tid = *tid;
-	memcpy(&copy->header, version, SizeofHeapTupleHeader);
-	memcpy(copy->data, (char *) version + version->t_hoff, Min(length - version->t_hoff, QUOTA_VERSION_DATA));
+	HeapTupleHeader header = version->t_data;
+
+	copy->tid = version->t_self;
+	memcpy(&copy->header, header, SizeofHeapTupleHeader);
+	memcpy(copy->data, (char *) header + header->t_hoff, Min(version->t_len - header->t_hoff, QUOTA_VERSION_DATA));
 }
 
 /* Release the row, but keep its page pinned for the next one. */
@@ -329,18 +281,6 @@ quota_lookup_release(QuotaLookup *lookup)
 		table_index_fetch_reset(lookup->scan->xs_heapfetch);
 }
 
-static void
-add_column(QuotaKey *key, RegProcedure equals, Datum value, const void *bytes, Size length)
-{
-	Assert(key->count < QUOTA_MAX_KEY_COLUMNS);
-	key->hash = hash_combine64(key->hash, bytes == NULL ? mix_value(value) : hash_bytes_extended(bytes, length, 0));
-	key->columns[key->count].equals = equals;
-	key->columns[key->count].value = value;
-	key->columns[key->count].bytes = bytes;
-	key->columns[key->count].length = length;
-	key->count++;
-}
-
 /* The finalizer of MurmurHash3 (A. Appleby), which is in the public domain. */
 static uint64
 mix_value(uint64 value)
@@ -350,14 +290,6 @@ mix_value(uint64 value)
 	value ^= value >> 33;
 	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
 	return value ^ value >> 33;
-}
-
-static void
-open_index(QuotaLookup *lookup, int columns, Snapshot snapshot)
-{
-	lookup->index = index_open(quota_scan_primary_key(lookup->rel), AccessShareLock);
-	lookup->scan = quota_compat_index_beginscan(lookup->rel, lookup->index, snapshot, columns);
-	lookup->slot = table_slot_create(lookup->rel, NULL);
 }
 
 /*
@@ -372,54 +304,39 @@ follow_versions(QuotaLookup *lookup, ItemPointer tid, Snapshot snapshot)
 	bool found = false;
 	bool more = true;
 
+	tuple->t_tableOid = RelationGetRelid(lookup->rel);
 	/* others have rarely written more than one or two since */
 	while (more && !found && has_block(lookup->rel, ItemPointerGetBlockNumber(tid)))
 	{
 		Buffer buffer = pin_page(lookup, ItemPointerGetBlockNumber(tid));
-		ItemId item;
 
 		CHECK_FOR_INTERRUPTS();
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		more = false;
-		item = version_item(buffer, tid);
-		if (item != NULL)
+		tuple->t_self = *tid;
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		if (!read_tuple(buffer, tuple) ||
+			(TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(tuple->t_data))))
+			/* pruned since, and perhaps reused for another row */
+			;
+		else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
 		{
-			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
-
-			tuple->t_data = header;
-			tuple->t_len = ItemIdGetLength(item);
-			tuple->t_tableOid = RelationGetRelid(lookup->rel);
-			tuple->t_self = *tid;
-			if (TransactionIdIsValid(updater) && !TransactionIdEquals(updater, HeapTupleHeaderGetXmin(header)))
-				/* pruned since, and reused for another row */
-				;
-			else if (HeapTupleSatisfiesVisibility(tuple, snapshot, buffer))
-			{
-				found = true;
-				note_header(lookup);
-				if (is_updated(header) && ItemPointerGetBlockNumber(&header->t_ctid) == ItemPointerGetBlockNumber(tid))
-					copy_next(lookup, buffer, header->t_ctid);
-			}
-			else if (is_updated(header) && !ItemPointerEquals(tid, &header->t_ctid))
-			{
-				updater = HeapTupleHeaderGetUpdateXid(header);
-				*tid = header->t_ctid;
-				more = true;
-			}
+			found = true;
+			note_header(lookup);
+			if (QUOTA_IS_UPDATED(tuple->t_data) && ItemPointerGetBlockNumber(&tuple->t_data->t_ctid) == ItemPointerGetBlockNumber(tid))
+				copy_next(lookup, buffer, tuple->t_data->t_ctid, NULL);
 		}
+		else if (QUOTA_IS_UPDATED(tuple->t_data) && !ItemPointerEquals(&tuple->t_self, &tuple->t_data->t_ctid))
+		{
+			updater = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+			more = true;
+		}
+		*tid = more ? tuple->t_data->t_ctid : tuple->t_self;
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	/* t_data points into the page, which stays pinned */
 	if (!found)
 		tuple->t_data = NULL;
 	return found;
-}
-
-/* True if xmax is set and is not just a row lock. Says nothing about whether xmax committed. */
-static bool
-is_updated(HeapTupleHeader version)
-{
-	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask);
 }
 
 /* Pin a page, after unpinning the one read before. */
@@ -457,22 +374,26 @@ remember_place(QuotaLookup *lookup, const QuotaKey *key)
 		quota_shared_remember(key->hash, &lookup->tuple.t_self);
 }
 
-/* Return the line pointer at a place, or that to which it was redirected; NULL: none. */
-static ItemId
-version_item(Buffer buffer, ItemPointer tid)
+/* Read the version at tuple->t_self, which is set to where it was redirected; false: there is none. */
+static bool
+read_tuple(Buffer buffer, HeapTuple tuple)
 {
 	Page page = BufferGetPage(buffer);
 	ItemId item;
 
-	if (ItemPointerGetOffsetNumber(tid) > PageGetMaxOffsetNumber(page))
-		return NULL;
-	item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+	if (ItemPointerGetOffsetNumber(&tuple->t_self) > PageGetMaxOffsetNumber(page))
+		return false;
+	item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple->t_self));
 	if (ItemIdIsRedirected(item))
 	{
-		ItemPointerSetOffsetNumber(tid, ItemIdGetRedirect(item));
-		item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+		ItemPointerSetOffsetNumber(&tuple->t_self, ItemIdGetRedirect(item));
+		item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tuple->t_self));
 	}
-	return ItemIdIsNormal(item) ? item : NULL;
+	if (!ItemIdIsNormal(item))
+		return false;
+	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple->t_len = ItemIdGetLength(item);
+	return true;
 }
 
 /* True if a table has a block: it may have been truncated or rewritten since. */
@@ -484,35 +405,4 @@ has_block(Relation rel, BlockNumber block)
 
 	/* the cached size is safe: a table does not shrink under our lock, and locking it processed invalidations */
 	return (known != InvalidBlockNumber && block < known) || block < smgrnblocks(smgr, MAIN_FORKNUM);
-}
-
-/* Compare the columns of a tuple, which never change, with a key. */
-static bool
-has_key(QuotaLookup *lookup, HeapTuple tuple, const QuotaKey *key)
-{
-	Datum values[MaxHeapAttributeNumber];
-	bool nulls[MaxHeapAttributeNumber];
-
-	if (lookup->has_key != NULL)
-		return lookup->has_key(tuple, key);
-	heap_deform_tuple(tuple, RelationGetDescr(lookup->rel), values, nulls);
-	for (int i = 0; i < key->count; i++)
-	{
-		Datum value = values[lookup->columns[i] - 1];
-
-		if (key->columns[i].bytes == NULL)
-		{
-			if (value != key->columns[i].value)
-				return false;
-		}
-		else
-		{
-			text *string = DatumGetTextPP(value);
-
-			if (VARSIZE_ANY_EXHDR(string) != key->columns[i].length ||
-				memcmp(VARDATA_ANY(string), key->columns[i].bytes, key->columns[i].length) != 0)
-				return false;
-		}
-	}
-	return true;
 }

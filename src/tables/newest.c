@@ -20,7 +20,8 @@
  * Life: a row is remembered until the end of the transaction, at most MAX_ROWS of
  * them. The row places of further rows are set at once, without waiting for commit.
  *
- * Memory: TopTransactionContext, some 60 bytes a row. Locks: none.
+ * Memory: static, 32 bytes a row; what subtransactions restore in
+ * TopTransactionContext. Locks: none.
  */
 #include "postgres.h"
 
@@ -32,10 +33,8 @@
 
 #include "memory/shared.h"
 
-/* rows that are searched one by one, without buckets */
-#define INITIAL_ROWS 16
 #define MAX_ROWS 8192
-#define BUCKETS (2 * MAX_ROWS)
+#define BUCKET(hash) ((hash) >> 20 & (MAX_ROWS - 1))
 
 /* properties of all versions from the committed one on */
 #define USED_RISES 0x1
@@ -48,39 +47,32 @@ typedef struct NewestRow
 {
 	uint64 hash;
 	ItemPointerData tid; /* invalid: this transaction has no version of it any more */
+	uint16 next;         /* row in the same bucket; 0: none */
+	int32 versions;
+	SubTransactionId writer;
 	uint8 direction;
 	bool is_slot;
 	bool published; /* for scans of slots */
-	int32 versions;
-	SubTransactionId writer;
 } NewestRow;
 
 /* The state of a row before a subtransaction first wrote it. */
 typedef struct SavedRow
 {
+	struct SavedRow *before; /* of the same subtransaction, or one around it */
 	SubTransactionId writer;
-	int index;
+	NewestRow *saved;
 	NewestRow row;
 } SavedRow;
 
-static NewestRow initial_rows[INITIAL_ROWS];
-static NewestRow *rows = initial_rows;
+static NewestRow rows[1 + MAX_ROWS]; /* the first one stands for none */
 static int nrows = 0;
-static int allocated_rows = INITIAL_ROWS;
-static uint16 *buckets = NULL; /* index of a row + 1, 0: empty; NULL: few rows */
-
-/* a stack: subtransactions after the ones around them */
-static SavedRow *saved = NULL;
-static int nsaved = 0;
-static int allocated_saved = 0;
+static uint16 buckets[MAX_ROWS]; /* their first rows */
+static SavedRow *last_saved = NULL;
 
 static void transaction_ended(XactEvent event, void *arg);
 static void subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg);
 static NewestRow *find_row(uint64 hash);
 static NewestRow *add_row(uint64 hash);
-static void make_buckets(void);
-static void add_to_bucket(int index);
-static uint32 bucket_of(uint64 hash);
 static void save_row(NewestRow *row, SubTransactionId writer);
 static void publish_row(NewestRow *row);
 static uint64 published_hash(uint64 hash, TransactionId writer);
@@ -158,130 +150,81 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PARALLEL_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		return;
-	for (int i = 0; i < nrows && event == XACT_EVENT_COMMIT; i++)
-		if (ItemPointerIsValid(&rows[i].tid))
-			quota_shared_remember(rows[i].hash, &rows[i].tid);
-	/* the transaction's memory context is reset anyway */
-	rows = initial_rows;
+	for (NewestRow *row = rows + 1; row <= rows + nrows; row++)
+	{
+		if (event == XACT_EVENT_COMMIT && ItemPointerIsValid(&row->tid))
+			quota_shared_remember(row->hash, &row->tid);
+		buckets[BUCKET(row->hash)] = 0;
+	}
 	nrows = 0;
-	allocated_rows = INITIAL_ROWS;
-	buckets = NULL;
-	saved = NULL;
-	nsaved = allocated_saved = 0;
+	/* the transaction's memory context is reset anyway */
+	last_saved = NULL;
 }
 
 static void
 subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg pg_attribute_unused())
 {
-	int first = nsaved;
-	int kept;
+	SavedRow **at = &last_saved;
 
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	while (first > 0 && saved[first - 1].writer == id)
-		first--;
-	kept = first;
-	for (int i = first; i < nsaved; i++)
+	while (*at != NULL && (*at)->writer == id)
 	{
-		NewestRow *row = &rows[saved[i].index];
+		SavedRow *entry = *at;
+		NewestRow *row = entry->saved;
 
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
-			bool published = row->published;
-
-			*row = saved[i].row;
-			row->published |= published;
+			entry->row.published |= row->published;
+			*row = entry->row;
 			if (row->published)
 				publish_row(row);
 		}
 		else
-		{
 			row->writer = parent;
-			/* keep the older state if the parent has one */
-			if (saved[i].row.writer != parent)
-			{
-				saved[kept] = saved[i];
-				saved[kept++].writer = parent;
-			}
+		if (event == SUBXACT_EVENT_COMMIT_SUB && entry->row.writer != parent)
+		{
+			entry->writer = parent;
+			at = &entry->before;
+		}
+		else
+		{
+			/* rolled back, or the parent has saved an older state */
+			*at = entry->before;
+			pfree(entry);
 		}
 	}
-	nsaved = kept;
 }
 
 static NewestRow *
 find_row(uint64 hash)
 {
-	if (buckets != NULL)
-	{
-		for (uint32 at = bucket_of(hash); buckets[at] != 0; at = (at + 1) % BUCKETS)
-			if (rows[buckets[at] - 1].hash == hash)
-				return &rows[buckets[at] - 1];
-		return NULL;
-	}
-	for (int i = 0; i < nrows; i++)
-		if (rows[i].hash == hash)
-			return &rows[i];
-	return NULL;
+	NewestRow *row = &rows[buckets[BUCKET(hash)]];
+
+	while (row != rows && row->hash != hash)
+		row = &rows[row->next];
+	return row == rows ? NULL : row;
 }
 
 static NewestRow *
 add_row(uint64 hash)
 {
-	if (nrows == allocated_rows)
-	{
-		NewestRow *more = MemoryContextAlloc(TopTransactionContext, 2 * allocated_rows * sizeof(NewestRow));
+	uint16 *bucket = &buckets[BUCKET(hash)];
+	NewestRow *row = &rows[++nrows];
 
-		memcpy(more, rows, nrows * sizeof(NewestRow));
-		if (rows != initial_rows)
-			pfree(rows);
-		rows = more;
-		allocated_rows *= 2;
-		if (buckets == NULL)
-			make_buckets();
-	}
-	rows[nrows] = (NewestRow){.hash = hash, .writer = TopSubTransactionId};
-	ItemPointerSetInvalid(&rows[nrows].tid);
-	if (buckets != NULL)
-		add_to_bucket(nrows);
-	return &rows[nrows++];
-}
-
-static void
-make_buckets(void)
-{
-	buckets = MemoryContextAllocZero(TopTransactionContext, BUCKETS * sizeof(uint16));
-	for (int i = 0; i < nrows; i++)
-		add_to_bucket(i);
-}
-
-static void
-add_to_bucket(int index)
-{
-	uint32 at = bucket_of(rows[index].hash);
-
-	while (buckets[at] != 0)
-		at = (at + 1) % BUCKETS;
-	buckets[at] = index + 1;
-}
-static uint32
-bucket_of(uint64 hash)
-{
-	return (uint32) (hash >> 20) % BUCKETS;
+	*row = (NewestRow){.hash = hash, .next = *bucket, .writer = TopSubTransactionId};
+	*bucket = nrows;
+	return row;
 }
 
 /* Save the state of a row before a subtransaction first writes it. */
 static void
 save_row(NewestRow *row, SubTransactionId writer)
 {
-	if (nsaved == allocated_saved)
-	{
-		int more = Max(2 * allocated_saved, INITIAL_ROWS);
+	SavedRow *entry = MemoryContextAlloc(TopTransactionContext, sizeof(SavedRow));
 
-		saved = saved == NULL ? MemoryContextAlloc(TopTransactionContext, more * sizeof(SavedRow))
-							  : repalloc_huge(saved, (Size) more * sizeof(SavedRow));
-		allocated_saved = more;
-	}
-	saved[nsaved++] = (SavedRow){writer, row - rows, *row};
+	*entry = (SavedRow){last_saved, writer, row, *row};
+	last_saved = entry;
 	row->writer = writer;
 }
 
@@ -290,10 +233,8 @@ static void
 publish_row(NewestRow *row)
 {
 	uint64 hash = published_hash(row->hash, GetTopTransactionIdIfAny());
-	ItemPointerData none;
 
-	ItemPointerSetInvalid(&none);
-	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &none);
+	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &(ItemPointerData){0});
 	row->published = true;
 }
 

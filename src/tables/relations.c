@@ -33,45 +33,44 @@
 
 #define MAX_CALLBACKS 8
 
-static const char *const table_names[TABLES] = {
-	"plans", "features", "plan_limits", "plan_features", "accounts", "limit_overrides", "usage",
-	"keys", "reservations", "reservations_id_seq", "holds", "holds_reservation", "events", "alerts",
-	"account_users", "levels", "attached", "adopted"};
-
-/* the last column that is read of each table, to detect a table that the extension has not made */
+/* each with the last column that is read, to detect a table that the extension has not made */
 static const struct
 {
-	AttrNumber number;
 	const char *name;
-} last_columns[TABLES] = {
-	{PLANS_RATE_MULTIPLIER, "rate_multiplier"},
-	{FEATURES_USER_OVERAGE, "user_overage"},
-	{PLAN_LIMITS_BURST, "burst"},
-	{PLAN_FEATURES_VALUE, "value"},
-	{ACCOUNTS_BYPASS, "bypass"},
-	{LIMIT_OVERRIDES_EXPIRES_AT, "expires_at"},
-	{USAGE_FEATURE, "feature"},
-	{KEYS_AT, "at"},
-	{RESERVATIONS_EXPIRES_AT, "expires_at"},
-	{1, "last_value"},
-	{HOLDS_AMOUNT, "amount"},
-	{1, "reservation"},
-	{EVENTS_METADATA, "metadata"},
-	{ALERTS_USAGE_LIMIT, "usage_limit"},
-	{ACCOUNT_USERS_USER_ID, "user_id"},
-	{LEVELS_LEVEL, "level"},
-	{ATTACHED_FOLLOWS_ROWS, "follows_rows"},
-	{ADOPTED_CREATED, "created_column"}};
+	AttrNumber number;
+	const char *column;
+} tables[TABLES] = {
+	[PLANS] = {"plans", PLANS_RATE_MULTIPLIER, "rate_multiplier"},
+	[FEATURES] = {"features", FEATURES_USER_OVERAGE, "user_overage"},
+	[PLAN_LIMITS] = {"plan_limits", PLAN_LIMITS_BURST, "burst"},
+	[PLAN_FEATURES] = {"plan_features", PLAN_FEATURES_VALUE, "value"},
+	[ACCOUNTS] = {"accounts", ACCOUNTS_BYPASS, "bypass"},
+	[LIMIT_OVERRIDES] = {"limit_overrides", LIMIT_OVERRIDES_EXPIRES_AT, "expires_at"},
+	[USAGE] = {"usage", USAGE_FEATURE, "feature"},
+	[KEYS] = {"keys", KEYS_AT, "at"},
+	[RESERVATIONS] = {"reservations", RESERVATIONS_EXPIRES_AT, "expires_at"},
+	[HOLDS] = {"holds", HOLDS_AMOUNT, "amount"},
+	[EVENTS] = {"events", EVENTS_METADATA, "metadata"},
+	[ALERTS] = {"alerts", ALERTS_USAGE_LIMIT, "usage_limit"},
+	[ACCOUNT_USERS] = {"account_users", ACCOUNT_USERS_USER_ID, "user_id"},
+	[LEVELS] = {"levels", LEVELS_LEVEL, "level"},
+	[ATTACHED] = {"attached", ATTACHED_FOLLOWS_ROWS, "follows_rows"},
+	[ADOPTED] = {"adopted", ADOPTED_CREATED, "created_column"},
+	[ACCOUNTS_IN_POOL] = {"accounts_pool", 1, "pool"},
+	[HOLDS_OF_RESERVATION] = {"holds_reservation", 1, "reservation"},
+	[RESERVATION_IDS] = {"reservations_id_seq", 1, "last_value"},
+	[EVENT_IDS] = {"events_id_seq", 1, "last_value"},
+	[ALERT_IDS] = {"alerts_id_seq", 1, "last_value"}};
+
+uint64 quota_relations_invalidations = 0;
 
 static QuotaOids oids;
 static bool oids_valid = false;
-static uint64 invalidations = 0;
 static QuotaRelationChanged callbacks[MAX_CALLBACKS];
 static int ncallbacks = 0;
 
 static void relation_changed(Datum arg, Oid relid);
 static void look_up_oids(QuotaOids *found);
-static Oid sequence(const char *name, Oid schema);
 
 void
 quota_relations_init(void)
@@ -94,12 +93,11 @@ quota_relations_on_change(QuotaRelationChanged changed)
 static void
 relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
-	invalidations++;
+	quota_relations_invalidations++;
 	for (int i = 0; i < ncallbacks; i++)
 		callbacks[i](relid);
-	for (int i = 0; i < TABLES && oids_valid; i++)
-		if (relid == InvalidOid || relid == oids.tables[i])
-			oids_valid = false;
+	for (QuotaTable table = 0; table < TABLES && oids_valid; table++)
+		oids_valid = !quota_relations_may_be(table, relid);
 }
 
 /* True if an invalidation may be of a table of ours. Accesses no catalog. */
@@ -119,7 +117,7 @@ quota_relations_oids(void)
 {
 	while (!oids_valid)
 	{
-		uint64 before = invalidations;
+		uint64 before = quota_relations_invalidations;
 		QuotaOids found = {0};
 
 		look_up_oids(&found);
@@ -131,7 +129,7 @@ quota_relations_oids(void)
 			oids = found;
 		}
 		/* an invalidation was processed meanwhile: look up again */
-		oids_valid = before == invalidations;
+		oids_valid = before == quota_relations_invalidations;
 	}
 	return &oids;
 }
@@ -180,12 +178,7 @@ quota_relations_check_triggers(Relation rel)
 {
 	const TriggerDesc *triggers = rel->trigdesc;
 
-	if (triggers == NULL ||
-		!(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
-		  triggers->trig_update_before_row || triggers->trig_update_after_row ||
-		  triggers->trig_delete_before_row || triggers->trig_delete_after_row))
-		return;
-	for (int i = 0; i < triggers->numtriggers; i++)
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
 
@@ -218,32 +211,24 @@ quota_relations_period_oid(QuotaPeriod period)
 static void
 look_up_oids(QuotaOids *found)
 {
-	Oid tables = get_namespace_oid("quota", true);
-	Oid period_type = InvalidOid;
+	Oid schema = get_namespace_oid("quota", true);
+	Oid period_type;
 	Oid verdict_type;
 	Oid api;
-	oidvector *text_argument;
-	Oid textoid = TEXTOID;
 
 	for (int i = 0; i < TABLES; i++)
 	{
-		found->tables[i] = OidIsValid(tables) ? get_relname_relid(table_names[i], tables) : InvalidOid;
+		found->tables[i] = OidIsValid(schema) ? get_relname_relid(tables[i].name, schema) : InvalidOid;
 		if (!OidIsValid(found->tables[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("table quota.%s does not exist", table_names[i]),
+					 errmsg("table quota.%s does not exist", tables[i].name),
 					 errhint("Install the extension with CREATE EXTENSION quota.")));
-		if (strcmp(get_attname(found->tables[i], last_columns[i].number, false), last_columns[i].name) != 0)
+		if (strcmp(get_attname(found->tables[i], tables[i].number, false), tables[i].column) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("table quota.%s is not as the extension made it", table_names[i])));
+					 errmsg("table quota.%s is not as the extension made it", tables[i].name)));
 	}
-
-	found->pool_members = get_relname_relid("accounts_pool", tables);
-	if (!OidIsValid(found->pool_members))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("index quota.accounts_pool does not exist")));
 
 	/* the API is in the schema of the type of usage.period */
 	period_type = get_atttype(found->tables[USAGE], USAGE_PERIOD);
@@ -256,21 +241,6 @@ look_up_oids(QuotaOids *found)
 	for (int i = 0; i < QUOTA_VERDICTS; i++)
 		found->verdicts[i] = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
 											 ObjectIdGetDatum(verdict_type), CStringGetDatum(quota_verdict_names[i]));
-	found->events_id = sequence("events_id_seq", tables);
-	found->alerts_id = sequence("alerts_id_seq", tables);
-	text_argument = buildoidvector(&textoid, 1);
 	found->plan_with = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("quota_plan_with"),
-									   PointerGetDatum(text_argument), ObjectIdGetDatum(tables));
-}
-
-static Oid
-sequence(const char *name, Oid schema)
-{
-	Oid found = get_relname_relid(name, schema);
-
-	if (!OidIsValid(found))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("sequence quota.%s does not exist", name)));
-	return found;
+									   PointerGetDatum(buildoidvector(&(Oid){TEXTOID}, 1)), ObjectIdGetDatum(schema));
 }

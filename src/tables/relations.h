@@ -20,15 +20,18 @@ typedef enum QuotaTable
 	USAGE,
 	KEYS,
 	RESERVATIONS,
-	RESERVATION_IDS,
 	HOLDS,
-	HOLDS_OF_RESERVATION, /* an index, as RESERVATION_IDS is a sequence */
 	EVENTS,
 	ALERTS,
 	ACCOUNT_USERS,
 	LEVELS,
 	ATTACHED,
 	ADOPTED,
+	ACCOUNTS_IN_POOL, /* indexes */
+	HOLDS_OF_RESERVATION,
+	RESERVATION_IDS, /* sequences */
+	EVENT_IDS,
+	ALERT_IDS,
 	TABLES
 } QuotaTable;
 
@@ -89,16 +92,16 @@ enum
 typedef struct QuotaOids
 {
 	Oid tables[TABLES];
-	Oid pool_members; /* index of accounts by pool */
 	Oid periods[QUOTA_PERIODS];
 	Oid verdicts[QUOTA_VERDICTS];
 	Oid decision_type;
 	Oid plan_with; /* function quota.quota_plan_with(text) */
-	Oid events_id; /* sequences */
-	Oid alerts_id;
 } QuotaOids;
 
 typedef void (*QuotaRelationChanged)(Oid relid);
+
+/* number of relcache invalidations that this backend has processed */
+extern uint64 quota_relations_invalidations;
 
 extern void quota_relations_init(void);
 extern void quota_relations_on_change(QuotaRelationChanged changed);

@@ -12,20 +12,16 @@
 #include "tables/reservations.h"
 
 #include "access/heapam.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "tables/scan.h"
 #include "tables/store_private.h"
 
 static QuotaHoldRow *read_holds(QuotaScan *scan, int *count);
-static bool delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid);
+static bool delete_row(QuotaStore *store, QuotaTable table, ItemPointerData tid);
 
 /* Insert a reservation, and set its id. */
 void
@@ -55,37 +51,27 @@ quota_reservations_insert(QuotaStore *store, QuotaReservationRow *row)
 bool
 quota_reservations_delete(QuotaStore *store, int64 id, QuotaReservationRow *row)
 {
-	Relation rel = quota_relations_open_to_write(RESERVATIONS);
-	bool deleted = false;
-
+	/* before AccessShareLock, which would be raised otherwise */
+	table_close(quota_relations_open_to_write(RESERVATIONS), NoLock);
 	for (;; quota_store_retry(store))
 	{
-		bool found;
 		QuotaScan scan;
-		ScanKeyData key;
 		ItemPointerData tid;
 
-		ScanKeyInit(&key, RESERVATIONS_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-		quota_scan_begin(&scan, quota_relations_open(RESERVATIONS, AccessShareLock), quota_scan_primary_key(rel), quota_store_entitlement_snapshot(store), 1, &key);
-		found = quota_scan_next(&scan);
-		if (found)
-		{
-			row->id = id;
-			row->account = quota_scan_copy(&scan, RESERVATIONS_ACCOUNT);
-			row->feature = quota_scan_string(&scan, RESERVATIONS_FEATURE);
-			row->amount = quota_scan_int64(&scan, RESERVATIONS_AMOUNT);
-			row->counters = DatumGetInt16(quota_scan_value(&scan, RESERVATIONS_COUNTERS));
-			row->reserved_at = quota_scan_time(&scan, RESERVATIONS_RESERVED_AT, DT_NOBEGIN);
-			row->expires_at = quota_scan_time(&scan, RESERVATIONS_EXPIRES_AT, DT_NOEND);
-			tid = scan.tuple->t_self;
-		}
+		if (!quota_scan_find(&scan, RESERVATIONS, quota_store_entitlement_snapshot(store), 1, &(Datum){Int64GetDatum(id)}))
+			return false;
+		row->id = id;
+		row->account = quota_scan_copy(&scan, RESERVATIONS_ACCOUNT);
+		row->feature = quota_scan_string(&scan, RESERVATIONS_FEATURE);
+		row->amount = quota_scan_int64(&scan, RESERVATIONS_AMOUNT);
+		row->counters = DatumGetInt16(quota_scan_value(&scan, RESERVATIONS_COUNTERS));
+		row->reserved_at = quota_scan_time(&scan, RESERVATIONS_RESERVED_AT, DT_NOBEGIN);
+		row->expires_at = quota_scan_time(&scan, RESERVATIONS_EXPIRES_AT, DT_NOEND);
+		tid = scan.tuple->t_self;
 		quota_scan_end(&scan);
-		deleted = found && delete_row(store, rel, &tid);
-		if (deleted || !found)
-			break;
+		if (delete_row(store, RESERVATIONS, tid))
+			return true;
 	}
-	table_close(rel, NoLock);
-	return deleted;
 }
 
 void
@@ -144,50 +130,43 @@ quota_reservations_holds(QuotaStore *store, int64 reservation, int *count)
 bool
 quota_reservations_delete_hold(QuotaStore *store, const QuotaHoldRow *row)
 {
-	Relation rel = quota_relations_open_to_write(HOLDS);
-	bool deleted = delete_row(store, rel, &row->tid);
-
-	table_close(rel, NoLock);
-	return deleted;
+	return delete_row(store, HOLDS, row->tid);
 }
 
-/* All rows of a scan, which ends. */
+/* Read all rows of a scan. */
 static QuotaHoldRow *
 read_holds(QuotaScan *scan, int *count)
 {
-	QuotaHoldRow *rows = NULL;
+	QuotaHoldRow *row;
 
-	for (*count = 0; quota_scan_next(scan); (*count)++)
+	while ((row = quota_scan_next_row(scan, sizeof(*row))) != NULL)
 	{
-		QuotaHoldRow *row;
-
-		rows = quota_scan_room(rows, *count, sizeof(QuotaHoldRow));
-		row = &rows[*count];
 		row->key.account = quota_scan_copy(scan, HOLDS_ACCOUNT);
 		row->key.feature = quota_scan_string(scan, HOLDS_FEATURE);
-		row->key.period = quota_relations_period(DatumGetObjectId(quota_scan_value(scan, HOLDS_PERIOD)));
+		row->key.period = quota_relations_period(quota_scan_oid(scan, HOLDS_PERIOD));
 		row->key.period_start = quota_scan_time(scan, HOLDS_PERIOD_START, DT_NOBEGIN);
 		row->expires_at = quota_scan_time(scan, HOLDS_EXPIRES_AT, DT_NOEND);
 		row->reservation = quota_scan_int64(scan, HOLDS_RESERVATION);
 		row->amount = quota_scan_int64(scan, HOLDS_AMOUNT);
 		row->tid = scan->tuple->t_self;
 	}
-	quota_scan_end(scan);
-	return rows;
+	*count = scan->count;
+	return scan->rows;
 }
 
 /* Delete a row; false: another transaction has updated or deleted it. */
 static bool
-delete_row(QuotaStore *store, Relation rel, const ItemPointerData *tid)
+delete_row(QuotaStore *store, QuotaTable table, ItemPointerData tid)
 {
-	ItemPointerData at = *tid;
+	Relation rel = quota_relations_open_to_write(table);
 	TM_FailureData failure;
-	TM_Result result = heap_delete(rel, &at, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
+	TM_Result result = heap_delete(rel, &tid, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
 
+	table_close(rel, NoLock);
 	if (result == TM_Updated || result == TM_Deleted)
 		return quota_store_retry_or_raise();
 	if (result != TM_Ok)
-		elog(ERROR, "unexpected result of deleting a row of table quota.%s", RelationGetRelationName(rel));
+		elog(ERROR, "unexpected result of deleting a row of a reservation");
 	store->written = true;
 	return true;
 }

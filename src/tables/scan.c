@@ -14,10 +14,9 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "utils/builtins.h"
+#include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 
@@ -33,7 +32,7 @@ quota_scan_primary_key(Relation rel)
 }
 
 /*
- * Begin a scan.
+ * Begin a scan. It ends after its last row, or with quota_scan_end.
  *
  * index: its first columns are the keys; InvalidOid: read the whole table.
  * snapshot: NULL: the newest.
@@ -45,14 +44,61 @@ quota_scan_begin(QuotaScan *scan, Relation rel, Oid index, Snapshot snapshot, in
 	scan->desc = systable_beginscan(rel, index, OidIsValid(index), snapshot, nkeys, keys);
 }
 
-/* Read the next row; false: there is none. */
+/*
+ * Open a table, and begin a scan of the rows whose first columns have these values.
+ * The primary key begins with them; they are texts or bigints.
+ */
+void
+quota_scan_begin_by_key(QuotaScan *scan, QuotaTable table, Snapshot snapshot, int count, const Datum *values)
+{
+	Relation rel = quota_relations_open(table, AccessShareLock);
+	ScanKeyData keys[2];
+
+	Assert(count <= (int) lengthof(keys));
+	/* ScanKeyInit uses the C collation, which our key columns have */
+	for (int i = 0; i < count; i++)
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber,
+					TupleDescAttr(RelationGetDescr(rel), i)->atttypid == TEXTOID ? F_TEXTEQ : F_INT8EQ, values[i]);
+	quota_scan_begin(scan, rel, quota_scan_primary_key(rel), snapshot, count, keys);
+}
+
+/* Find the row with these values; false: there is none, and the scan has ended. */
+bool
+quota_scan_find(QuotaScan *scan, QuotaTable table, Snapshot snapshot, int count, const Datum *values)
+{
+	quota_scan_begin_by_key(scan, table, snapshot, count, values);
+	return quota_scan_next(scan);
+}
+
+/* Read the next row; false: there is none, and the scan has ended. */
 bool
 quota_scan_next(QuotaScan *scan)
 {
 	scan->tuple = systable_getnext(scan->desc);
 	if (HeapTupleIsValid(scan->tuple))
 		heap_deform_tuple(scan->tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
+	else
+		quota_scan_end(scan);
 	return HeapTupleIsValid(scan->tuple);
+}
+
+/*
+ * Read the next row, and return a zeroed struct for it, the last one of the array
+ * scan->rows; NULL: there is none, and the scan has ended.
+ */
+void *
+quota_scan_next_row(QuotaScan *scan, Size size)
+{
+	const int first = 4;
+
+	if (!quota_scan_next(scan))
+		return NULL;
+	if (scan->count == 0)
+		scan->rows = palloc(first * size);
+	else if (scan->count >= first && (scan->count & (scan->count - 1)) == 0)
+		/* full at each power of two */
+		scan->rows = repalloc(scan->rows, 2 * scan->count * size);
+	return memset((char *) scan->rows + scan->count++ * size, 0, size);
 }
 
 /* End a scan, and close its table. */
@@ -72,77 +118,12 @@ quota_scan_tuple(QuotaScan *scan, Relation rel, HeapTuple tuple)
 	scan->rel = rel;
 	scan->desc = NULL;
 	scan->tuple = tuple;
+	scan->rows = NULL;
+	scan->count = 0;
 	scan->values = palloc(natts * (sizeof(Datum) + sizeof(bool)));
 	scan->nulls = (bool *) (scan->values + natts);
 	if (tuple != NULL)
 		heap_deform_tuple(tuple, RelationGetDescr(rel), scan->values, scan->nulls);
-}
-
-/* Make a scan key of a column of type text. */
-void
-quota_scan_key_text(ScanKey key, AttrNumber column, const char *name)
-{
-	/* ScanKeyInit uses the C collation, which our key columns have */
-	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-}
-
-/* Make room for one more row in an array that has so many, NULL at first. */
-void *
-quota_scan_room(void *rows, int count, Size size)
-{
-	const int first = 4;
-
-	if (count == 0)
-		return palloc(first * size);
-	/* full at each power of two */
-	return count >= first && (count & (count - 1)) == 0 ? repalloc(rows, 2 * count * size) : rows;
-}
-
-bool
-quota_scan_isnull(const QuotaScan *scan, AttrNumber column)
-{
-	return scan->nulls[column - 1];
-}
-
-/* Return a value that is not NULL, valid until the next row is read. */
-Datum
-quota_scan_value(const QuotaScan *scan, AttrNumber column)
-{
-	return scan->values[column - 1];
-}
-
-/* Return a copy of a varlena value; 0 for NULL. */
-Datum
-quota_scan_copy(const QuotaScan *scan, AttrNumber column)
-{
-	return scan->nulls[column - 1] ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(scan->values[column - 1]));
-}
-
-/* 0 for NULL. */
-int64
-quota_scan_int64(const QuotaScan *scan, AttrNumber column)
-{
-	return scan->nulls[column - 1] ? 0 : DatumGetInt64(scan->values[column - 1]);
-}
-
-bool
-quota_scan_bool(const QuotaScan *scan, AttrNumber column)
-{
-	return DatumGetBool(scan->values[column - 1]);
-}
-
-/* Return a time, or `none` for NULL. */
-TimestampTz
-quota_scan_time(const QuotaScan *scan, AttrNumber column, TimestampTz none)
-{
-	return scan->nulls[column - 1] ? none : DatumGetTimestampTz(scan->values[column - 1]);
-}
-
-/* Return a copy of a text as a string; NULL for NULL. */
-char *
-quota_scan_string(const QuotaScan *scan, AttrNumber column)
-{
-	return scan->nulls[column - 1] ? NULL : TextDatumGetCString(scan->values[column - 1]);
 }
 
 /* Copy a text to a buffer. NULL becomes an empty string, which the CHECK constraints forbid. */

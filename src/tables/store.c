@@ -27,14 +27,17 @@
 #include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "tables/citus.h"
-#include "tables/usage_layout.h"
 
 static QuotaStore *begin_store(bool write, LOCKMODE usage_lock);
 static void take_snapshots(QuotaStore *store);
 static void drop_snapshots(QuotaStore *store);
 static void open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table, LOCKMODE lock);
+static bool slot_has_key(HeapTuple tuple, const QuotaKey *key);
+static bool account_has_key(HeapTuple tuple, const QuotaKey *key);
+static bool is_text(const char **at, const QuotaKey *key, int column);
 static void make_visible(QuotaStore *store);
 
 /*
@@ -139,7 +142,7 @@ quota_store_end(QuotaStore *store)
 	make_visible(store);
 	quota_lookup_close(&store->accounts);
 	quota_lookup_close(&store->usage);
-	for (int i = USAGE; store->has_appenders && i < TABLES; i++)
+	for (int i = USAGE; store->has_appenders && i <= ALERTS; i++)
 		if (store->appenders[i] != NULL)
 			quota_appender_close(store->appenders[i]);
 	drop_snapshots(store);
@@ -158,8 +161,7 @@ begin_store(bool write, LOCKMODE usage_lock)
 		open_lookup(store, &store->usage, USAGE, usage_lock);
 	/* taking a lock that is held already does not process invalidations */
 	AcceptInvalidationMessages();
-	if (!quota_citus_checked)
-		quota_citus_check();
+	quota_citus_check();
 	take_snapshots(store);
 	return store;
 }
@@ -224,27 +226,70 @@ QuotaAppender *
 quota_store_appender(QuotaStore *store, QuotaTable table)
 {
 	if (store->appenders[table] == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(store->context);
-
-		store->appenders[table] = quota_appender_open(quota_relations_open_to_write(table), table == USAGE);
-		store->has_appenders = true;
-		MemoryContextSwitchTo(old);
-	}
+		quota_store_open_appender(store, table, quota_relations_open_to_write(table));
 	return store->appenders[table];
+}
+
+/* Open the appender of a table; rel: the table, or the partition that rows are inserted into. */
+void
+quota_store_open_appender(QuotaStore *store, QuotaTable table, Relation rel)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+
+	store->appenders[table] = quota_appender_open(rel, table == USAGE);
+	store->has_appenders = true;
+	MemoryContextSwitchTo(old);
 }
 
 static void
 open_lookup(QuotaStore *store, QuotaLookup *lookup, QuotaTable table, LOCKMODE lock)
 {
-	static const AttrNumber accounts_key[] = {ACCOUNTS_ACCOUNT};
-	static const AttrNumber usage_key[] = {USAGE_ACCOUNT, USAGE_FEATURE, USAGE_PERIOD, USAGE_PERIOD_START, USAGE_SLOT};
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-	Relation rel = lock > AccessShareLock ? quota_relations_open_to_write(table) : quota_relations_open(table, lock);
+	lookup->write = lock > AccessShareLock;
+	lookup->rel = lookup->write ? quota_relations_open_to_write(table) : quota_relations_open(table, lock);
+	lookup->has_key = table == USAGE ? slot_has_key : account_has_key;
+	lookup->context = store->context;
+}
 
-	quota_lookup_open(lookup, rel, lock > AccessShareLock,
-					  table == USAGE ? usage_key : accounts_key, table == USAGE ? quota_usage_layout_has_key : NULL);
-	MemoryContextSwitchTo(old);
+/*
+ * Compare a row of quota.usage with the key of a slot in place, without deforming it:
+ * the cost of a scan of many slots is mostly this.
+ */
+static bool
+slot_has_key(HeapTuple tuple, const QuotaKey *key)
+{
+	const QuotaUsageRow *row = QUOTA_USAGE_ROW(tuple);
+	const char *at = (const char *) row + QUOTA_USAGE_ROW_SIZE;
+
+	return DatumGetTimestampTz(key->columns[3].value) == row->period_start &&
+		   DatumGetObjectId(key->columns[2].value) == row->period &&
+		   DatumGetInt16(key->columns[4].value) == row->slot &&
+		   is_text(&at, key, 0) && is_text(&at, key, 1);
+}
+
+/* Compare a row of quota.accounts, whose first column is its key. */
+static bool
+account_has_key(HeapTuple tuple, const QuotaKey *key)
+{
+	const char *at = (const char *) GETSTRUCT(tuple);
+
+	return is_text(&at, key, 0);
+}
+
+/*
+ * Compare the text at *at with a column of a key, and move *at to its end. One that
+ * is compressed or stored elsewhere is not equal: the row is then found by the index.
+ */
+static bool
+is_text(const char **at, const QuotaKey *key, int column)
+{
+	const char *text;
+	Size length = key->columns[column].length;
+
+	if (!VARATT_IS_1B(*at))
+		*at = (const char *) INTALIGN(*at);
+	text = *at;
+	*at += VARSIZE_ANY(text);
+	return VARSIZE_ANY_EXHDR(text) == length && memcmp(VARDATA_ANY(text), key->columns[column].bytes, length) == 0;
 }
 
 /* Insert a row; columns that somebody has added stay NULL. */

@@ -15,8 +15,6 @@
 #include "tables/usage_row.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -37,8 +35,8 @@ quota_usage_row_key(QuotaStore *store, const QuotaCounterKey *counter, QuotaKey 
 	quota_lookup_key(key, &store->usage);
 	quota_lookup_key_text(key, counter->account);
 	quota_lookup_key_string(key, counter->feature);
-	quota_lookup_key_value(key, F_ENUM_EQ, ObjectIdGetDatum(quota_relations_oids()->periods[counter->period]));
-	quota_lookup_key_value(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start));
+	quota_lookup_key_column(key, F_ENUM_EQ, ObjectIdGetDatum(quota_relations_oids()->periods[counter->period]), NULL, 0);
+	quota_lookup_key_column(key, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(counter->period_start), NULL, 0);
 }
 
 /* Make the key of a slot. */
@@ -46,7 +44,7 @@ void
 quota_usage_row_slot_key(const QuotaKey *counter, int slot, QuotaKey *key)
 {
 	memcpy(key, counter, offsetof(QuotaKey, string));
-	quota_lookup_key_value(key, F_INT2EQ, Int16GetDatum(slot));
+	quota_lookup_key_column(key, F_INT2EQ, Int16GetDatum(slot), NULL, 0);
 }
 
 /* Form the tuple of a new row. */
@@ -113,17 +111,14 @@ quota_usage_row_write(QuotaStore *store, uint64 hash, HeapTuple version, const Q
 void
 quota_usage_row_record_insert(uint64 hash, HeapTuple version, bool is_slot)
 {
-	QuotaNewVersion recorded = {.hash = hash, .new_tid = version->t_self, .is_slot = is_slot};
-
-	ItemPointerSetInvalid(&recorded.old_tid);
-	quota_newest_record(&recorded);
+	quota_newest_record(&(QuotaNewVersion){.hash = hash, .new_tid = version->t_self, .is_slot = is_slot});
 }
 
 /* Return a copy of the version at a place; NULL: there is none. */
 HeapTuple
-quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
+quota_usage_row_fetch_version(QuotaStore *store, ItemPointerData tid)
 {
-	HeapTupleData tuple = {.t_self = *tid};
+	HeapTupleData tuple = {.t_self = tid};
 	Buffer buffer;
 	HeapTuple copy;
 
@@ -142,22 +137,18 @@ quota_usage_row_fetch_version(QuotaStore *store, const ItemPointerData *tid)
  * Returns true if that is the version at tid, false if it is to be read again.
  */
 bool
-quota_usage_row_lock_newest(QuotaStore *store, ItemPointer tid)
+quota_usage_row_lock_newest(QuotaStore *store, ItemPointerData tid)
 {
 	Relation rel = store->usage.rel;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	ItemPointerData read_at = *tid;
+	ItemPointerData newest = tid;
 	TM_FailureData failure;
-	TM_Result result;
-	bool same;
+	TM_Result result = table_tuple_lock(rel, &newest, store->usage_snapshot, slot,
+										GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+										IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+										&failure);
 
-	result = table_tuple_lock(rel, tid, store->usage_snapshot, slot,
-							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
-							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-							  &failure);
-	same = result == TM_Ok && ItemPointerEquals(&read_at, &slot->tts_tid);
+	newest = slot->tts_tid;
 	ExecDropSingleTupleTableSlot(slot);
-	if (result != TM_Ok)
-		return quota_store_retry_or_raise();
-	return same;
+	return result == TM_Ok ? ItemPointerEquals(&newest, &tid) : quota_store_retry_or_raise();
 }

@@ -39,7 +39,6 @@
 #include "access/heapam.h"
 #include "access/multixact.h"
 #include "access/subtrans.h"
-#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -61,23 +60,16 @@
 /* the greatest charge that is added to the lock's `raised` */
 #define MAX_RAISED (INT64CONST(1) << 32)
 
-/* What a charge has to wait for, if anything. */
-typedef struct SlotConflict
-{
-	TransactionId transaction; /* wait for its end; invalid: none */
-	int locked;                /* wait for the lock of this slot; -1: none */
-} SlotConflict;
-
 static bool scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
 static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-						const QuotaCounterChange *change, SlotConflict *conflict);
-static bool must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction);
+						const QuotaCounterChange *change);
+static bool must_wait(QuotaSlotScan *scan, const QuotaCounterChange *change);
+static bool wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan);
 static bool merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key);
 static bool scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan);
 static void add_slot(QuotaSlotScan *scan, int number);
-static void read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot);
+static void read_slot(QuotaStore *store, const QuotaKey *counter, int number, QuotaSlot *slot);
 static void read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, ItemPointerData next);
-static bool is_superseded(HeapTupleHeader version);
 static QuotaVersion *newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater);
 static TransactionId open_updater(QuotaStore *store, HeapTupleHeader version);
 static void read_row_locks(HeapTupleHeader version, QuotaSlot *slot);
@@ -99,7 +91,6 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 {
 	QuotaSharedLock *lock;
 	QuotaSlotScan *scan = counter->scan != NULL ? counter->scan : palloc(sizeof(QuotaSlotScan));
-	SlotConflict conflict;
 	QuotaKey key;
 	bool charged;
 
@@ -112,25 +103,18 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	charged = counter->scan != NULL && scan_is_current(scan, lock, counter, change) &&
-			  charge_slot(store, lock, counter, scan, change, &conflict);
+			  charge_slot(store, lock, counter, scan, change);
 	if (!charged)
 	{
 		/* whoever committed while we waited for the lock has left a free slot */
 		quota_store_renew_snapshots(store);
 		quota_usage_slots_scan(store, &key, scan);
-		charged = charge_slot(store, lock, counter, scan, change, &conflict);
+		charged = charge_slot(store, lock, counter, scan, change);
 	}
 	LWLockRelease(&lock->lock);
 
 	if (!charged)
-	{
-		if (TransactionIdIsValid(conflict.transaction))
-			XactLockTableWait(conflict.transaction, store->usage.rel, &counter->version->t_self, XLTW_Update);
-		else if (conflict.locked >= 0)
-			/* only row locks, such as those of SELECT FOR UPDATE */
-			quota_usage_row_lock_newest(store, &scan->slot[conflict.locked].tid);
-		return scan->slots == 0 ? quota_store_retry_or_raise() : false;
-	}
+		return wait_for(store, counter, scan);
 	if (counter->slots > scan->slots)
 		quota_usage_slots_insert(store, counter, scan->slots, counter->slots);
 	return true;
@@ -161,11 +145,11 @@ scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *
  * Charge a slot as the scan allows, or merge the slots and charge slot 0. The
  * counter's lock is held.
  *
- * Returns false, with nothing written, if that has to wait; conflict says for what.
+ * Returns false, with nothing written, if that has to wait; the scan says for what.
  */
 static bool
 charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
-			const QuotaCounterChange *change, SlotConflict *conflict)
+			const QuotaCounterChange *change)
 {
 	static int quiet = 0;
 	QuotaCounterChange own_change = *change;
@@ -174,11 +158,10 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
 	int slots = scan->slots;
 	int number = 0;
 
-	*conflict = (SlotConflict){InvalidTransactionId, -1};
 	/* do not report a threshold again that another transaction has reported since */
 	if (change->alerted > alerted)
 		alerted = Min(change->alerted, Max(alerted, scan->alerted));
-	if (slots <= 1 || must_wait(scan, change, &conflict->transaction))
+	if (slots <= 1 || must_wait(scan, change))
 		return false;
 	if (alone && (quota_usage_slots_near_limit(scan->most, change->used, change->most) || ++quiet % QUIET_CHARGES == 0))
 	{
@@ -194,7 +177,8 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
 		number = scan->own >= 0 ? scan->own : find_free_slot(scan);
 		if (number < 0)
 		{
-			*conflict = (SlotConflict){scan->busy, scan->locked};
+			scan->wait_for = scan->busy;
+			scan->wait_locked = scan->locked;
 			return false;
 		}
 		/* keep the slot's own value: what other slots report may roll back with them */
@@ -223,17 +207,17 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
  * deadlock.
  */
 static bool
-must_wait(const QuotaSlotScan *scan, const QuotaCounterChange *change, TransactionId *transaction)
+must_wait(QuotaSlotScan *scan, const QuotaCounterChange *change)
 {
 	/* invalid if committed use alone decides it: the caller then judges the charge again */
 	if (quota_decide_sum(scan->most, change->used) > change->most)
-		*transaction = scan->raising;
+		scan->wait_for = scan->raising;
 	else if (quota_decide_sum(scan->least, change->used) < change->least)
-		*transaction = scan->lowering;
+		scan->wait_for = scan->lowering;
 	else if (scan->own < 0 && TransactionIdIsValid(scan->merging))
-		*transaction = scan->merging;
+		scan->wait_for = scan->merging;
 	else if (scan->own < 0 && TransactionIdIsValid(scan->busy) && quota_usage_slots_near_limit(scan->most, change->used, change->most))
-		*transaction = scan->busy;
+		scan->wait_for = scan->busy;
 	else
 		return false;
 	return true;
@@ -266,7 +250,6 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	QuotaSlotScan scan;
 	QuotaKey key;
 	bool merged = false;
-	TransactionId wait_for = InvalidTransactionId;
 
 	GetCurrentTransactionId();
 	quota_usage_row_key(store, &counter->key, &key);
@@ -277,9 +260,10 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_renew_snapshots(store);
 	quota_usage_slots_scan(store, &key, &scan);
+	scan.wait_locked = scan.locked;
 	if (scan.slots > 1 && TransactionIdIsValid(scan.busy))
 	{
-		wait_for = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
+		scan.wait_for = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
 		if (!TransactionIdIsValid(scan.slot[0].busy) && scan.slot[0].slots > 0)
 			write_slot(store, &scan.slot[0], 0, &(QuotaCounterChange){.alerted = scan.slot[0].alerted}, -scan.slots);
 	}
@@ -288,14 +272,22 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	quota_shared_changed(lock);
 	LWLockRelease(&lock->lock);
 
-	if (TransactionIdIsValid(wait_for))
-		XactLockTableWait(wait_for, store->usage.rel, &counter->version->t_self, XLTW_Lock);
-	else if (!merged && scan.locked >= 0)
-		quota_usage_row_lock_newest(store, &scan.slot[scan.locked].tid);
 	if (!merged)
-		return scan.slots == 0 ? quota_store_retry_or_raise() : false;
+		return wait_for(store, counter, &scan);
 	counter->slots = 1;
 	return scan.used == counter->used;
+}
+
+/* Wait as a scan says, and return false: the counter has to be read again. */
+static bool
+wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan)
+{
+	if (TransactionIdIsValid(scan->wait_for))
+		XactLockTableWait(scan->wait_for, store->usage.rel, &counter->version->t_self, XLTW_Update);
+	else if (scan->wait_locked >= 0)
+		/* only row locks, such as those of SELECT FOR UPDATE */
+		quota_usage_row_lock_newest(store, scan->slot[scan->wait_locked].tid);
+	return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 }
 
 /*
@@ -310,29 +302,17 @@ static bool
 merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key)
 {
 	QuotaSlotScan *scan = palloc(sizeof(QuotaSlotScan));
-	int slots = 1;
 
-	for (int i = 0; i < slots; i++)
-	{
-		QuotaKey columns;
-		QuotaSlot slot;
-
-		quota_usage_row_slot_key(key, i, &columns);
-		read_slot(store, &columns, &slot);
-		quota_lookup_release(&store->usage);
-		if (slot.exists && !slot.own)
-		{
-			quota_usage_row_lock_newest(store, &slot.tid);
-			quota_store_renew_snapshots(store);
-			read_slot(store, &columns, &slot);
-			quota_lookup_release(&store->usage);
-		}
-		if (i == 0 && !slot.exists)
-			return quota_store_retry_or_raise();
-		if (i == 0)
-			slots = Min(abs(slot.slots), QUOTA_MAX_SLOTS);
-	}
 	quota_usage_slots_scan(store, key, scan);
+	for (int i = 0; i < scan->slots; i++)
+		if (scan->slot[i].exists && !scan->slot[i].own)
+		{
+			quota_usage_row_lock_newest(store, scan->slot[i].tid);
+			quota_store_renew_snapshots(store);
+			quota_usage_slots_scan(store, key, scan);
+		}
+	if (scan->slots == 0)
+		return quota_store_retry_or_raise();
 	if (scan->slots > 1 && !TransactionIdIsValid(scan->busy) && scan->locked < 0)
 		merge(store, counter, scan, &(QuotaCounterChange){.alerted = scan->alerted});
 	return false;
@@ -381,12 +361,10 @@ bool
 quota_usage_slots_take_back(QuotaStore *store, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	QuotaKey key;
-	QuotaKey columns;
 	QuotaSlot slot;
 
 	quota_usage_row_key(store, &counter->key, &key);
-	quota_usage_row_slot_key(&key, counter->slot, &columns);
-	read_slot(store, &columns, &slot);
+	read_slot(store, &key, counter->slot, &slot);
 	quota_lookup_release(&store->usage);
 	return slot.own && write_slot(store, &slot, counter->slot, change, 1) == TM_Ok;
 }
@@ -401,17 +379,15 @@ quota_usage_slots_insert(QuotaStore *store, const QuotaCounter *counter, int fro
 	for (int i = from; i < to; i++)
 	{
 		HeapTuple version = quota_usage_row_form(store, &counter->key, i, &(QuotaCounterChange){0});
-		QuotaKey columns;
-		QuotaSlot leftover;
+		QuotaSlot slot;
 
-		quota_usage_row_slot_key(&key, i, &columns);
-		read_slot(store, &columns, &leftover);
+		read_slot(store, &key, i, &slot);
 		quota_lookup_release(&store->usage);
-		if (leftover.exists)
+		if (slot.exists)
 			/* left over from slots that were deleted by SQL: its use counts again */
 			continue;
 		quota_appender_insert_tuple(quota_store_appender(store, USAGE), version);
-		quota_usage_row_record_insert(columns.hash, version, true);
+		quota_usage_row_record_insert(slot.hash, version, true);
 	}
 	store->written = true;
 }
@@ -453,16 +429,14 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 		scan->raised = pg_atomic_read_u64(&lock->raised);
 		pg_memory_barrier();
 	}
-	scan->own = scan->locked = -1;
+	scan->own = scan->locked = scan->wait_locked = -1;
 	scan->slots = 1;
 	for (int i = 0; i < scan->slots; i++)
 	{
 		QuotaSlot *slot = &scan->slot[i];
-		QuotaKey columns;
 
-		quota_usage_row_slot_key(key, i, &columns);
-		quota_lookup_expect_page(&store->usage, &buffers[i]);
-		read_slot(store, &columns, slot);
+		store->usage.expected = &buffers[i];
+		read_slot(store, key, i, slot);
 		if (i == 0)
 			scan->slots = slot->exists ? Min(abs(slot->slots), QUOTA_MAX_SLOTS) : 0;
 		if (i == 0 && TransactionIdIsValid(slot->busy) && !TransactionIdIsInProgress(slot->busy))
@@ -507,19 +481,21 @@ add_slot(QuotaSlotScan *scan, int number)
 
 /* Read one slot: the version that the snapshot sees, and the uncommitted ones after it. */
 static void
-read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
+read_slot(QuotaStore *store, const QuotaKey *counter, int number, QuotaSlot *slot)
 {
 	QuotaVersion *version = &store->usage.found;
 	QuotaUsageRow row;
+	QuotaKey key;
 
+	quota_usage_row_slot_key(counter, number, &key);
 	memset(slot, 0, sizeof(QuotaSlot));
-	if (!quota_lookup_find(&store->usage, key, store->usage_snapshot))
+	slot->hash = key.hash;
+	if (!quota_lookup_find(&store->usage, &key, store->usage_snapshot))
 		return;
 	memcpy(&row, version->data, sizeof(row));
 	slot->exists = true;
 	slot->own = store->usage.own;
 	read_row_locks(&version->header, slot);
-	slot->hash = key->hash;
 	slot->tid = version->tid;
 	slot->used = slot->least = slot->most = row.used;
 	slot->holds = row.holds;
@@ -527,7 +503,7 @@ read_slot(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot)
 	slot->slots = slot->slots_changed = row.slots;
 	slot->busy = open_updater(store, &version->header);
 	if (TransactionIdIsValid(slot->busy))
-		read_later_versions(store, key, slot, version->header.t_ctid);
+		read_later_versions(store, &key, slot, version->header.t_ctid);
 	quota_lookup_release_row(&store->usage);
 }
 
@@ -549,14 +525,16 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 		CHECK_FOR_INTERRUPTS();
 		if (later == NULL && !ItemPointerEquals(&next, &tid))
 		{
-			later = quota_lookup_read_version(&store->usage, next);
+			later = quota_lookup_read_version(&store->usage, next, NULL);
 			if (later != NULL && !TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), updater))
 				later = NULL;
 		}
 		/* no later version: the open change deletes the slot */
 		if (later != NULL)
 			memcpy(&row, later->data, sizeof(row));
-		if (later == NULL || !is_superseded(&later->header))
+		/* if one subtransaction wrote and replaced it, both roll back together, and it is never the result */
+		if (later == NULL || !QUOTA_IS_UPDATED(&later->header) ||
+			!TransactionIdEquals(HeapTupleHeaderGetXmin(&later->header), HeapTupleHeaderGetUpdateXid(&later->header)))
 		{
 			slot->least = Min(slot->least, row.used);
 			slot->most = Max(slot->most, row.used);
@@ -569,17 +547,6 @@ read_later_versions(QuotaStore *store, const QuotaKey *key, QuotaSlot *slot, Ite
 		next = later->header.t_ctid;
 		updater = open_updater(store, &later->header);
 	}
-}
-
-/*
- * True if the subtransaction that wrote a version also replaced it: they roll back
- * together, so the version is never the result.
- */
-static bool
-is_superseded(HeapTupleHeader version)
-{
-	return !(version->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask) &&
-		   TransactionIdEquals(HeapTupleHeaderGetXmin(version), HeapTupleHeaderGetUpdateXid(version));
 }
 
 /*
@@ -597,7 +564,7 @@ newest_published(QuotaStore *store, const QuotaKey *key, TransactionId updater)
 
 	if (!quota_newest_find_published(key->hash, transaction, &tid))
 		return NULL;
-	newest = quota_lookup_read_version_of(&store->usage, tid, key);
+	newest = quota_lookup_read_version(&store->usage, tid, key);
 	if (newest == NULL)
 		return NULL;
 	writer = HeapTupleHeaderGetXmin(&newest->header);
@@ -624,7 +591,7 @@ open_updater(QuotaStore *store, HeapTupleHeader version)
 {
 	TransactionId updater;
 
-	if ((version->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask))
+	if (!QUOTA_IS_UPDATED(version))
 		return InvalidTransactionId;
 	updater = HeapTupleHeaderGetUpdateXid(version);
 	if (TransactionIdIsCurrentTransactionId(updater) || !XidInMVCCSnapshot(updater, store->usage_snapshot))
@@ -655,11 +622,9 @@ read_row_locks(HeapTupleHeader version, QuotaSlot *slot)
 	if (version->t_infomask & HEAP_XMAX_IS_MULTI)
 		count = GetMultiXactIdMembers(xmax, &holders, false, locked_only);
 	for (int i = 0; i < count; i++)
-		if (ISUPDATE_from_mxstatus(holders[i].status))
-			/* open_updater handles it; after its rollback the other members' locks remain */
-			continue;
-		else if (!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid))
-			slot->locked = true;
+		/* open_updater handles an update; after its rollback the other members' locks remain */
+		slot->locked |= !ISUPDATE_from_mxstatus(holders[i].status) &&
+						!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid);
 	if (count > 0 && holders != &single)
 		pfree(holders);
 }
@@ -690,7 +655,7 @@ find_free_slot(const QuotaSlotScan *scan)
 static TM_Result
 write_slot(QuotaStore *store, const QuotaSlot *slot, int number, const QuotaCounterChange *change, int slots)
 {
-	HeapTuple version = quota_usage_row_fetch_version(store, &slot->tid);
+	HeapTuple version = quota_usage_row_fetch_version(store, slot->tid);
 	TM_Result result = TM_BeingModified;
 	QuotaUsageRow row;
 
@@ -717,17 +682,11 @@ static HeapTuple
 lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMode mode)
 {
 	HeapTupleData tuple = {.t_self = slot->tid};
-	HeapTuple copy = NULL;
 	TM_FailureData failure;
 	Buffer buffer;
-
 	/* the version cannot be pruned while the snapshot that saw it is registered */
-	if (heap_lock_tuple(store->usage.rel, &tuple, GetCurrentCommandId(true), mode, LockWaitSkip, false, &buffer, &failure) == TM_Ok)
-	{
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		copy = heap_copytuple(&tuple);
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	}
+	TM_Result result = heap_lock_tuple(store->usage.rel, &tuple, GetCurrentCommandId(true), mode, LockWaitSkip, false, &buffer, &failure);
+
 	ReleaseBuffer(buffer);
-	return copy;
+	return result == TM_Ok ? quota_usage_row_fetch_version(store, slot->tid) : NULL;
 }

@@ -42,9 +42,11 @@ typedef struct QuotaSlotScan
 	TransactionId lowering; /* the one that takes the most away */
 	uint64 raised_by;       /* units */
 	uint64 lowered_by;
-	TransactionId merging; /* the one that merges or deletes the slots */
-	int own;               /* this transaction's slot; -1: none */
-	int locked;            /* a slot that is locked but not changed; -1: none */
+	TransactionId merging;  /* the one that merges or deletes the slots */
+	int own;                /* this transaction's slot; -1: none */
+	int locked;             /* a slot that is locked but not changed; -1: none */
+	TransactionId wait_for; /* what a charge has to wait for: the end of a transaction, */
+	int wait_locked;        /* or the lock of a slot; invalid, -1: nothing */
 	QuotaSlot slot[QUOTA_MAX_SLOTS];
 } QuotaSlotScan;
 

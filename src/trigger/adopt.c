@@ -57,7 +57,7 @@
 #include "owner.h"
 #include "rights/gate.h"
 #include "sizes.h"
-#include "tables/adopted.h"
+#include "tables/accounts.h"
 #include "trigger/table.h"
 
 /* A column of the application's table; number 0: none. */
