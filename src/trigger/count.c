@@ -170,12 +170,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	MemoryContext old;
 	QuotaRow row;
 
-	quota_row_read(attachment, count->slot, &row);
+	quota_row_read(attachment, count->slot, false, &row);
 	if (row.n == 0)
 		return;
 	old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
 	values[0] = quota_row_account_name(attachment, row.account);
-	quota_argument_check_account(values[0]);
 	nulls[1] = !row_time(count, attachment, &at);
 	values[1] = TimestampTzGetDatum(at);
 	values[2] = Int64GetDatum(row.n);

@@ -176,7 +176,7 @@ quota_filter_row(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		state = fcinfo->flinfo->fn_extra = begin_table(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_begin(&state->attachment, &saved);
-	quota_row_read(&state->attachment, trigdata->tg_trigslot, &row);
+	quota_row_read(&state->attachment, trigdata->tg_trigslot, false, &row);
 	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
@@ -311,7 +311,7 @@ other_charges(const FilterState *state, TupleTableSlot *slot)
 		QuotaRow row;
 
 		quota_attachment_begin(attachment, &saved);
-		quota_row_read_old(attachment, slot, &row);
+		quota_row_read(attachment, slot, true, &row);
 		quota_attachment_end(attachment, &saved);
 		if (row.n > 0)
 		{

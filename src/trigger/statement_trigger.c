@@ -244,10 +244,7 @@ add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorest
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (sign > 0)
-			quota_row_read(attachment, slot, &row);
-		else
-			quota_row_read_old(attachment, slot, &row);
+		quota_row_read(attachment, slot, sign < 0, &row);
 		quota_statement_totals_add(totals, &row, sign);
 		if (attachment->tracked && row.n > 0 && needs_entry(totals, attachment, &row, now))
 		{
@@ -280,8 +277,8 @@ move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tri
 			RowUpdate update;
 
 			CHECK_FOR_INTERRUPTS();
-			quota_row_read_old(attachment, old_slot, &update.before);
-			quota_row_read(&after, new_slot, &update.after);
+			quota_row_read(attachment, old_slot, true, &update.before);
+			quota_row_read(&after, new_slot, false, &update.after);
 			if (follows_rename(attachment, &after, &update))
 				quota_statement_totals_move(totals, &update.after, Min(update.before.n, update.after.n));
 		}
@@ -320,8 +317,8 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 		RowUpdate update;
 
 		CHECK_FOR_INTERRUPTS();
-		quota_row_read_old(attachment, old_slot, &update.before);
-		quota_row_read(&after, new_slot, &update.after);
+		quota_row_read(attachment, old_slot, true, &update.before);
+		quota_row_read(&after, new_slot, false, &update.after);
 		/* the rename has moved its charge already */
 		if (follows_rename(attachment, &after, &update))
 			update.before.account = update.after.account;
@@ -458,7 +455,7 @@ truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
 			delete_entry(attachment, slot);
 		if (attachment->gauge)
 		{
-			quota_row_read_old(attachment, slot, &row);
+			quota_row_read(attachment, slot, true, &row);
 			quota_statement_totals_add(totals, &row, -1);
 		}
 	}
