@@ -11,13 +11,13 @@
  *
  * Life. The BEFORE STATEMENT trigger opens the frame, the AFTER STATEMENT
  * trigger charges the rows and closes it. A frame whose statement fails ends
- * with its subtransaction or transaction.
+ * with its subtransaction or transaction, which frees its memory.
  *
  * Lock				Protects					Order					While held
  * counter, whole	room for the rows admitted	of the rows; one row's	reads and rows, until
  *								counters in lock order	the transaction ends
  *
- * Memory: a frame has a child context of TopTransactionContext.
+ * Memory: a frame has a child context of CurTransactionContext.
  */
 #include "postgres.h"
 
@@ -67,8 +67,8 @@ typedef struct Frame
 {
 	struct Frame *outer;
 	MemoryContext context;
-	SubTransactionId subid;
-	Oid table; /* the one that the statement names */
+	MemoryContextCallback callback; /* takes it off the list */
+	Oid table;                      /* the one that the statement names */
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
 	accounts_hash *columns;  /* the same, by the value of the rows' column */
@@ -95,13 +95,12 @@ typedef struct OtherCharge
 
 static Frame *frames = NULL;
 
-static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
 static FilterState *begin_table(TriggerData *trigdata, MemoryContext context);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 pg_noreturn static void raise_missing_trigger(Relation rel);
-static void drop_frame(Frame *frame);
+static void unlink_frame(void *frame);
 static bool is_final(const Frame *frame, TriggerData *trigdata);
 static bool admit_row(const FilterState *state, const QuotaRow *row, char **message);
 static void find_pool(const Frame *frame, FilterAccount *account, Datum name);
@@ -120,11 +119,10 @@ static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes)
 static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
-/* Register the callbacks that drop the frames of failed statements. */
+/* Register the callback for rollbacks to a savepoint. */
 void
 quota_row_filter_init(void)
 {
-	RegisterXactCallback(end_transaction, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
@@ -135,11 +133,10 @@ Datum
 quota_begin_filter(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
-	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
 	frame->context = context;
-	frame->subid = GetCurrentSubTransactionId();
 	frame->table = RelationGetRelid(trigdata->tg_relation);
 	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
 	frame->accounts = accounts_create(context, 16, NULL);
@@ -147,6 +144,8 @@ quota_begin_filter(PG_FUNCTION_ARGS)
 	frame->rows_final = true;
 	frame->outer = frames;
 	frames = frame;
+	frame->callback = (MemoryContextCallback){.func = unlink_frame, .arg = frame};
+	MemoryContextRegisterResetCallback(context, &frame->callback);
 	return PointerGetDatum(NULL);
 }
 
@@ -233,26 +232,15 @@ quota_row_filter_end(Relation rel, const char *feature)
 				(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
 							   "%lld rows were left out because of the limit of feature \"%s\"",
 							   (unsigned long) frame->skipped, (long long) frame->skipped, feature)));
-	drop_frame(frame);
+	MemoryContextDelete(frame->context);
 }
 
 static void
-end_transaction(XactEvent event, void *arg pg_attribute_unused())
-{
-	/* TopTransactionContext frees their memory */
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		frames = NULL;
-}
-
-static void
-end_subtransaction(SubXactEvent event, SubTransactionId subid,
+end_subtransaction(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
 				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB)
-		return;
-	while (frames != NULL && frames->subid >= subid)
-		drop_frame(frames);
-	quota_consume_next_generation();
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		quota_consume_next_generation();
 }
 
 static FilterState *
@@ -377,15 +365,15 @@ raise_missing_trigger(Relation rel)
 			 errhint("Call quota_attach again.")));
 }
 
+/* Memory context callback: take a frame off the list. */
 static void
-drop_frame(Frame *frame)
+unlink_frame(void *frame)
 {
 	Frame **link = &frames;
 
 	while (*link != frame)
 		link = &(*link)->outer;
-	*link = frame->outer;
-	MemoryContextDelete(frame->context);
+	*link = (*link)->outer;
 }
 
 /*
