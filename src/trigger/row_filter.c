@@ -28,8 +28,6 @@
 #include "catalog/partition.h"
 #include "catalog/pg_trigger.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "charge/consume.h"
@@ -86,13 +84,6 @@ typedef struct FilterState
 	int nothers;
 } FilterState;
 
-/* What another attachment charges for a row. */
-typedef struct OtherCharge
-{
-	Datum account;
-	const char *feature;
-} OtherCharge;
-
 static Frame *frames = NULL;
 
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
@@ -107,14 +98,13 @@ static void find_pool(const Frame *frame, FilterAccount *account, Datum name);
 static FilterAccount *account_of_row(const FilterState *state, const QuotaRow *row);
 static FilterAccount *account_named(Frame *frame, QuotaAccountBytes bytes);
 static void open_others(Relation rel, FilterState *state);
-static List *other_charges(const FilterState *state, TupleTableSlot *slot);
-static bool decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message);
+static bool decide_row(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, char **message);
 static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 							const QuotaEntitlement *entitlement, const int64 *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
 static int64 max_n_of(const FilterAccount *account);
-static QuotaDecision lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge);
-static void lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
+static QuotaDecision lock_counters(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, QuotaCharge *charge);
+static bool lock_all_counters(QuotaStore *store, const FilterState *state, const QuotaAccount *account, TupleTableSlot *slot);
 static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
 static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
@@ -286,53 +276,15 @@ open_others(Relation rel, FilterState *state)
 	}
 }
 
-/* List what the other attachments charge for a row, as far as it can be charged. */
-static List *
-other_charges(const FilterState *state, TupleTableSlot *slot)
-{
-	List *others = NIL;
-
-	for (int i = 0; i < state->nothers; i++)
-	{
-		QuotaAttachment *attachment = &state->others[i];
-		QuotaOwner saved;
-		QuotaRow row;
-
-		quota_attachment_begin(attachment, &saved);
-		quota_row_read(attachment, slot, true, &row);
-		quota_attachment_end(attachment, &saved);
-		if (row.n > 0)
-		{
-			OtherCharge *other = palloc(sizeof(OtherCharge));
-
-			other->account = quota_row_account_name(attachment, row.account);
-			other->feature = attachment->feature;
-			others = lappend(others, other);
-		}
-	}
-	return others;
-}
-
 /* Find the frame of the running statement that inserts into a table or an ancestor; NULL: none. */
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
-	List *ancestors = NIL;
+	List *tables = lcons_oid(RelationGetRelid(rel), rel->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(rel)) : NIL);
 
 	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
-	{
-		if (strcmp(frame->feature, feature) != 0)
-			continue;
-		if (frame->table == RelationGetRelid(rel))
+		if (strcmp(frame->feature, feature) == 0 && list_member_oid(tables, frame->table))
 			return frame;
-		if (rel->rd_rel->relispartition)
-		{
-			if (ancestors == NIL)
-				ancestors = get_partition_ancestors(RelationGetRelid(rel));
-			if (list_member_oid(ancestors, frame->table))
-				return frame;
-		}
-	}
 	return NULL;
 }
 
@@ -408,13 +360,8 @@ admit_row(const FilterState *state, const QuotaRow *row, char **message)
 
 		if (quota_row_fails_when_full(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
-		else
-		{
-			List *others = account->entitlement == NULL ? other_charges(state, row->slot) : NIL;
-
-			if (!decide_row(state->frame, account, name, row->n, others, message))
-				return false;
-		}
+		else if (!decide_row(state, account, name, row, message))
+			return false;
 	}
 	account->n = quota_decide_sum(account->n, row->n);
 	account->own = quota_decide_sum(account->own, row->n);
@@ -448,15 +395,14 @@ static FilterAccount *
 account_of_row(const FilterState *state, const QuotaRow *row)
 {
 	Frame *frame = state->frame;
-	AccountEntry *entry = accounts_lookup(frame->columns, row->account);
+	const AccountEntry *entry = accounts_lookup(frame->columns, row->account);
 	FilterAccount *account;
 	bool found;
 
 	if (entry != NULL)
 		return entry->account;
 	account = account_named(frame, quota_account_bytes(quota_row_account_name(&state->attachment, row->account)));
-	entry = accounts_insert(frame->columns, copy_bytes(frame, row->account), &found);
-	entry->account = account;
+	accounts_insert(frame->columns, copy_bytes(frame, row->account), &found)->account = account;
 	return account;
 }
 
@@ -475,14 +421,9 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 	return entry->account;
 }
 
-/*
- * Decide anew whether n units of an account are admitted.
- *
- * others: what the other attachments charge for the row.
- * Returns false with the reason in message.
- */
+/* Decide anew whether a row of an account is admitted; otherwise set message to the reason. */
 static bool
-decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message)
+decide_row(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, char **message)
 {
 	QuotaCharge charge;
 	QuotaDecision decision;
@@ -491,10 +432,10 @@ decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List
 	{
 		QuotaAccount who = {.account = name, .now = account->now};
 
-		decision = decide(frame, &who, account->pool, account->entitlement, account->used, n);
+		decision = decide(state->frame, &who, account->pool, account->entitlement, account->used, row->n);
 	}
 	else
-		decision = lock_counters(frame, account, name, n, others, &charge);
+		decision = lock_counters(state, account, name, row, &charge);
 	if (decision.verdict == QUOTA_BLOCK)
 	{
 		*message = quota_decision_message(&decision);
@@ -564,35 +505,33 @@ max_n_of(const FilterAccount *account)
 }
 
 /*
- * Decide on n units, and if they are admitted lock the counters of the account
- * and keep their figures. An account without room is not locked, since it may
- * get room.
- *
- * others: what the other attachments charge for the row. Their counters are
- * locked as well, so that a statement of one row locks all of them in order.
+ * Decide on a row, and if it is admitted lock the counters of the account and
+ * keep their figures. An account without room is not locked, since it may get
+ * room.
  */
 static QuotaDecision
-lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge)
+lock_counters(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, QuotaCharge *charge)
 {
+	const Frame *frame = state->frame;
 	QuotaStore *store = quota_store_begin_write();
 	QuotaDecision decision;
 	QuotaAccountBytes pool;
 	QuotaAccount loaded;
+	bool others_locked = account->entitlement != NULL;
 	bool locked = false;
 
-	quota_consume_prepare(charge, frame->feature, n);
+	quota_consume_prepare(charge, frame->feature, row->n);
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, name, &loaded);
 		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
 		quota_consume_read(store, &loaded, charge, loaded.now);
-		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, n);
+		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, row->n);
 		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
-		if (others != NIL)
+		if (!others_locked && lock_all_counters(store, state, &loaded, row->slot))
 		{
-			lock_all_counters(store, &loaded, frame->feature, others);
-			others = NIL;
+			others_locked = true;
 			continue;
 		}
 		locked = true;
@@ -619,22 +558,36 @@ lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, L
 	return decision;
 }
 
-/* Lock the counters that all attachments charge for a row, in order, and refresh the store. */
-static void
-lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
+/*
+ * Lock the counters that all attachments charge for a row, in order, and refresh
+ * the store; false if no other attachment charges it. So a statement of one row
+ * locks all of them in order.
+ */
+static bool
+lock_all_counters(QuotaStore *store, const FilterState *state, const QuotaAccount *account, TupleTableSlot *slot)
 {
-	List *keys = quota_lock_order_add(NIL, account, feature, account->now);
-	ListCell *cell;
+	List *keys = NIL;
 
-	foreach (cell, others)
+	for (int i = 0; i < state->nothers; i++)
 	{
-		const OtherCharge *other = lfirst(cell);
-		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+		QuotaAttachment *other = &state->others[i];
+		QuotaOwner saved;
+		QuotaRow row;
 
-		quota_account_load(store, other->account, loaded);
-		keys = quota_lock_order_add(keys, loaded, other->feature, loaded->now);
+		quota_attachment_begin(other, &saved);
+		quota_row_read(other, slot, true, &row);
+		quota_attachment_end(other, &saved);
+		if (row.n > 0)
+		{
+			QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+
+			quota_account_load(store, quota_row_account_name(other, row.account), loaded);
+			keys = quota_lock_order_add(keys, loaded, other->feature, loaded->now);
+		}
 	}
-	quota_lock_order_lock(store, keys);
+	if (keys != NIL)
+		quota_lock_order_lock(store, quota_lock_order_add(keys, account, state->frame->feature, account->now));
+	return keys != NIL;
 }
 
 static QuotaAccountBytes
