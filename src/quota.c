@@ -14,7 +14,6 @@
 #include "tables/newest.h"
 #include "tables/relations.h"
 #include "trigger/binding.h"
-#include "trigger/renamed.h"
 #include "trigger/row_filter.h"
 
 PG_MODULE_MAGIC;
@@ -33,5 +32,4 @@ _PG_init(void)
 	quota_gate_init();
 	quota_binding_init();
 	quota_row_filter_init();
-	quota_renamed_init();
 }

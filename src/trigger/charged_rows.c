@@ -21,22 +21,17 @@
 
 #include "trigger/charged_rows.h"
 
-#include "access/htup_details.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* A statement, planned once in a backend. */
 typedef struct Statement
 {
 	const char *text;
-	int parameters;
+	int parameters; /* attachment 2, key 1, time 1 */
+	bool read_only; /* it sees what the running query sees */
 	SPIPlanPtr plan;
 } Statement;
 
@@ -49,12 +44,14 @@ typedef struct ChargedRow
 
 struct QuotaChargedRows
 {
-	int count;
+	uint64 count;
 	ChargedRow *rows; /* by key */
 };
 
 static int compare_rows(const void *a, const void *b);
-static uint64 execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at);
+static uint64 begin(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz at, QuotaOwner *saved);
+static TimestampTz time_of(uint64 row);
+static void end(const QuotaOwner *saved);
 
 /* Return whether any row of the attached table has an entry. */
 bool
@@ -63,24 +60,32 @@ quota_charged_rows_exist(const QuotaAttachment *attachment)
 	static Statement statement = {
 		"SELECT FROM quota.charged_rows"
 		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2 LIMIT 1",
-		2,
-		NULL};
+		.parameters = 2};
+	QuotaOwner saved;
+	bool found = begin(&statement, attachment, NULL, 0, &saved) > 0;
 
-	return execute(&statement, attachment, NULL, NULL) > 0;
+	end(&saved);
+	return found;
 }
 
 /* Delete the entry of a row, and return its time in `at`; false if there is none. */
 bool
-quota_charged_rows_delete(const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+quota_charged_rows_delete(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at)
 {
 	static Statement statement = {
 		"DELETE FROM quota.charged_rows"
 		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2 AND row_key OPERATOR(pg_catalog.=) $3"
 		" RETURNING charged_at",
-		3,
-		NULL};
+		.parameters = 3};
+	char *key = quota_row_key(attachment, slot);
+	QuotaOwner saved;
+	bool found = begin(&statement, attachment, key, 0, &saved) > 0;
 
-	return execute(&statement, attachment, key, at) > 0;
+	if (found)
+		*at = time_of(0);
+	end(&saved);
+	pfree(key);
+	return found;
 }
 
 /* Insert the time at which a row was charged, or update it. */
@@ -90,54 +95,41 @@ quota_charged_rows_insert(const QuotaAttachment *attachment, const char *key, Ti
 	static Statement statement = {
 		"INSERT INTO quota.charged_rows (relation, feature, row_key, charged_at) VALUES ($1, $2, $3, $4)"
 		" ON CONFLICT (relation, feature, row_key) DO UPDATE SET charged_at = EXCLUDED.charged_at",
-		4,
-		NULL};
+		.parameters = 4};
+	QuotaOwner saved;
 
-	execute(&statement, attachment, key, &at);
+	begin(&statement, attachment, key, at, &saved);
+	end(&saved);
 }
 
 /*
  * Load all entries of an attachment, as the running query sees them.
  *
- * Returns them in the caller's context.
+ * Returns them in the caller's context; NULL: there are none.
  */
 QuotaChargedRows *
 quota_charged_rows_load(const QuotaAttachment *attachment)
 {
-	static const char *const text =
-		"SELECT row_key, charged_at FROM quota.charged_rows"
-		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2";
-	Oid types[2] = {REGCLASSOID, TEXTOID};
-	Datum values[2] = {ObjectIdGetDatum(attachment->root), CStringGetTextDatum(attachment->feature)};
-	QuotaChargedRows *charged = palloc0(sizeof(QuotaChargedRows));
+	static Statement statement = {
+		"SELECT charged_at, row_key FROM quota.charged_rows"
+		" WHERE relation OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2",
+		.parameters = 2,
+		.read_only = true};
+	QuotaChargedRows *charged = palloc(sizeof(QuotaChargedRows));
 	MemoryContext context = CurrentMemoryContext;
 	QuotaOwner saved;
 
-	quota_owner_begin_extension(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(text, 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed");
-	charged->count = (int) SPI_processed;
+	charged->count = begin(&statement, attachment, NULL, 0, &saved);
 	charged->rows = MemoryContextAllocHuge(context, Max(charged->count, 1) * sizeof(ChargedRow));
-	for (int i = 0; i < charged->count; i++)
+	for (uint64 i = 0; i < charged->count; i++)
 	{
-		char *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		bool isnull;
+		char *key = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
 
-		charged->rows[i].key = MemoryContextStrdup(context, key);
-		charged->rows[i].at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		charged->rows[i] = (ChargedRow){MemoryContextStrdup(context, key), time_of(i)};
 	}
-	SPI_finish();
-	quota_owner_end(&saved);
+	end(&saved);
 	qsort(charged->rows, charged->count, sizeof(ChargedRow), compare_rows);
-	return charged;
-}
-
-int
-quota_charged_rows_count(const QuotaChargedRows *charged)
-{
-	return charged->count;
+	return charged->count > 0 ? charged : NULL;
 }
 
 /* Find the time at which a row was charged; false if it has no entry. */
@@ -158,28 +150,20 @@ compare_rows(const void *a, const void *b)
 	return strcmp(((const ChargedRow *) a)->key, ((const ChargedRow *) b)->key);
 }
 
-/*
- * Execute a statement. `at` is its fourth parameter, or what a statement of
- * three returns. Returns the number of rows.
- */
+/* Execute a statement and return its number of rows, which can be read until the end. */
 static uint64
-execute(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz *at)
+begin(Statement *statement, const QuotaAttachment *attachment, const char *key, TimestampTz at, QuotaOwner *saved)
 {
 	static Oid types[4] = {REGCLASSOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
-	Datum values[4];
-	QuotaOwner saved;
-	uint64 rows;
+	Datum values[4] = {ObjectIdGetDatum(attachment->root), (Datum) 0, (Datum) 0, TimestampTzGetDatum(at)};
 
-	quota_owner_begin_extension(&saved);
+	quota_owner_begin_extension(saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* SPI_finish frees these */
-	values[0] = ObjectIdGetDatum(attachment->root);
 	values[1] = CStringGetTextDatum(attachment->feature);
 	if (key != NULL)
 		values[2] = CStringGetTextDatum(key);
-	if (statement->parameters == 4)
-		values[3] = TimestampTzGetDatum(*at);
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr plan = SPI_prepare(statement->text, statement->parameters, types);
@@ -189,16 +173,23 @@ execute(Statement *statement, const QuotaAttachment *attachment, const char *key
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}
-	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) < 0)
+	if (SPI_execute_plan(statement->plan, values, NULL, statement->read_only, 0) < 0)
 		elog(ERROR, "SPI_execute_plan failed");
-	rows = SPI_processed;
-	if (rows > 0 && statement->parameters == 3)
-	{
-		bool isnull;
+	return SPI_processed;
+}
 
-		*at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
+/* Return the first column of a row. */
+static TimestampTz
+time_of(uint64 row)
+{
+	bool isnull;
+
+	return DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+end(const QuotaOwner *saved)
+{
 	SPI_finish();
-	quota_owner_end(&saved);
-	return rows;
+	quota_owner_end(saved);
 }

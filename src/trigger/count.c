@@ -35,20 +35,16 @@
 #include "argument.h"
 #include "guc.h"
 #include "trigger/charged_rows.h"
-#include "trigger/row.h"
 
 /* The tables of one attachment while they are counted. */
 typedef struct Count
 {
 	const QuotaAttached *attached;
 	ReturnSetInfo *result;
-	QuotaChargedRows *charged; /* entries of quota.charged_rows; NULL: not loaded */
-	/* for errors: */
-	Relation rel;
+	QuotaChargedRows *charged; /* entries of quota.charged_rows; NULL: none */
 	TupleTableSlot *slot;
 } Count;
 
-static List *tables_of(Oid relid, LOCKMODE lock);
 static void count_table(Count *count, Oid relid);
 static void count_row(Count *count, QuotaAttachment *attachment);
 static bool row_time(Count *count, QuotaAttachment *attachment, TimestampTz *at);
@@ -83,12 +79,17 @@ quota_count_rows(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("feature \"%s\" is not attached to the table with OID %u", feature, PG_GETARG_OID(0))));
-	foreach (cell, tables_of(PG_GETARG_OID(0), AccessShareLock))
+	foreach (cell, find_all_inheritors(PG_GETARG_OID(0), AccessShareLock, NULL))
 		count_table(&count, lfirst_oid(cell));
 	return (Datum) 0;
 }
 
-/* quota.lock_tables(tables): lock tables and their partitions against writes, in the given order. */
+/*
+ * quota.lock_tables(tables): lock tables and their partitions against writes, in
+ * the given order.
+ *
+ * Errors: undefined_table.
+ */
 PG_FUNCTION_INFO_V1(quota_lock_tables);
 
 Datum
@@ -100,18 +101,13 @@ quota_lock_tables(PG_FUNCTION_ARGS)
 	quota_argument_check_not_null(fcinfo, 0, "tables");
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &tables, NULL, &count);
 	for (int i = 0; i < count; i++)
-		(void) tables_of(DatumGetObjectId(tables[i]), ShareRowExclusiveLock);
+	{
+		LockRelationOid(DatumGetObjectId(tables[i]), ShareRowExclusiveLock);
+		if (!SearchSysCacheExists1(RELOID, tables[i]))
+			quota_table_raise_missing(DatumGetObjectId(tables[i]));
+		(void) find_all_inheritors(DatumGetObjectId(tables[i]), ShareRowExclusiveLock, NULL);
+	}
 	PG_RETURN_VOID();
-}
-
-/* Lock a table and its partitions or children, and list them. Errors: undefined_table. */
-static List *
-tables_of(Oid relid, LOCKMODE lock)
-{
-	LockRelationOid(relid, lock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		quota_table_raise_missing(relid);
-	return find_all_inheritors(relid, lock, NULL);
 }
 
 static void
@@ -121,7 +117,7 @@ count_table(Count *count, Oid relid)
 	QuotaAttachment attachment;
 	TableScanDesc scan;
 	QuotaOwner saved;
-	ErrorContextCallback callback = {.callback = name_row, .arg = count};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = name_row, .arg = count};
 
 	if (RELATION_IS_OTHER_TEMP(rel))
 		ereport(ERROR,
@@ -139,13 +135,11 @@ count_table(Count *count, Oid relid)
 		quota_attachment_read_time(&attachment, count->attached->time_column);
 		if (count->charged == NULL)
 			count->charged = quota_charged_rows_load(&attachment);
-		if (count->charged != NULL && quota_charged_rows_count(count->charged) > 0)
+		if (count->charged != NULL)
 			quota_attachment_read_key(&attachment);
 	}
-	count->rel = rel;
 	count->slot = table_slot_create(rel, NULL);
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	quota_owner_begin(&saved, attachment.owner, QUOTA_CODE_OWN);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, count->slot))
@@ -170,12 +164,11 @@ count_row(Count *count, QuotaAttachment *attachment)
 	MemoryContext old;
 	QuotaRow row;
 
-	quota_row_read(attachment, count->slot, &row);
+	quota_row_read(attachment, count->slot, false, &row);
 	if (row.n == 0)
 		return;
 	old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
 	values[0] = quota_row_account_name(attachment, row.account);
-	quota_argument_check_account(values[0]);
 	nulls[1] = !row_time(count, attachment, &at);
 	values[1] = TimestampTzGetDatum(at);
 	values[2] = Int64GetDatum(row.n);
@@ -219,7 +212,7 @@ name_row(void *arg)
 	if (TTS_EMPTY(count->slot))
 		return;
 	row = psprintf("row with ctid (%u,%u) of table %s", ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-				   quota_table_name(RelationGetRelid(count->rel)));
+				   quota_table_name(count->slot->tts_tableOid));
 	switch (geterrcode())
 	{
 		case ERRCODE_NULL_VALUE_NOT_ALLOWED:

@@ -7,17 +7,15 @@
  * rows that move between accounts. Their triggers look here: a counter then
  * moves nothing, and a gauge moves without a decision.
  *
- * Memory: a list in TopTransactionContext, oldest first. The end of the
- * transaction drops it; the abort of a subtransaction removes its own entries.
- * Locks: none.
+ * Memory: each rename is in the context of its subtransaction, whose abort, or
+ * the end of the transaction, takes it off the list. Locks: none.
  */
 #include "postgres.h"
 
 #include "trigger/renamed.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
-#include "utils/datum.h"
+#include "lib/ilist.h"
 #include "utils/memutils.h"
 
 #include "argument.h"
@@ -25,25 +23,17 @@
 
 typedef struct Rename
 {
-	SubTransactionId subid;
+	dlist_node node;
+	MemoryContextCallback callback;
 	Datum old_key;
 	Datum new_key;
 } Rename;
 
-static List *renames = NIL;
+/* oldest first */
+static dlist_head renames = DLIST_STATIC_INIT(renames);
 
-static void end_transaction(XactEvent event, void *arg);
-static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
+static void forget_rename(void *rename);
 static bool same_key(Datum a, Datum b);
-static Datum key_of_argument(FunctionCallInfo fcinfo, int number, const char *name);
-
-/* Register the callbacks that drop renames that ended or failed. */
-void
-quota_renamed_init(void)
-{
-	RegisterXactCallback(end_transaction, NULL);
-	RegisterSubXactCallback(end_subtransaction, NULL);
-}
 
 /* quota.note_rename(old_key, new_key): record a rename until the transaction ends. */
 PG_FUNCTION_INFO_V1(quota_note_rename);
@@ -51,15 +41,18 @@ PG_FUNCTION_INFO_V1(quota_note_rename);
 Datum
 quota_note_rename(PG_FUNCTION_ARGS)
 {
-	Datum old_key = key_of_argument(fcinfo, 0, "old_key");
-	Datum new_key = key_of_argument(fcinfo, 1, "new_key");
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	MemoryContext old = MemoryContextSwitchTo(CurTransactionContext);
 	Rename *rename = palloc(sizeof(Rename));
 
-	rename->subid = GetCurrentSubTransactionId();
-	rename->old_key = datumCopy(old_key, false, -1);
-	rename->new_key = datumCopy(new_key, false, -1);
-	renames = lappend(renames, rename);
+	quota_argument_check_not_null(fcinfo, 0, "old_key");
+	quota_argument_check_not_null(fcinfo, 1, "new_key");
+	rename->old_key = PointerGetDatum(PG_GETARG_TEXT_P_COPY(0));
+	rename->new_key = PointerGetDatum(PG_GETARG_TEXT_P_COPY(1));
+	quota_argument_check_account(rename->old_key);
+	quota_argument_check_account(rename->new_key);
+	dlist_push_tail(&renames, &rename->node);
+	rename->callback = (MemoryContextCallback){.func = forget_rename, .arg = rename};
+	MemoryContextRegisterResetCallback(CurTransactionContext, &rename->callback);
 	MemoryContextSwitchTo(old);
 	PG_RETURN_VOID();
 }
@@ -68,18 +61,18 @@ quota_note_rename(PG_FUNCTION_ARGS)
 bool
 quota_renamed_any(void)
 {
-	return renames != NIL;
+	return !dlist_is_empty(&renames);
 }
 
 /* Return whether an account was renamed to another key, directly or by several renames. */
 bool
 quota_renamed_to(Datum old_key, Datum new_key)
 {
-	ListCell *cell;
+	dlist_iter iter;
 
-	foreach (cell, renames)
+	dlist_foreach(iter, &renames)
 	{
-		const Rename *rename = lfirst(cell);
+		const Rename *rename = dlist_container(Rename, node, iter.cur);
 
 		if (!same_key(rename->old_key, old_key))
 			continue;
@@ -90,35 +83,11 @@ quota_renamed_to(Datum old_key, Datum new_key)
 	return false;
 }
 
-/* Read a key argument, decompressed. */
-static Datum
-key_of_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	Datum key;
-
-	quota_argument_check_not_null(fcinfo, number, name);
-	key = PointerGetDatum(PG_GETARG_TEXT_PP(number));
-	quota_argument_check_account(key);
-	return key;
-}
-
+/* Memory context callback: the transaction or subtransaction of a rename has ended. */
 static void
-end_transaction(XactEvent event, void *arg pg_attribute_unused())
+forget_rename(void *rename)
 {
-	/* TopTransactionContext frees its memory */
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		renames = NIL;
-}
-
-static void
-end_subtransaction(SubXactEvent event, SubTransactionId subid,
-				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
-{
-	if (event != SUBXACT_EVENT_ABORT_SUB)
-		return;
-	/* nested subtransactions have greater ids */
-	while (renames != NIL && ((const Rename *) llast(renames))->subid >= subid)
-		renames = list_delete_last(renames);
+	dlist_delete(&((Rename *) rename)->node);
 }
 
 static bool

@@ -4,7 +4,6 @@
 #ifndef QUOTA_RENAMED_H
 #define QUOTA_RENAMED_H
 
-extern void quota_renamed_init(void);
 extern bool quota_renamed_any(void);
 extern bool quota_renamed_to(Datum old_key, Datum new_key);
 

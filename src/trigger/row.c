@@ -27,58 +27,43 @@
 static bool is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot);
 static bool amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, int64 *n);
 static int64 integer_of(Oid type, Datum value);
-pg_noreturn static void refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column);
-static bool read_account(const QuotaAttachment *attachment, QuotaRow *row);
-static bool read_valid_account(const QuotaAttachment *attachment, QuotaRow *row);
+pg_noreturn static void refuse_row(const QuotaAttachment *attachment, const QuotaColumn *missing, int64 n);
+static bool read_account(const QuotaAttachment *attachment, QuotaRow *row, bool valid);
 static bool same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b);
-static void append_key(StringInfo key, Oid type, Datum value, bool isnull);
 
 /*
- * Read what a row that is inserted is charged.
+ * Read what a row is charged.
  *
+ * old: it was in the table. If it cannot be charged it was inserted while there
+ * was no trigger; it counts 0 and can be deleted.
  * Errors: null_value_not_allowed, invalid_parameter_value and
  * numeric_value_out_of_range for an account or amount that cannot be charged;
  * those of the expressions.
  */
 void
-quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row)
+quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, bool old, QuotaRow *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
+	MemoryContext caller = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
+	const QuotaColumn *missing = NULL;
 
 	MemoryContextReset(attachment->econtext->ecxt_per_tuple_memory);
+	attachment->econtext->ecxt_scantuple = slot;
 	row->slot = slot;
 	row->n = 0;
 	if (is_counted(attachment, slot))
 	{
 		if (!amount_of(attachment, slot, &row->n))
-			refuse_null(attachment, "amount", &attachment->amount);
-		if (row->n < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("amount must not be negative, as %lld is", (long long) row->n)));
-		if (!read_account(attachment, row))
-			refuse_null(attachment, "account", &attachment->account);
+			missing = &attachment->amount;
+		else if (!read_account(attachment, row, old))
+			missing = &attachment->account;
+		if (missing != NULL || row->n < 0)
+		{
+			if (!old)
+				refuse_row(attachment, missing, row->n);
+			row->n = 0;
+		}
 	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * Read what a row that was in the table was charged. A row that could not be
- * charged was inserted while there was no trigger; it counts 0 and can be
- * deleted.
- */
-void
-quota_row_read_old(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row)
-{
-	MemoryContext old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
-
-	MemoryContextReset(attachment->econtext->ecxt_per_tuple_memory);
-	row->slot = slot;
-	row->n = 0;
-	if (is_counted(attachment, slot) &&
-		(!amount_of(attachment, slot, &row->n) || row->n < 0 || !read_valid_account(attachment, row)))
-		row->n = 0;
-	MemoryContextSwitchTo(old);
+	MemoryContextSwitchTo(caller);
 }
 
 /*
@@ -134,10 +119,20 @@ quota_row_key(const QuotaAttachment *attachment, TupleTableSlot *slot)
 	initStringInfo(&key);
 	for (int i = 0; i < attachment->nkeys; i++)
 	{
-		bool isnull;
-		Datum value = slot_getattr(slot, attachment->keys[i].number, &isnull);
+		Oid type = attachment->keys[i].base_type;
+		char buffer[MAXDATELEN + 1];
+		int utc = 0;
+		Oid output;
+		bool ignored;
+		Datum value = slot_getattr(slot, attachment->keys[i].number, &ignored);
 
-		append_key(&key, attachment->keys[i].base_type, value, isnull);
+		appendStringInfoChar(&key, i == 0 ? '[' : ',');
+		getTypeOutputInfo(type, &output, &ignored);
+		/* independent of DateStyle and TimeZone */
+		if (type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID)
+			escape_json(&key, JsonEncodeDateTime(buffer, value, type, &utc));
+		else
+			escape_json(&key, OidOutputFunctionCall(output, value));
 	}
 	appendStringInfoChar(&key, ']');
 	return key.data;
@@ -153,7 +148,7 @@ quota_row_account(const QuotaAttachment *attachment, QuotaRow *row)
 	MemoryContext old = MemoryContextSwitchTo(attachment->econtext->ecxt_per_tuple_memory);
 	Datum account = (Datum) 0;
 
-	if (read_valid_account(attachment, row))
+	if (read_account(attachment, row, true))
 		account = quota_row_account_name(attachment, row->account);
 	MemoryContextSwitchTo(old);
 	return account;
@@ -204,10 +199,8 @@ is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot)
 	}
 	if (attachment->counted_when != NULL)
 	{
-		Datum counted;
+		Datum counted = ExecEvalExpr(attachment->counted_when, attachment->econtext, &isnull);
 
-		attachment->econtext->ecxt_scantuple = slot;
-		counted = ExecEvalExpr(attachment->counted_when, attachment->econtext, &isnull);
 		return !isnull && DatumGetBool(counted);
 	}
 	return true;
@@ -217,23 +210,19 @@ is_counted(const QuotaAttachment *attachment, TupleTableSlot *slot)
 static bool
 amount_of(const QuotaAttachment *attachment, TupleTableSlot *slot, int64 *n)
 {
+	bool is_column = attachment->amount_expression == NULL;
 	Datum value;
 	bool isnull;
 
-	if (attachment->amount_expression != NULL)
-	{
-		attachment->econtext->ecxt_scantuple = slot;
-		value = ExecEvalExpr(attachment->amount_expression, attachment->econtext, &isnull);
-		if (!isnull)
-			*n = integer_of(attachment->amount_type, value);
-		return !isnull;
-	}
 	*n = 1;
-	if (attachment->amount.number == 0)
+	if (is_column && attachment->amount.number == 0)
 		return true;
-	value = slot_getattr(slot, attachment->amount.number, &isnull);
+	if (is_column)
+		value = slot_getattr(slot, attachment->amount.number, &isnull);
+	else
+		value = ExecEvalExpr(attachment->amount_expression, attachment->econtext, &isnull);
 	if (!isnull)
-		*n = integer_of(attachment->amount.base_type, value);
+		*n = integer_of(is_column ? attachment->amount.base_type : attachment->amount_type, value);
 	return !isnull;
 }
 
@@ -255,22 +244,30 @@ integer_of(Oid type, Datum value)
 	}
 }
 
+/* Raise why a row cannot be charged: its amount n is negative, or what is missing is null. */
 static void
-refuse_null(const QuotaAttachment *attachment, const char *what, const QuotaColumn *column)
+refuse_row(const QuotaAttachment *attachment, const QuotaColumn *missing, int64 n)
 {
-	if (column->number == 0)
+	const char *what = missing == &attachment->amount ? "amount" : "account";
+
+	if (n < 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount must not be negative, as %lld is", (long long) n)));
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s in column \"%s\" must not be null", what,
-					NameStr(TupleDescAttr(RelationGetDescr(attachment->rel), column->number - 1)->attname))));
+			 missing->number == 0
+				 ? errmsg("%s must not be null", what)
+				 : errmsg("%s in column \"%s\" must not be null", what,
+						  NameStr(TupleDescAttr(RelationGetDescr(attachment->rel), missing->number - 1)->attname))));
 }
 
-/* Read the bytes that name a row's account, in the row or its scratch; false if null. */
+/*
+ * Read the bytes that name a row's account, in the row or its scratch; false if
+ * null. valid: also false for a name that cannot be charged.
+ */
 static bool
-read_account(const QuotaAttachment *attachment, QuotaRow *row)
+read_account(const QuotaAttachment *attachment, QuotaRow *row, bool valid)
 {
 	bool isnull;
 	Datum value = slot_getattr(row->slot, attachment->account.number, &isnull);
@@ -282,13 +279,9 @@ read_account(const QuotaAttachment *attachment, QuotaRow *row)
 	switch (attachment->account.base_type)
 	{
 		case INT2OID:
-			row->scratch = DatumGetInt16(value);
-			break;
 		case INT4OID:
-			row->scratch = DatumGetInt32(value);
-			break;
 		case INT8OID:
-			row->scratch = DatumGetInt64(value);
+			row->scratch = integer_of(attachment->account.base_type, value);
 			break;
 		case UUIDOID:
 			row->account.data = (const char *) DatumGetUUIDP(value)->data;
@@ -312,14 +305,7 @@ read_account(const QuotaAttachment *attachment, QuotaRow *row)
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("type %s cannot name an account", format_type_be(attachment->account.type))));
 	}
-	return true;
-}
-
-/* The same, false also for a name that cannot be charged. */
-static bool
-read_valid_account(const QuotaAttachment *attachment, QuotaRow *row)
-{
-	return read_account(attachment, row) && row->account.length > 0 && row->account.length <= QUOTA_MAX_ACCOUNT;
+	return !valid || (row->account.length > 0 && row->account.length <= QUOTA_MAX_ACCOUNT);
 }
 
 static bool
@@ -333,26 +319,4 @@ same_value(const QuotaColumn *column, TupleTableSlot *a, TupleTableSlot *b)
 	if (a_is_null || b_is_null)
 		return a_is_null && b_is_null;
 	return datum_image_eq(a_value, b_value, column->typbyval, column->typlen);
-}
-
-/* Append a column to a JSON array that the caller closes. */
-static void
-append_key(StringInfo key, Oid type, Datum value, bool isnull)
-{
-	Oid function;
-	bool is_varlena;
-	char buffer[MAXDATELEN + 1];
-	int utc = 0;
-
-	appendStringInfoChar(key, key->len == 0 ? '[' : ',');
-	if (isnull)
-		appendStringInfoString(key, "null");
-	else if (type == DATEOID || type == TIMESTAMPOID || type == TIMESTAMPTZOID)
-		/* independent of DateStyle and TimeZone */
-		escape_json(key, JsonEncodeDateTime(buffer, value, type, &utc));
-	else
-	{
-		getTypeOutputInfo(type, &function, &is_varlena);
-		escape_json(key, OidOutputFunctionCall(function, value));
-	}
 }

@@ -18,8 +18,7 @@ typedef struct QuotaRow
 	int64 scratch;
 } QuotaRow;
 
-extern void quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
-extern void quota_row_read_old(QuotaAttachment *attachment, TupleTableSlot *slot, QuotaRow *row);
+extern void quota_row_read(QuotaAttachment *attachment, TupleTableSlot *slot, bool old, QuotaRow *row);
 extern bool quota_row_fails_when_full(const QuotaAttachment *attachment, TupleTableSlot *slot);
 extern bool quota_row_time(const QuotaAttachment *attachment, TupleTableSlot *slot, TimestampTz *at);
 extern bool quota_row_same_key_and_time(const QuotaAttachment *attachment, TupleTableSlot *a, TupleTableSlot *b);

@@ -11,13 +11,13 @@
  *
  * Life. The BEFORE STATEMENT trigger opens the frame, the AFTER STATEMENT
  * trigger charges the rows and closes it. A frame whose statement fails ends
- * with its subtransaction or transaction.
+ * with its subtransaction or transaction, which frees its memory.
  *
  * Lock				Protects					Order					While held
  * counter, whole	room for the rows admitted	of the rows; one row's	reads and rows, until
  *								counters in lock order	the transaction ends
  *
- * Memory: a frame has a child context of TopTransactionContext.
+ * Memory: a frame has a child context of CurTransactionContext.
  */
 #include "postgres.h"
 
@@ -28,8 +28,6 @@
 #include "catalog/partition.h"
 #include "catalog/pg_trigger.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "charge/consume.h"
@@ -67,8 +65,8 @@ typedef struct Frame
 {
 	struct Frame *outer;
 	MemoryContext context;
-	SubTransactionId subid;
-	Oid table; /* the one that the statement names */
+	MemoryContextCallback callback; /* takes it off the list */
+	Oid table;                      /* the one that the statement names */
 	const char *feature;
 	accounts_hash *accounts; /* by name, as text */
 	accounts_hash *columns;  /* the same, by the value of the rows' column */
@@ -86,45 +84,35 @@ typedef struct FilterState
 	int nothers;
 } FilterState;
 
-/* What another attachment charges for a row. */
-typedef struct OtherCharge
-{
-	Datum account;
-	const char *feature;
-} OtherCharge;
-
 static Frame *frames = NULL;
 
-static void end_transaction(XactEvent event, void *arg);
 static void end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
 static FilterState *begin_table(TriggerData *trigdata, MemoryContext context);
 static Frame *find_frame(Relation rel, const char *feature);
 static void check_moved(Relation rel, const char *feature);
 pg_noreturn static void raise_missing_trigger(Relation rel);
-static void drop_frame(Frame *frame);
+static void unlink_frame(void *frame);
 static bool is_final(const Frame *frame, TriggerData *trigdata);
 static bool admit_row(const FilterState *state, const QuotaRow *row, char **message);
 static void find_pool(const Frame *frame, FilterAccount *account, Datum name);
 static FilterAccount *account_of_row(const FilterState *state, const QuotaRow *row);
 static FilterAccount *account_named(Frame *frame, QuotaAccountBytes bytes);
 static void open_others(Relation rel, FilterState *state);
-static List *other_charges(const FilterState *state, TupleTableSlot *slot);
-static bool decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message);
+static bool decide_row(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, char **message);
 static QuotaDecision decide(const Frame *frame, const QuotaAccount *account, QuotaAccountBytes pool,
 							const QuotaEntitlement *entitlement, const int64 *read, int64 n);
 static int64 pending_units(const Frame *frame, QuotaAccountBytes owner);
 static int64 max_n_of(const FilterAccount *account);
-static QuotaDecision lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge);
-static void lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others);
+static QuotaDecision lock_counters(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, QuotaCharge *charge);
+static bool lock_all_counters(QuotaStore *store, const FilterState *state, const QuotaAccount *account, TupleTableSlot *slot);
 static QuotaAccountBytes copy_bytes(const Frame *frame, QuotaAccountBytes bytes);
 static void *copy_to_frame(const Frame *frame, const void *from, Size size);
 static HeapTuple mark_row(const QuotaAttachment *attachment, HeapTuple tuple, const char *message);
 
-/* Register the callbacks that drop the frames of failed statements. */
+/* Register the callback for rollbacks to a savepoint. */
 void
 quota_row_filter_init(void)
 {
-	RegisterXactCallback(end_transaction, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
@@ -135,11 +123,10 @@ Datum
 quota_begin_filter(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
-	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
 	frame->context = context;
-	frame->subid = GetCurrentSubTransactionId();
 	frame->table = RelationGetRelid(trigdata->tg_relation);
 	frame->feature = MemoryContextStrdup(context, quota_attachment_feature(trigdata));
 	frame->accounts = accounts_create(context, 16, NULL);
@@ -147,6 +134,8 @@ quota_begin_filter(PG_FUNCTION_ARGS)
 	frame->rows_final = true;
 	frame->outer = frames;
 	frames = frame;
+	frame->callback = (MemoryContextCallback){.func = unlink_frame, .arg = frame};
+	MemoryContextRegisterResetCallback(context, &frame->callback);
 	return PointerGetDatum(NULL);
 }
 
@@ -176,7 +165,7 @@ quota_filter_row(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		state = fcinfo->flinfo->fn_extra = begin_table(trigdata, fcinfo->flinfo->fn_mcxt);
 	quota_attachment_begin(&state->attachment, &saved);
-	quota_row_read(&state->attachment, trigdata->tg_trigslot, &row);
+	quota_row_read(&state->attachment, trigdata->tg_trigslot, false, &row);
 	quota_attachment_end(&state->attachment, &saved);
 	if (state->frame == NULL)
 		return PointerGetDatum(tuple);
@@ -233,26 +222,15 @@ quota_row_filter_end(Relation rel, const char *feature)
 				(errmsg_plural("%lld row was left out because of the limit of feature \"%s\"",
 							   "%lld rows were left out because of the limit of feature \"%s\"",
 							   (unsigned long) frame->skipped, (long long) frame->skipped, feature)));
-	drop_frame(frame);
+	MemoryContextDelete(frame->context);
 }
 
 static void
-end_transaction(XactEvent event, void *arg pg_attribute_unused())
-{
-	/* TopTransactionContext frees their memory */
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		frames = NULL;
-}
-
-static void
-end_subtransaction(SubXactEvent event, SubTransactionId subid,
+end_subtransaction(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
 				   SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB)
-		return;
-	while (frames != NULL && frames->subid >= subid)
-		drop_frame(frames);
-	quota_consume_next_generation();
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		quota_consume_next_generation();
 }
 
 static FilterState *
@@ -298,53 +276,15 @@ open_others(Relation rel, FilterState *state)
 	}
 }
 
-/* List what the other attachments charge for a row, as far as it can be charged. */
-static List *
-other_charges(const FilterState *state, TupleTableSlot *slot)
-{
-	List *others = NIL;
-
-	for (int i = 0; i < state->nothers; i++)
-	{
-		QuotaAttachment *attachment = &state->others[i];
-		QuotaOwner saved;
-		QuotaRow row;
-
-		quota_attachment_begin(attachment, &saved);
-		quota_row_read_old(attachment, slot, &row);
-		quota_attachment_end(attachment, &saved);
-		if (row.n > 0)
-		{
-			OtherCharge *other = palloc(sizeof(OtherCharge));
-
-			other->account = quota_row_account_name(attachment, row.account);
-			other->feature = attachment->feature;
-			others = lappend(others, other);
-		}
-	}
-	return others;
-}
-
 /* Find the frame of the running statement that inserts into a table or an ancestor; NULL: none. */
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
-	List *ancestors = NIL;
+	List *tables = lcons_oid(RelationGetRelid(rel), rel->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(rel)) : NIL);
 
 	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
-	{
-		if (strcmp(frame->feature, feature) != 0)
-			continue;
-		if (frame->table == RelationGetRelid(rel))
+		if (strcmp(frame->feature, feature) == 0 && list_member_oid(tables, frame->table))
 			return frame;
-		if (rel->rd_rel->relispartition)
-		{
-			if (ancestors == NIL)
-				ancestors = get_partition_ancestors(RelationGetRelid(rel));
-			if (list_member_oid(ancestors, frame->table))
-				return frame;
-		}
-	}
 	return NULL;
 }
 
@@ -377,15 +317,15 @@ raise_missing_trigger(Relation rel)
 			 errhint("Call quota_attach again.")));
 }
 
+/* Memory context callback: take a frame off the list. */
 static void
-drop_frame(Frame *frame)
+unlink_frame(void *frame)
 {
 	Frame **link = &frames;
 
 	while (*link != frame)
 		link = &(*link)->outer;
-	*link = frame->outer;
-	MemoryContextDelete(frame->context);
+	*link = (*link)->outer;
 }
 
 /*
@@ -420,13 +360,8 @@ admit_row(const FilterState *state, const QuotaRow *row, char **message)
 
 		if (quota_row_fails_when_full(&state->attachment, row->slot))
 			find_pool(state->frame, account, name);
-		else
-		{
-			List *others = account->entitlement == NULL ? other_charges(state, row->slot) : NIL;
-
-			if (!decide_row(state->frame, account, name, row->n, others, message))
-				return false;
-		}
+		else if (!decide_row(state, account, name, row, message))
+			return false;
 	}
 	account->n = quota_decide_sum(account->n, row->n);
 	account->own = quota_decide_sum(account->own, row->n);
@@ -460,15 +395,14 @@ static FilterAccount *
 account_of_row(const FilterState *state, const QuotaRow *row)
 {
 	Frame *frame = state->frame;
-	AccountEntry *entry = accounts_lookup(frame->columns, row->account);
+	const AccountEntry *entry = accounts_lookup(frame->columns, row->account);
 	FilterAccount *account;
 	bool found;
 
 	if (entry != NULL)
 		return entry->account;
 	account = account_named(frame, quota_account_bytes(quota_row_account_name(&state->attachment, row->account)));
-	entry = accounts_insert(frame->columns, copy_bytes(frame, row->account), &found);
-	entry->account = account;
+	accounts_insert(frame->columns, copy_bytes(frame, row->account), &found)->account = account;
 	return account;
 }
 
@@ -487,14 +421,9 @@ account_named(Frame *frame, QuotaAccountBytes bytes)
 	return entry->account;
 }
 
-/*
- * Decide anew whether n units of an account are admitted.
- *
- * others: what the other attachments charge for the row.
- * Returns false with the reason in message.
- */
+/* Decide anew whether a row of an account is admitted; otherwise set message to the reason. */
 static bool
-decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, char **message)
+decide_row(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, char **message)
 {
 	QuotaCharge charge;
 	QuotaDecision decision;
@@ -503,10 +432,10 @@ decide_row(const Frame *frame, FilterAccount *account, Datum name, int64 n, List
 	{
 		QuotaAccount who = {.account = name, .now = account->now};
 
-		decision = decide(frame, &who, account->pool, account->entitlement, account->used, n);
+		decision = decide(state->frame, &who, account->pool, account->entitlement, account->used, row->n);
 	}
 	else
-		decision = lock_counters(frame, account, name, n, others, &charge);
+		decision = lock_counters(state, account, name, row, &charge);
 	if (decision.verdict == QUOTA_BLOCK)
 	{
 		*message = quota_decision_message(&decision);
@@ -576,35 +505,33 @@ max_n_of(const FilterAccount *account)
 }
 
 /*
- * Decide on n units, and if they are admitted lock the counters of the account
- * and keep their figures. An account without room is not locked, since it may
- * get room.
- *
- * others: what the other attachments charge for the row. Their counters are
- * locked as well, so that a statement of one row locks all of them in order.
+ * Decide on a row, and if it is admitted lock the counters of the account and
+ * keep their figures. An account without room is not locked, since it may get
+ * room.
  */
 static QuotaDecision
-lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, List *others, QuotaCharge *charge)
+lock_counters(const FilterState *state, FilterAccount *account, Datum name, const QuotaRow *row, QuotaCharge *charge)
 {
+	const Frame *frame = state->frame;
 	QuotaStore *store = quota_store_begin_write();
 	QuotaDecision decision;
 	QuotaAccountBytes pool;
 	QuotaAccount loaded;
+	bool others_locked = account->entitlement != NULL;
 	bool locked = false;
 
-	quota_consume_prepare(charge, frame->feature, n);
+	quota_consume_prepare(charge, frame->feature, row->n);
 	for (;; quota_store_retry(store))
 	{
 		quota_account_load(store, name, &loaded);
 		pool = loaded.pool != NULL ? quota_account_bytes(loaded.pool->account) : (QuotaAccountBytes){0};
 		quota_consume_read(store, &loaded, charge, loaded.now);
-		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, n);
+		decision = decide(frame, &loaded, pool, &charge->entitlement, charge->used, row->n);
 		if (decision.verdict == QUOTA_BLOCK || quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 			break;
-		if (others != NIL)
+		if (!others_locked && lock_all_counters(store, state, &loaded, row->slot))
 		{
-			lock_all_counters(store, &loaded, frame->feature, others);
-			others = NIL;
+			others_locked = true;
 			continue;
 		}
 		locked = true;
@@ -631,22 +558,36 @@ lock_counters(const Frame *frame, FilterAccount *account, Datum name, int64 n, L
 	return decision;
 }
 
-/* Lock the counters that all attachments charge for a row, in order, and refresh the store. */
-static void
-lock_all_counters(QuotaStore *store, const QuotaAccount *account, const char *feature, List *others)
+/*
+ * Lock the counters that all attachments charge for a row, in order, and refresh
+ * the store; false if no other attachment charges it. So a statement of one row
+ * locks all of them in order.
+ */
+static bool
+lock_all_counters(QuotaStore *store, const FilterState *state, const QuotaAccount *account, TupleTableSlot *slot)
 {
-	List *keys = quota_lock_order_add(NIL, account, feature, account->now);
-	ListCell *cell;
+	List *keys = NIL;
 
-	foreach (cell, others)
+	for (int i = 0; i < state->nothers; i++)
 	{
-		const OtherCharge *other = lfirst(cell);
-		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+		QuotaAttachment *other = &state->others[i];
+		QuotaOwner saved;
+		QuotaRow row;
 
-		quota_account_load(store, other->account, loaded);
-		keys = quota_lock_order_add(keys, loaded, other->feature, loaded->now);
+		quota_attachment_begin(other, &saved);
+		quota_row_read(other, slot, true, &row);
+		quota_attachment_end(other, &saved);
+		if (row.n > 0)
+		{
+			QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+
+			quota_account_load(store, quota_row_account_name(other, row.account), loaded);
+			keys = quota_lock_order_add(keys, loaded, other->feature, loaded->now);
+		}
 	}
-	quota_lock_order_lock(store, keys);
+	if (keys != NIL)
+		quota_lock_order_lock(store, quota_lock_order_add(keys, account, state->frame->feature, account->now));
+	return keys != NIL;
 }
 
 static QuotaAccountBytes

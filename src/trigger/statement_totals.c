@@ -19,7 +19,6 @@
 #include "trigger/statement_totals.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 /* Times that are in the same windows of an account. */
@@ -57,8 +56,9 @@ typedef struct TotalsAccount
 {
 	Datum name;
 	QuotaAccountBytes bytes; /* of the name */
-	QuotaAccountBytes pool;  /* of the pool's name; empty: none */
-	QuotaStatementTotals *totals;
+	QuotaAccountBytes group; /* of the pool's name, or of its own */
+	bool in_pool;
+	const char *feature;
 	AccountEntry *entry;
 } TotalsAccount;
 
@@ -80,16 +80,12 @@ static AccountEntry *entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 static Span *span_of(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
 static Span load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at);
 static TotalsAccount *list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 *naccounts);
-static uint64 group_end(const TotalsAccount *accounts, uint64 from, uint64 count);
-static uint64 account_end(const TotalsAccount *accounts, uint64 from, uint64 end);
-static bool only_charges(const TotalsAccount *account);
-static bool needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end);
-static void lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64 end);
-static List *add_keys(QuotaStore *store, const TotalsAccount *account, List *keys);
+static uint64 run_of(const TotalsAccount *accounts, uint64 count, bool same_name);
+static bool needs_locks(const TotalsAccount *group, uint64 count);
+static void lock_group(QuotaStore *store, const TotalsAccount *group, uint64 count);
 static void charge_account(QuotaStore *store, const TotalsAccount *accounts, int features);
-static void charge_attachment(QuotaStore *store, const TotalsAccount *account);
-static inline QuotaAccountBytes group_of(const TotalsAccount *account);
-static int compare_spans(const void *a, const void *b);
+static bool change_account(QuotaStore *store, const TotalsAccount *account, int64 n, TimestampTz at, bool changed);
+static void prepare(QuotaCharge *charge, const TotalsAccount *account, int64 n);
 
 /* Begin the totals of an attachment, in the current memory context. */
 QuotaStatementTotals *
@@ -161,7 +157,7 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 	MemoryContext old;
 	TotalsAccount *accounts;
 	uint64 naccounts = 0;
-	uint64 group = 0; /* end of the current group */
+	uint64 group = 0; /* its end */
 
 	for (int i = 0; i < count; i++)
 		naccounts += list[i]->entries->members;
@@ -173,7 +169,7 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "quota charge", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	for (uint64 i = 0, end; i < naccounts; i = end)
+	for (uint64 i = 0, features; i < naccounts; i += features)
 	{
 		const TotalsAccount *later = &accounts[Min(i + 2, naccounts - 1)];
 
@@ -191,12 +187,14 @@ quota_statement_totals_charge(QuotaStatementTotals **list, int count)
 			quota_store_refresh_committed(store);
 		if (i == group)
 		{
-			group = group_end(accounts, i, naccounts);
-			if (needs_locks(accounts, i, group))
-				lock_group(store, accounts, i, group);
+			uint64 members = run_of(&accounts[i], naccounts - i, false);
+
+			if (needs_locks(&accounts[i], members))
+				lock_group(store, &accounts[i], members);
+			group = i + members;
 		}
-		end = account_end(accounts, i, group);
-		charge_account(store, &accounts[i], (int) (end - i));
+		features = run_of(&accounts[i], group - i, true);
+		charge_account(store, &accounts[i], (int) features);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
@@ -222,43 +220,34 @@ list_accounts(QuotaStore *store, QuotaStatementTotals **list, int count, uint64 
 			{
 				Datum name = quota_row_account_name(totals->attachment, entry->bytes);
 				Datum pool = quota_account_pool(store, name);
+				QuotaAccountBytes bytes = quota_account_bytes(name);
 
 				accounts[(*naccounts)++] = (TotalsAccount){
 					.name = name,
-					.bytes = quota_account_bytes(name),
-					.pool = pool != 0 ? quota_account_bytes(pool) : (QuotaAccountBytes){0},
-					.totals = totals,
+					.bytes = bytes,
+					.group = pool != 0 ? quota_account_bytes(pool) : bytes,
+					.in_pool = pool != 0,
+					.feature = totals->attachment->feature,
 					.entry = entry};
 			}
 	}
 	return accounts;
 }
 
-/* Return the end of a group: an account without a pool, or a pool and its members. */
+/*
+ * Return how many entries at the start are of one group, an account without a
+ * pool or a pool and its members; or with same_name of one account.
+ */
 static uint64
-group_end(const TotalsAccount *accounts, uint64 from, uint64 count)
+run_of(const TotalsAccount *accounts, uint64 count, bool same_name)
 {
-	uint64 end = from + 1;
+	uint64 run = 1;
 
-	while (end < count && quota_account_bytes_compare(group_of(&accounts[end]), group_of(&accounts[from])) == 0)
-		end++;
-	return end;
-}
-
-static uint64
-account_end(const TotalsAccount *accounts, uint64 from, uint64 end)
-{
-	uint64 next = from + 1;
-
-	while (next < end && quota_account_bytes_compare(accounts[next].bytes, accounts[from].bytes) == 0)
-		next++;
-	return next;
-}
-
-static bool
-only_charges(const TotalsAccount *account)
-{
-	return account->entry->n > 0 && account->entry->nspans == 0 && account->entry->moved == 0;
+	while (run < count &&
+		   quota_account_bytes_equal(accounts[run].group, accounts->group) &&
+		   (!same_name || quota_account_bytes_equal(accounts[run].bytes, accounts->bytes)))
+		run++;
+	return run;
 }
 
 /*
@@ -266,57 +255,46 @@ only_charges(const TotalsAccount *account)
  * one after another would not lock them in order.
  */
 static bool
-needs_locks(const TotalsAccount *accounts, uint64 from, uint64 end)
+needs_locks(const TotalsAccount *group, uint64 count)
 {
 	bool one_feature = true;
-	bool all_charge = true;
 	bool one_sign = true;
+	bool only_charges = true;
 
-	if (end - from == 1)
-		return accounts[from].entry->nspans + (accounts[from].entry->n != 0) > 1;
-	for (uint64 i = from; i < end; i++)
+	for (uint64 i = 0; i < count; i++)
 	{
-		const AccountEntry *entry = accounts[i].entry;
+		const AccountEntry *entry = group[i].entry;
 
 		/* windows of the past and of now are not locked in order */
 		if (entry->nspans + (entry->n != 0) > 1)
 			return true;
-		one_feature &= accounts[i].totals == accounts[from].totals;
-		all_charge &= only_charges(&accounts[i]);
-		one_sign &= (entry->n > 0) == (accounts[from].entry->n > 0);
+		one_feature &= group[i].feature == group->feature;
+		one_sign &= (entry->n > 0) == (group->entry->n > 0);
+		only_charges &= entry->n > 0 && entry->moved == 0;
 	}
 	/* quota_consume_charge locks several features of an account in order */
-	if (account_end(accounts, from, end) == end)
-		return !all_charge;
-	return !(one_feature && one_sign);
+	return !(one_feature && one_sign) && !(only_charges && run_of(group, count, true) == count);
 }
 
-/* Lock every counter that the changes of a group can use. */
+/* Lock every counter that the changes of a group can use: of now, and of refunded windows. */
 static void
-lock_group(QuotaStore *store, const TotalsAccount *accounts, uint64 from, uint64 end)
+lock_group(QuotaStore *store, const TotalsAccount *group, uint64 count)
 {
 	List *keys = NIL;
 
-	for (uint64 i = from; i < end; i++)
-		keys = add_keys(store, &accounts[i], keys);
+	for (uint64 i = 0; i < count; i++)
+	{
+		const AccountEntry *entry = group[i].entry;
+		QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
+
+		quota_account_load(store, group[i].name, loaded);
+		if (entry->n != 0)
+			keys = quota_lock_order_add(keys, loaded, group[i].feature, loaded->now);
+		for (int j = 0; j < entry->nspans; j++)
+			if (entry->spans[j].refund > 0)
+				keys = quota_lock_order_add(keys, loaded, group[i].feature, entry->spans[j].at);
+	}
 	quota_lock_order_lock(store, keys);
-}
-
-/* Add the counters of one account and attachment: now and in refunded windows. */
-static List *
-add_keys(QuotaStore *store, const TotalsAccount *account, List *keys)
-{
-	const char *feature = account->totals->attachment->feature;
-	const AccountEntry *entry = account->entry;
-	QuotaAccount *loaded = palloc(sizeof(QuotaAccount));
-
-	quota_account_load(store, account->name, loaded);
-	if (entry->n != 0)
-		keys = quota_lock_order_add(keys, loaded, feature, loaded->now);
-	for (int i = 0; i < entry->nspans; i++)
-		if (entry->spans[i].refund > 0)
-			keys = quota_lock_order_add(keys, loaded, feature, entry->spans[i].at);
-	return keys;
 }
 
 /* Find the entry of a row's account, or add it. It may move when the next is added. */
@@ -325,20 +303,16 @@ entry_of(QuotaStatementTotals *totals, const QuotaRow *row)
 {
 	QuotaAccountBytes bytes = row->account;
 	AccountEntry *entry;
-	bool naccounts;
+	bool found;
 
 	/* rows of one account often follow each other */
 	if (totals->last != NULL && quota_account_bytes_equal(totals->last->bytes, bytes))
 		return totals->last;
-	entry = accounts_insert(totals->entries, bytes, &naccounts);
-	if (!naccounts)
+	entry = accounts_insert(totals->entries, bytes, &found);
+	if (!found)
 	{
 		entry->bytes.data = memcpy(MemoryContextAlloc(totals->entries->ctx, Max(bytes.length, 1)), bytes.data, bytes.length);
-		entry->n = 0;
-		entry->moved = 0;
-		entry->spans = NULL;
-		entry->nspans = 0;
-		entry->last = 0;
+		memset(&entry->n, 0, sizeof(AccountEntry) - offsetof(AccountEntry, n));
 	}
 	return totals->last = entry;
 }
@@ -383,90 +357,71 @@ load_span(QuotaStatementTotals *totals, AccountEntry *entry, TimestampTz at)
 	return span;
 }
 
-/* Charge and refund an account by all attachments of the table, or raise. */
+/*
+ * Charge and refund an account by all attachments of the table, or raise.
+ * Refunds come first, since they may make room. A gauge has one window, whatever
+ * the time.
+ */
 static void
 charge_account(QuotaStore *store, const TotalsAccount *accounts, int features)
 {
-	QuotaCharge *charges;
-	bool all_charge = features > 1;
+	QuotaCharge one;
+	QuotaCharge *charges = features == 1 ? &one : palloc(features * sizeof(QuotaCharge));
+	int count = 0;
+	bool changed = false;
 
-	for (int i = 0; i < features && all_charge; i++)
-		all_charge = only_charges(&accounts[i]);
-	if (!all_charge)
-	{
-		for (int i = 0; i < features; i++)
-		{
-			if (i > 0)
-				quota_store_refresh(store);
-			charge_attachment(store, &accounts[i]);
-		}
-		return;
-	}
-	charges = palloc(features * sizeof(QuotaCharge));
 	for (int i = 0; i < features; i++)
 	{
-		quota_consume_prepare(&charges[i], accounts[i].totals->attachment->feature, accounts[i].entry->n);
-		charges[i].origin.what = "trigger";
+		const AccountEntry *entry = accounts[i].entry;
+		int64 moved = Max(Min(entry->moved, entry->n), 0);
+
+		for (int j = 0; j < entry->nspans; j++)
+			changed = change_account(store, &accounts[i], -entry->spans[j].refund, entry->spans[j].at, changed);
+		changed = change_account(store, &accounts[i], moved, 0, changed);
+		if (entry->n < 0)
+			changed = change_account(store, &accounts[i], entry->n, quota_guc_now(), changed);
+		else if (entry->n > moved)
+			prepare(&charges[count++], &accounts[i], entry->n - moved);
 	}
-	if (!quota_consume_charge(store, accounts[0].name, charges, features, QUOTA_CHARGE_LIMITED))
-		for (int i = 0; i < features; i++)
+	if (count == 0)
+		return;
+	if (changed)
+		quota_store_refresh(store);
+	if (!quota_consume_charge(store, accounts->name, charges, count, QUOTA_CHARGE_LIMITED))
+		for (int i = 0; i < count; i++)
 			if (charges[i].decision.verdict == QUOTA_BLOCK)
 				quota_decision_raise(&charges[i].decision);
 }
 
 /*
- * Refund and charge an account by one attachment, or raise. Refunds come first,
- * since they may make room. A gauge has one window, whatever the time.
+ * Charge n units without a decision, or refund them if below 0.
+ *
+ * changed: counters of the account have been written, so the store must be
+ * refreshed. Returns whether they have now.
  */
-static void
-charge_attachment(QuotaStore *store, const TotalsAccount *account)
+static bool
+change_account(QuotaStore *store, const TotalsAccount *account, int64 n, TimestampTz at, bool changed)
 {
-	const char *feature = account->totals->attachment->feature;
-	AccountEntry *entry = account->entry;
 	QuotaCharge charge;
-	int64 moved;
 
-	qsort(entry->spans, entry->nspans, sizeof(Span), compare_spans);
-	for (int i = 0; i < entry->nspans; i++)
-		if (entry->spans[i].refund > 0)
-		{
-			CHECK_FOR_INTERRUPTS();
-			quota_consume_prepare(&charge, feature, entry->spans[i].refund);
-			charge.origin.what = "trigger";
-			quota_consume_refund(store, account->name, &charge, entry->spans[i].at);
-			/* the store must be refreshed before the same counter is read again */
-			quota_store_refresh(store);
-		}
-	moved = Min(entry->moved, entry->n);
-	if (moved > 0)
-	{
-		quota_consume_prepare(&charge, feature, moved);
-		charge.origin.what = "trigger";
-		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_ALWAYS);
-		entry->n -= moved;
+	if (n == 0)
+		return changed;
+	CHECK_FOR_INTERRUPTS();
+	if (changed)
 		quota_store_refresh(store);
-	}
-	if (entry->n > 0)
-	{
-		quota_consume_prepare(&charge, feature, entry->n);
-		charge.origin.what = "trigger";
-		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_LIMITED);
-		if (charge.decision.verdict == QUOTA_BLOCK)
-			quota_decision_raise(&charge.decision);
-	}
-	else if (entry->n < 0)
-	{
-		quota_consume_prepare(&charge, feature, -entry->n);
-		charge.origin.what = "trigger";
-		quota_consume_refund(store, account->name, &charge, quota_guc_now());
-	}
+	prepare(&charge, account, n < 0 ? -n : n);
+	if (n < 0)
+		quota_consume_refund(store, account->name, &charge, at);
+	else
+		quota_consume_charge(store, account->name, &charge, 1, QUOTA_CHARGE_ALWAYS);
+	return true;
 }
 
-/* Return the account that leads a group: the pool, or the account itself. */
-static inline QuotaAccountBytes
-group_of(const TotalsAccount *account)
+static void
+prepare(QuotaCharge *charge, const TotalsAccount *account, int64 n)
 {
-	return account->pool.length > 0 ? account->pool : account->bytes;
+	quota_consume_prepare(charge, account->feature, n);
+	charge->origin.what = "trigger";
 }
 
 /*
@@ -477,23 +432,13 @@ group_of(const TotalsAccount *account)
 static inline int
 compare_accounts(const TotalsAccount *left, const TotalsAccount *right)
 {
-	int order = quota_account_bytes_compare(group_of(left), group_of(right));
+	int order = quota_account_bytes_compare(left->group, right->group);
 
 	if (order == 0)
-		order = (left->pool.length > 0) - (right->pool.length > 0);
+		order = left->in_pool - right->in_pool;
 	if (order == 0)
 		order = (left->entry->n > 0) - (right->entry->n > 0);
 	if (order == 0)
 		order = quota_account_bytes_compare(left->bytes, right->bytes);
-	return order != 0 ? order : strcmp(left->totals->attachment->feature, right->totals->attachment->feature);
-}
-
-/* Compare spans, which do not overlap. */
-static int
-compare_spans(const void *a, const void *b)
-{
-	TimestampTz left = ((const Span *) a)->from;
-	TimestampTz right = ((const Span *) b)->from;
-
-	return (left > right) - (left < right);
+	return order != 0 ? order : strcmp(left->feature, right->feature);
 }

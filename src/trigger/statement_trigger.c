@@ -20,7 +20,6 @@
 
 #include "access/tableam.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -37,37 +36,26 @@ typedef struct RowEntry
 	TimestampTz at;
 } RowEntry;
 
-/* The two versions of an updated row. */
-typedef struct RowUpdate
-{
-	QuotaRow before;
-	QuotaRow after;
-} RowUpdate;
-
 /* What one attachment does for a statement. */
 typedef struct Work
 {
 	TriggerData trigdata; /* of its own trigger */
 	QuotaAttachment attachment;
 	QuotaStatementTotals *totals;
+	bool any_entries; /* rows of a tracked counter have entries in quota.charged_rows */
+	List *entries;    /* to insert there */
 } Work;
 
-static bool is_last(TriggerData *trigdata);
+static void charge_statement(TriggerData *trigdata);
+static Work *begin_all(TriggerData *trigdata, int *count);
 static bool fires_together(const TriggerData *trigdata, const Trigger *trigger);
-static Work *read_all(TriggerData *trigdata, int *count);
 static void add_statement(Work *work);
-static void charge_all(const Work *works, int count);
-static bool was_filtered(const Work *work);
-static void add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign);
-static void move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
-static void update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata);
-static bool follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update);
-static List *update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries);
-static bool charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry);
-static bool needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at);
-static void delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows);
-static void delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot);
-static void truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment);
+static void add_rows(Work *work);
+static void update_rows(Work *work);
+static bool follows_rename(const QuotaAttachment *attachment, QuotaRow *before, const QuotaAttachment *new_attachment, QuotaRow *after);
+static void update_tracked_row(Work *work, const QuotaRow *before, const QuotaRow *after);
+static bool needs_entry(Work *work, const QuotaRow *row, TimestampTz at);
+static void remove_rows(Work *work);
 static TupleTableSlot *slot_for(QuotaAttachment *attachment, Tuplestorestate *rows);
 
 /*
@@ -84,24 +72,13 @@ quota_charge_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
 												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
-	Work *works;
-	int count;
 
 	if ((trigdata->tg_newtable == NULL && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event)) ||
 		(trigdata->tg_oldtable == NULL && !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("quota.charge_rows needs a transition table")));
-	if (!is_last(trigdata))
-		return PointerGetDatum(NULL);
-	works = read_all(trigdata, &count);
-	for (int i = 0; i < count; i++)
-		add_statement(&works[i]);
-	charge_all(works, count);
-
-	for (int i = 0; i < count; i++)
-		if (was_filtered(&works[i]))
-			quota_row_filter_end(trigdata->tg_relation, works[i].attachment.feature);
+	charge_statement(trigdata);
 	return PointerGetDatum(NULL);
 }
 
@@ -116,33 +93,72 @@ Datum
 quota_truncate_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(TRUNCATE));
-	Work *works;
-	int count;
 
-	if (!RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind) || !is_last(trigdata))
-		return PointerGetDatum(NULL);
-	works = read_all(trigdata, &count);
-	for (int i = 0; i < count; i++)
-		truncate_rows(works[i].totals, &works[i].attachment);
-	charge_all(works, count);
+	if (RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind))
+		charge_statement(trigdata);
 	return PointerGetDatum(NULL);
 }
 
+/* Charge what the running statement does, if its last trigger calls. */
+static void
+charge_statement(TriggerData *trigdata)
+{
+	int count;
+	Work *works = begin_all(trigdata, &count);
+	QuotaStatementTotals **totals = palloc(count * sizeof(QuotaStatementTotals *));
+
+	for (int i = 0; i < count; i++)
+	{
+		add_statement(&works[i]);
+		totals[i] = works[i].totals;
+	}
+	quota_statement_totals_charge(totals, count);
+	for (int i = 0; i < count; i++)
+		if (works[i].attachment.filtered)
+			quota_row_filter_end(trigdata->tg_relation, works[i].attachment.feature);
+}
+
 /*
- * Return whether this is the last trigger of the statement that calls this
- * function for this event. Triggers fire in the order of their names, and the
- * relation lists them so. The earlier ones have been checked by their own
- * calls.
+ * Begin the work of all triggers that fire with the running one and call the
+ * same function; none if it is not the last of them. Triggers fire in the order
+ * of their names, and the relation lists them so. The earlier ones have been
+ * checked by their own calls.
  */
-static bool
-is_last(TriggerData *trigdata)
+static Work *
+begin_all(TriggerData *trigdata, int *count)
 {
 	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
+	Oid last = InvalidOid;
+	Work *works;
 
-	for (int i = triggers->numtriggers - 1; i >= 0; i--)
+	*count = 0;
+	for (int i = 0; i < triggers->numtriggers; i++)
 		if (fires_together(trigdata, &triggers->triggers[i]))
-			return triggers->triggers[i].tgoid == trigdata->tg_trigger->tgoid;
-	return true;
+		{
+			last = triggers->triggers[i].tgoid;
+			(*count)++;
+		}
+	if (last != trigdata->tg_trigger->tgoid)
+		*count = 0;
+	works = palloc(*count * sizeof(Work));
+	/* to read an attachment can rebuild the relation, and free its triggers; the executor's own is a copy */
+	if (*count > 1)
+		triggers = CopyTriggerDesc(trigdata->tg_relation->trigdesc);
+	for (int i = 0, begun = 0; begun < *count; i++)
+		if (*count == 1 || fires_together(trigdata, &triggers->triggers[i]))
+		{
+			Work *work = &works[begun++];
+
+			work->trigdata = *trigdata;
+			if (*count > 1)
+				work->trigdata.tg_trigger = &triggers->triggers[i];
+			quota_attachment_read(&work->trigdata, &work->attachment);
+			/* rows are checked when they are inserted */
+			work->attachment.filtered &= TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
+			work->totals = quota_statement_totals_begin(&work->attachment);
+			work->entries = NIL;
+		}
+	return works;
 }
 
 /* Return whether a trigger fires with the running one and calls the same function. */
@@ -155,86 +171,37 @@ fires_together(const TriggerData *trigdata, const Trigger *trigger)
 		   trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != disabled;
 }
 
-/* Begin the work of all triggers that fire with the running one. */
-static Work *
-read_all(TriggerData *trigdata, int *count)
-{
-	const TriggerDesc *triggers = trigdata->tg_relation->trigdesc;
-	Work *works = palloc(triggers->numtriggers * sizeof(Work));
-	int found = 0;
-
-	/* to read an attachment can rebuild the relation, and free its triggers; the executor's own is a copy */
-	for (int i = 0; i < triggers->numtriggers; i++)
-		found += fires_together(trigdata, &triggers->triggers[i]);
-	if (found > 1)
-		triggers = CopyTriggerDesc(trigdata->tg_relation->trigdesc);
-	*count = 0;
-	for (int i = 0; *count < found; i++)
-	{
-		Work *work = &works[*count];
-
-		if (found > 1 && !fires_together(trigdata, &triggers->triggers[i]))
-			continue;
-		work->trigdata = *trigdata;
-		if (found > 1)
-			work->trigdata.tg_trigger = &triggers->triggers[i];
-		quota_attachment_read(&work->trigdata, &work->attachment);
-		work->totals = quota_statement_totals_begin(&work->attachment);
-		(*count)++;
-	}
-	return works;
-}
-
 /* Add the rows of a statement to the totals of one attachment. */
 static void
 add_statement(Work *work)
 {
-	TriggerData *trigdata = &work->trigdata;
-	QuotaAttachment *attachment = &work->attachment;
-	QuotaStatementTotals *totals = work->totals;
+	const TriggerData *trigdata = &work->trigdata;
+	const QuotaAttachment *attachment = &work->attachment;
+	bool updates = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 	{
 		/* tracked rows are read in any case, for the time of each */
-		if (!was_filtered(work) || attachment->tracked ||
-			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), totals))
-			add_rows(totals, attachment, trigdata->tg_newtable, 1);
+		if (!attachment->filtered || attachment->tracked ||
+			!quota_row_filter_add_totals(trigdata->tg_relation, attachment->feature, tuplestore_tuple_count(trigdata->tg_newtable), work->totals))
+			add_rows(work);
+		return;
 	}
-	else if (attachment->gauge)
-	{
-		add_rows(totals, attachment, trigdata->tg_oldtable, -1);
-		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-			add_rows(totals, attachment, trigdata->tg_newtable, 1);
-		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) && quota_renamed_any())
-			move_renamed_rows(totals, attachment, trigdata);
-	}
-	else if (attachment->tracked && TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		update_tracked_rows(totals, attachment, trigdata);
-	else if (attachment->tracked)
-		delete_entries(attachment, trigdata->tg_oldtable);
+	work->any_entries = attachment->tracked && quota_charged_rows_exist(attachment);
+	if (attachment->gauge || (work->any_entries && !updates))
+		remove_rows(work);
+	if (attachment->gauge && updates)
+		add_rows(work);
+	if (updates && (attachment->tracked || (attachment->gauge && quota_renamed_any())))
+		update_rows(work);
 }
 
+/* Add the inserted rows, or the new versions of the updated rows of a gauge. */
 static void
-charge_all(const Work *works, int count)
+add_rows(Work *work)
 {
-	QuotaStatementTotals **totals = palloc(count * sizeof(QuotaStatementTotals *));
-
-	for (int i = 0; i < count; i++)
-		totals[i] = works[i].totals;
-	quota_statement_totals_charge(totals, count);
-}
-
-/* Return whether the rows of a statement were checked before they were inserted. */
-static bool
-was_filtered(const Work *work)
-{
-	return TRIGGER_FIRED_BY_INSERT(work->trigdata.tg_event) && work->attachment.filtered;
-}
-
-/* Add the rows of a transition table to the totals, with sign -1 as old rows. */
-static void
-add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorestate *rows, int sign)
-{
+	QuotaAttachment *attachment = &work->attachment;
+	Tuplestorestate *rows = work->trigdata.tg_newtable;
 	TupleTableSlot *slot = slot_for(attachment, rows);
 	TimestampTz now = quota_guc_now();
 	QuotaOwner saved;
@@ -244,12 +211,9 @@ add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorest
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (sign > 0)
-			quota_row_read(attachment, slot, &row);
-		else
-			quota_row_read_old(attachment, slot, &row);
-		quota_statement_totals_add(totals, &row, sign);
-		if (attachment->tracked && row.n > 0 && needs_entry(totals, attachment, &row, now))
+		quota_row_read(attachment, slot, false, &row);
+		quota_statement_totals_add(work->totals, &row, 1);
+		if (attachment->tracked && row.n > 0 && needs_entry(work, &row, now))
 		{
 			char *key = quota_row_key(attachment, slot);
 
@@ -261,75 +225,55 @@ add_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, Tuplestorest
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Mark rows of a gauge that followed a renamed account, in the totals. */
-static void
-move_renamed_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
-{
-	QuotaAttachment after;
-	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
-	QuotaOwner saved;
-
-	quota_attachment_read(trigdata, &after);
-	quota_attachment_begin(attachment, &saved);
-	/* with unequal counts old and new rows cannot be paired */
-	if (tuplestore_tuple_count(trigdata->tg_oldtable) == tuplestore_tuple_count(trigdata->tg_newtable))
-		while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
-			   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
-		{
-			RowUpdate update;
-
-			CHECK_FOR_INTERRUPTS();
-			quota_row_read_old(attachment, old_slot, &update.before);
-			quota_row_read(&after, new_slot, &update.after);
-			if (follows_rename(attachment, &after, &update))
-				quota_statement_totals_move(totals, &update.after, Min(update.before.n, update.after.n));
-		}
-	quota_attachment_end(attachment, &saved);
-	ExecDropSingleTupleTableSlot(old_slot);
-	ExecDropSingleTupleTableSlot(new_slot);
-}
-
 /*
- * Add the updated rows of a tracked counter. PostgreSQL stores the old and the
- * new version at the same place of their transition tables, also of a row that
- * moves to another partition, unless a trigger there leaves it out.
+ * Add the updated rows of a tracked counter; of a gauge, whose rows have been
+ * added, mark those that followed a renamed account.
+ *
+ * PostgreSQL stores the old and the new version at the same place of their
+ * transition tables, also of a row that moves to another partition, unless a
+ * trigger there leaves it out.
  */
 static void
-update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, TriggerData *trigdata)
+update_rows(Work *work)
 {
+	QuotaAttachment *attachment = &work->attachment;
 	/* an attachment holds one row at a time, so the new version needs another */
-	QuotaAttachment after;
-	TupleTableSlot *old_slot = slot_for(attachment, trigdata->tg_oldtable);
-	TupleTableSlot *new_slot = slot_for(attachment, trigdata->tg_newtable);
-	bool any_entries = quota_charged_rows_exist(attachment);
+	QuotaAttachment new_attachment;
+	Tuplestorestate *old_rows = work->trigdata.tg_oldtable;
+	Tuplestorestate *new_rows = work->trigdata.tg_newtable;
+	TupleTableSlot *old_slot = slot_for(attachment, old_rows);
+	TupleTableSlot *new_slot = slot_for(attachment, new_rows);
+	bool paired = tuplestore_tuple_count(old_rows) == tuplestore_tuple_count(new_rows);
 	QuotaOwner saved;
-	List *entries = NIL;
+	QuotaRow before;
+	QuotaRow after;
 	ListCell *cell;
 
-	quota_attachment_read(trigdata, &after);
-	if (tuplestore_tuple_count(trigdata->tg_oldtable) != tuplestore_tuple_count(trigdata->tg_newtable))
+	quota_attachment_read(&work->trigdata, &new_attachment);
+	if (attachment->tracked && !paired)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rows of table \"%s\" cannot be charged", RelationGetRelationName(attachment->rel)),
 				 errdetail("A trigger has left out a row that was to move to another partition.")));
 	quota_attachment_begin(attachment, &saved);
-	while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, old_slot) &&
-		   tuplestore_gettupleslot(trigdata->tg_newtable, true, false, new_slot))
+	while (paired && tuplestore_gettupleslot(old_rows, true, false, old_slot) && tuplestore_gettupleslot(new_rows, true, false, new_slot))
 	{
-		RowUpdate update;
+		bool renamed;
 
 		CHECK_FOR_INTERRUPTS();
-		quota_row_read_old(attachment, old_slot, &update.before);
-		quota_row_read(&after, new_slot, &update.after);
-		/* the rename has moved its charge already */
-		if (follows_rename(attachment, &after, &update))
-			update.before.account = update.after.account;
-		entries = update_tracked_row(totals, attachment, &update, any_entries, entries);
+		quota_row_read(attachment, old_slot, true, &before);
+		quota_row_read(&new_attachment, new_slot, false, &after);
+		renamed = follows_rename(attachment, &before, &new_attachment, &after);
+		if (renamed && attachment->gauge)
+			quota_statement_totals_move(work->totals, &after, Min(before.n, after.n));
+		else if (renamed) /* the rename has moved its charge already */
+			before.account = after.account;
+		if (attachment->tracked)
+			update_tracked_row(work, &before, &after);
 	}
 	quota_attachment_end(attachment, &saved);
 	/* only now, since a row may get a key that another row had before */
-	foreach (cell, entries)
+	foreach (cell, work->entries)
 		quota_charged_rows_insert(attachment, ((RowEntry *) lfirst(cell))->key, ((RowEntry *) lfirst(cell))->at);
 	ExecDropSingleTupleTableSlot(old_slot);
 	ExecDropSingleTupleTableSlot(new_slot);
@@ -337,135 +281,102 @@ update_tracked_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment, T
 
 /* Return whether a counted row follows an account that was renamed in this transaction. */
 static bool
-follows_rename(const QuotaAttachment *attachment, const QuotaAttachment *after, RowUpdate *update)
+follows_rename(const QuotaAttachment *attachment, QuotaRow *before, const QuotaAttachment *new_attachment, QuotaRow *after)
 {
 	Datum old_key;
 	Datum new_key;
 
-	if (!quota_renamed_any() || update->before.n == 0)
+	if (!quota_renamed_any() || before->n == 0)
 		return false;
-	old_key = quota_row_account(attachment, &update->before);
-	new_key = quota_row_account(after, &update->after);
+	old_key = quota_row_account(attachment, before);
+	new_key = quota_row_account(new_attachment, after);
 	return old_key != 0 && new_key != 0 && quota_renamed_to(old_key, new_key);
 }
 
-/* Add one updated row. Returns the entries to insert, with that of this row if it needs one. */
-static List *
-update_tracked_row(QuotaStatementTotals *totals, QuotaAttachment *attachment, RowUpdate *update, bool any_entries, List *entries)
+/* Add an updated row of a tracked counter. */
+static void
+update_tracked_row(Work *work, const QuotaRow *before, const QuotaRow *after)
 {
-	const QuotaRow *before = &update->before;
-	const QuotaRow *after = &update->after;
+	QuotaAttachment *attachment = &work->attachment;
 	bool same = before->n == after->n && (before->n == 0 || quota_account_bytes_equal(before->account, after->account));
 	TimestampTz at;
 	bool known = false;
 	bool had_entry = false;
 
 	if (same && (before->n == 0 || quota_row_same_key_and_time(attachment, before->slot, after->slot)))
-		return entries;
+		return;
 	if (before->n > 0)
-		known = charged_at(attachment, before, any_entries, &at, &had_entry);
+	{
+		had_entry = work->any_entries && quota_charged_rows_delete(attachment, before->slot, &at);
+		known = had_entry || quota_row_time(attachment, before->slot, &at);
+	}
 	if (!same)
 	{
 		/* a row whose time is unknown was never charged */
 		if (known)
-			quota_statement_totals_refund(totals, before, at);
-		quota_statement_totals_add(totals, after, 1);
+			quota_statement_totals_refund(work->totals, before, at);
+		quota_statement_totals_add(work->totals, after, 1);
 		at = quota_guc_now();
 		known = after->n > 0;
 		had_entry = false;
 	}
 	/* keep an entry that the row had, under its new key */
-	if (had_entry || (known && needs_entry(totals, attachment, after, at)))
+	if (had_entry || (known && needs_entry(work, after, at)))
 	{
 		RowEntry *entry = palloc(sizeof(RowEntry));
 
-		entry->key = quota_row_key(attachment, after->slot);
-		entry->at = at;
-		entries = lappend(entries, entry);
+		*entry = (RowEntry){quota_row_key(attachment, after->slot), at};
+		work->entries = lappend(work->entries, entry);
 	}
-	return entries;
-}
-
-/* Find the time at which a row was charged, and delete its entry; false if unknown. */
-static bool
-charged_at(QuotaAttachment *attachment, const QuotaRow *row, bool any_entries, TimestampTz *at, bool *had_entry)
-{
-	if (any_entries)
-	{
-		char *key = quota_row_key(attachment, row->slot);
-
-		*had_entry = quota_charged_rows_delete(attachment, key, at);
-		pfree(key);
-		if (*had_entry)
-			return true;
-	}
-	return quota_row_time(attachment, row->slot, at);
 }
 
 /* Return whether a row's own time is in other windows than the time of its charge. */
 static bool
-needs_entry(QuotaStatementTotals *totals, QuotaAttachment *attachment, const QuotaRow *row, TimestampTz at)
+needs_entry(Work *work, const QuotaRow *row, TimestampTz at)
 {
 	TimestampTz own;
 
 	if (quota_guc_enforcement == QUOTA_ENFORCEMENT_OFF)
 		return false;
-	return !quota_row_time(attachment, row->slot, &own) || !quota_statement_totals_same_windows(totals, row, at, own);
+	return !quota_row_time(&work->attachment, row->slot, &own) || !quota_statement_totals_same_windows(work->totals, row, at, own);
 }
 
-/* Delete the entries of deleted rows. Their charge stays, or deleting rows would evade the limit. */
+/*
+ * Subtract the rows of a gauge that were in the table; of a tracked counter,
+ * delete their entries. Its charge stays, or deleting rows would evade the limit.
+ */
 static void
-delete_entries(QuotaAttachment *attachment, Tuplestorestate *rows)
+remove_rows(Work *work)
 {
-	TupleTableSlot *slot = slot_for(attachment, rows);
-	bool any_entries = quota_charged_rows_exist(attachment);
-	QuotaOwner saved;
-
-	quota_attachment_begin(attachment, &saved);
-	while (any_entries && tuplestore_gettupleslot(rows, true, false, slot))
-		delete_entry(attachment, slot);
-	quota_attachment_end(attachment, &saved);
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-static void
-delete_entry(QuotaAttachment *attachment, TupleTableSlot *slot)
-{
-	char *key = quota_row_key(attachment, slot);
+	QuotaAttachment *attachment = &work->attachment;
+	Tuplestorestate *rows = work->trigdata.tg_oldtable;
+	/* TRUNCATE has no such table, and removes rows that the transaction's snapshot does not see */
+	Snapshot snapshot = rows == NULL ? RegisterSnapshot(GetLatestSnapshot()) : NULL;
+	TableScanDesc scan = rows == NULL ? table_beginscan(attachment->rel, snapshot, 0, NULL) : NULL;
+	TupleTableSlot *slot = rows == NULL ? table_slot_create(attachment->rel, NULL) : slot_for(attachment, rows);
 	TimestampTz at;
-
-	CHECK_FOR_INTERRUPTS();
-	quota_charged_rows_delete(attachment, key, &at);
-	pfree(key);
-}
-
-static void
-truncate_rows(QuotaStatementTotals *totals, QuotaAttachment *attachment)
-{
-	/* TRUNCATE removes rows that the transaction's snapshot does not see */
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(attachment->rel, NULL);
-	TableScanDesc scan = table_beginscan(attachment->rel, snapshot, 0, NULL);
-	bool any_entries = attachment->tracked && quota_charged_rows_exist(attachment);
 	QuotaOwner saved;
 	QuotaRow row;
 
 	quota_attachment_begin(attachment, &saved);
-	while ((attachment->gauge || any_entries) && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	while (rows == NULL ? table_scan_getnextslot(scan, ForwardScanDirection, slot) : tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (any_entries)
-			delete_entry(attachment, slot);
+		if (work->any_entries)
+			quota_charged_rows_delete(attachment, slot, &at);
 		if (attachment->gauge)
 		{
-			quota_row_read_old(attachment, slot, &row);
-			quota_statement_totals_add(totals, &row, -1);
+			quota_row_read(attachment, slot, true, &row);
+			quota_statement_totals_add(work->totals, &row, -1);
 		}
 	}
 	quota_attachment_end(attachment, &saved);
-	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
+	if (rows == NULL)
+	{
+		table_endscan(scan);
+		UnregisterSnapshot(snapshot);
+	}
 }
 
 /* Make a slot for a transition table, and rewind the table, which other triggers read too. */

@@ -363,6 +363,13 @@ SELECT quota.note_rename(account, 'full') FROM keys WHERE length(account) = 250 
 SELECT lives_ok($$UPDATE moved SET account = 'full'$$, 'not those that follow their account');
 SELECT is(levels('seat'), 'full=6', 'all are counted');
 SELECT throws_ok($$SELECT quota.note_rename(account, 'full') FROM keys WHERE length(account) = 5000$$, '22023', 'account is too long', 'no account can have such a key');
+SAVEPOINT around;
+SAVEPOINT s;
+SELECT quota.note_rename('full', 'other') \g /dev/null
+RELEASE s;
+SELECT lives_ok($$UPDATE moved SET account = 'other'$$, 'a rename outlives its savepoint');
+ROLLBACK TO around;
+SELECT throws_ok($$UPDATE moved SET account = 'other'$$, 'PT429', NULL, 'not the one around it');
 
 SELECT * FROM finish();
 ROLLBACK;
