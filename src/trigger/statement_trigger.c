@@ -82,8 +82,7 @@ PG_FUNCTION_INFO_V1(quota_charge_rows);
 Datum
 quota_charge_rows(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
-												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows");
 	Work *works;
 	int count;
 
@@ -115,7 +114,7 @@ PG_FUNCTION_INFO_V1(quota_truncate_rows);
 Datum
 quota_truncate_rows(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(TRUNCATE));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows");
 	Work *works;
 	int count;
 
