@@ -452,7 +452,7 @@ COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no 
 
 CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, name_column text, plan_column text, type_column text, owner_column text, created_column text)
 	RETURNS jsonb
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
@@ -507,7 +507,7 @@ COMMENT ON FUNCTION quota.forget_adopted_tables() IS 'for quota.forget_tables: r
 
 CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -224,7 +224,7 @@ AS $$
 BEGIN
 	IF EXISTS (
 		SELECT FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent
-		WHERE "table" IN (i.inhparent, i.inhrelid) AND parent.relkind = 'r')
+		WHERE "table" IN (i.inhparent, i.inhrelid) AND parent.relkind <> 'p')
 	THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('rows of table %s cannot be followed, since it inherits or is inherited from', "table"),

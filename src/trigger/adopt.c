@@ -23,33 +23,23 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation_d.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/value.h"
 #include "parser/parse_func.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "argument.h"
@@ -59,13 +49,14 @@
 #include "sizes.h"
 #include "tables/accounts.h"
 #include "trigger/table.h"
+#include "trigger/trigger_ddl.h"
 
 /* A column of the application's table; number 0: none. */
 typedef struct AdoptColumn
 {
 	AttrNumber number;
 	Oid base_type;
-	bool is_enum;
+	Oid output; /* function of the type */
 } AdoptColumn;
 
 /* How rows of an adopted table become rows of quota.adopted_rows. */
@@ -102,24 +93,21 @@ typedef struct Firing
 
 static const Firing *current = NULL;
 
-static void lock_own_table(Oid table);
 static void check_columns(Oid table, FunctionCallInfo fcinfo);
 static const AdoptTrigger *check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption);
 static bool same_event(const AdoptTrigger *kind, const TriggerData *trigdata);
-static bool read_number(const char *text, int64 *number);
+static void follow(const char *function, const QuotaAdopted *adoption);
 static bool has_rows(const TriggerData *trigdata);
 static void read_columns(Relation rel, char *const *names, AdoptColumn *columns);
 static AdoptColumn column_named(Relation rel, int which, const char *name);
-static void check_type(Relation rel, int which, const char *name, const AdoptColumn *column);
-pg_noreturn static void refuse_type(Relation rel, int which, const char *name, Oid type);
+static bool is_readable(int which, const AdoptColumn *column);
+static void refuse_type(int which, const char *name, const char *table, Oid type);
 static void put_trigger_rows(Output *output, const TriggerData *trigdata);
 static void put_tuples(Output *output, Relation rel, Tuplestorestate *tuples);
 static void put_table(Output *output, Relation rel);
 static void put_row(Output *output, TupleTableSlot *slot);
 static Datum value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull);
 static bool names_account(Datum key, bool isnull);
-static Datum call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args);
-static Datum call(const char *name, int nargs, const Oid *types, const NullableDatum *args);
 
 /*
  * quota_adopt(table, key_column, name_column, plan_column, type_column,
@@ -133,15 +121,14 @@ PG_FUNCTION_INFO_V1(quota_adopt);
 Datum
 quota_adopt(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	quota_gate_require_admin("quota_adopt");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("table and key_column must not be null")));
-	lock_own_table(PG_GETARG_OID(0));
+	quota_table_lock_own(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	check_columns(PG_GETARG_OID(0), fcinfo);
-	return call_as_owner("quota_adopt", "quota_adopt", lengthof(types), types, fcinfo->args);
+	return quota_gate_call(fcinfo);
 }
 
 /* quota_unadopt(table). Errors: as quota_adopt's; undefined_object for a table that is not adopted. */
@@ -150,13 +137,10 @@ PG_FUNCTION_INFO_V1(quota_unadopt);
 Datum
 quota_unadopt(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {REGCLASSOID};
-
 	quota_gate_require_admin("quota_unadopt");
 	quota_argument_check_not_null(fcinfo, 0, "table");
-	lock_own_table(PG_GETARG_OID(0));
-	call_as_owner("quota_unadopt", "quota_unadopt", lengthof(types), types, fcinfo->args);
-	PG_RETURN_VOID();
+	quota_table_lock_own(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	return quota_gate_call(fcinfo);
 }
 
 /*
@@ -171,29 +155,29 @@ PG_FUNCTION_INFO_V1(quota_follow_accounts);
 Datum
 quota_follow_accounts(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
 	const Firing *outer = current;
 	QuotaAdopted adoption;
 	const AdoptTrigger *kind = check_trigger(fcinfo, &adoption);
 	Firing firing = {&adoption, (TriggerData *) fcinfo->context};
-	NullableDatum args[lengthof(types)] = {
-		{Int64GetDatum(adoption.id), false},
-		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_NAME] != NULL), false},
-		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_TYPE] != NULL), false},
-		{BoolGetDatum(adoption.columns[QUOTA_ADOPTED_OWNER] != NULL), false}};
+	QuotaGateFrame frame;
+	QuotaOwner saved;
 
 	if (!has_rows(firing.trigdata))
 		return PointerGetDatum(NULL);
+	quota_owner_begin_extension(&saved);
+	quota_gate_enter(&frame, "quota_adopt");
 	PG_TRY();
 	{
 		current = &firing;
-		call_as_owner("quota_adopt", kind->function, lengthof(types), types, args);
+		follow(kind->function, &adoption);
 	}
 	PG_FINALLY();
 	{
 		current = outer;
+		quota_gate_leave(&frame);
 	}
 	PG_END_TRY();
+	quota_owner_end(&saved);
 	return PointerGetDatum(NULL);
 }
 
@@ -249,18 +233,6 @@ quota_adopted_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * Lock a table that the caller owns, by its OID, since its name may change
- * while this waits. Check again after the wait, since the owner may change too.
- */
-static void
-lock_own_table(Oid table)
-{
-	quota_table_check_owner(table);
-	LockRelationOid(table, ShareRowExclusiveLock);
-	quota_table_check_owner(table);
-}
-
 /* Refuse columns that the table does not have, or whose type cannot be read. */
 static void
 check_columns(Oid table, FunctionCallInfo fcinfo)
@@ -272,14 +244,10 @@ check_columns(Oid table, FunctionCallInfo fcinfo)
 	for (int i = 0; i < QUOTA_ADOPTED_COLUMNS; i++)
 	{
 		names[i] = PG_ARGISNULL(i + 1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i + 1));
-		if (names[i] != NULL && names[i][0] == '\0')
+		if (names[i] != NULL && names[i][0] == '\0' && i != QUOTA_ADOPTED_KEY)
 			names[i] = NULL;
 	}
-	if (names[QUOTA_ADOPTED_KEY] == NULL)
-		names[QUOTA_ADOPTED_KEY] = pstrdup("");
 	read_columns(rel, names, columns);
-	if (columns[QUOTA_ADOPTED_KEY].is_enum)
-		refuse_type(rel, QUOTA_ADOPTED_KEY, names[QUOTA_ADOPTED_KEY], columns[QUOTA_ADOPTED_KEY].base_type);
 	relation_close(rel, NoLock);
 }
 
@@ -299,8 +267,7 @@ check_trigger(FunctionCallInfo fcinfo, QuotaAdopted *adoption)
 	if (CALLED_AS_TRIGGER(fcinfo))
 		for (size_t i = 0; i < lengthof(adopt_triggers); i++)
 			if (same_event(&adopt_triggers[i], trigdata) &&
-				trigdata->tg_trigger->tgnargs == 1 &&
-				read_number(trigdata->tg_trigger->tgargs[0], &id) &&
+				(id = quota_trigger_ddl_number(trigdata->tg_trigger, PG_INT64_MAX)) >= 0 &&
 				quota_adopted_get(id, adoption) &&
 				adoption->relation == RelationGetRelid(trigdata->tg_relation))
 				return &adopt_triggers[i];
@@ -322,15 +289,17 @@ same_event(const AdoptTrigger *kind, const TriggerData *trigdata)
 		   (trigdata->tg_oldtable != NULL) == kind->old_table;
 }
 
-/* Read a number as quota_adopt writes it; false if the text is none. */
-static bool
-read_number(const char *text, int64 *number)
+/* Call the function of schema quota that follows rows. */
+static void
+follow(const char *function, const QuotaAdopted *adoption)
 {
-	char *end;
+	static const Oid types[] = {INT8OID, BOOLOID, BOOLOID, BOOLOID};
+	List *name = list_make2(makeString("quota"), makeString(pstrdup(function)));
 
-	errno = 0;
-	*number = strtoi64(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0';
+	(void) OidFunctionCall4(LookupFuncName(name, lengthof(types), types, false), Int64GetDatum(adoption->id),
+							BoolGetDatum(adoption->columns[QUOTA_ADOPTED_NAME] != NULL),
+							BoolGetDatum(adoption->columns[QUOTA_ADOPTED_TYPE] != NULL),
+							BoolGetDatum(adoption->columns[QUOTA_ADOPTED_OWNER] != NULL));
 }
 
 /* Return whether a statement may have changed rows, without reading them. */
@@ -357,62 +326,56 @@ static AdoptColumn
 column_named(Relation rel, int which, const char *name)
 {
 	Form_pg_attribute attribute = quota_table_attribute(rel, name);
+	const char *table = quota_table_name(RelationGetRelid(rel));
 	AdoptColumn column;
+	bool is_varlena;
 
 	if (attribute == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), quota_table_name(RelationGetRelid(rel))),
+				 errmsg("column \"%s\" of table %s does not exist", quota_argument_shown(name), table),
 				 errhint("Call quota_adopt with the columns that the table has, or quota_unadopt.")));
 	column.number = attribute->attnum;
 	column.base_type = getBaseType(attribute->atttypid);
-	column.is_enum = get_typtype(column.base_type) == TYPTYPE_ENUM;
-	check_type(rel, which, name, &column);
+	getTypeOutputInfo(column.base_type, &column.output, &is_varlena);
+	if (!is_readable(which, &column))
+		refuse_type(which, name, table, column.base_type);
 	/* triggers do not see its value */
 	if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
+				 errmsg("column \"%s\" of table %s cannot be adopted", name, table),
 				 errdetail("It is a virtual generated column.")));
 	return column;
 }
 
-static void
-check_type(Relation rel, int which, const char *name, const AdoptColumn *column)
+/* Return whether a column has a type that a followed column can have; a key cannot be an enum. */
+static bool
+is_readable(int which, const AdoptColumn *column)
 {
 	static const Oid texts[] = {TEXTOID, VARCHAROID, BPCHAROID, UUIDOID, INT2OID, INT4OID, INT8OID};
 	static const Oid times[] = {TIMESTAMPTZOID, TIMESTAMPOID, DATEOID};
 	const Oid *types = which == QUOTA_ADOPTED_CREATED ? times : texts;
 	size_t count = which == QUOTA_ADOPTED_CREATED ? lengthof(times) : lengthof(texts);
 
-	if (which != QUOTA_ADOPTED_CREATED && column->is_enum)
-		return;
 	for (size_t i = 0; i < count; i++)
 		if (types[i] == column->base_type)
-			return;
-	refuse_type(rel, which, name, column->base_type);
+			return true;
+	return column->output == F_ENUM_OUT && which != QUOTA_ADOPTED_CREATED && which != QUOTA_ADOPTED_KEY;
 }
 
 static void
-refuse_type(Relation rel, int which, const char *name, Oid type)
+refuse_type(int which, const char *name, const char *table, Oid type)
 {
-	if (which == QUOTA_ADOPTED_KEY)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" cannot name an account", name),
-				 errdetail("Its type is %s.", format_type_be(type)),
-				 errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")));
-	if (which == QUOTA_ADOPTED_CREATED)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of table %s cannot be a time of creation", name, quota_table_name(RelationGetRelid(rel))),
-				 errdetail("Its type is %s.", format_type_be(type)),
-				 errhint("Times are timestamptz, timestamp or date.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table %s cannot be adopted", name, quota_table_name(RelationGetRelid(rel))),
+			 which == QUOTA_ADOPTED_KEY       ? errmsg("column \"%s\" cannot name an account", name)
+			 : which == QUOTA_ADOPTED_CREATED ? errmsg("column \"%s\" of table %s cannot be a time of creation", name, table)
+											  : errmsg("column \"%s\" of table %s cannot be adopted", name, table),
 			 errdetail("Its type is %s.", format_type_be(type)),
-			 errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
+			 which == QUOTA_ADOPTED_KEY       ? errhint("Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.")
+			 : which == QUOTA_ADOPTED_CREATED ? errhint("Times are timestamptz, timestamp or date.")
+											  : errhint("Columns are of text, varchar, char, uuid, smallint, integer, bigint or an enum.")));
 }
 
 /* Put the rows of the statement that fired a trigger, or the row of a row trigger. */
@@ -494,20 +457,10 @@ value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull)
 	value = slot_getattr(slot, column->number, isnull);
 	if (*isnull)
 		return (Datum) 0;
-	if (column->is_enum)
-		return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out, value)));
 	switch (column->base_type)
 	{
 		case BPCHAROID:
 			return DirectFunctionCall1(rtrim1, value);
-		case UUIDOID:
-			return CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, value)));
-		case INT2OID:
-			return CStringGetTextDatum(psprintf("%d", DatumGetInt16(value)));
-		case INT4OID:
-			return CStringGetTextDatum(psprintf("%d", DatumGetInt32(value)));
-		case INT8OID:
-			return CStringGetTextDatum(psprintf("%lld", (long long) DatumGetInt64(value)));
 		case TIMESTAMPOID:
 			return DirectFunctionCall1(timestamp_timestamptz, value);
 		case DATEOID:
@@ -515,7 +468,7 @@ value_of(const AdoptColumn *column, TupleTableSlot *slot, bool *isnull)
 		case TIMESTAMPTZOID:
 			return value;
 		default:
-			return PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+			return CStringGetTextDatum(OidOutputFunctionCall(column->output, value));
 	}
 }
 
@@ -525,45 +478,4 @@ names_account(Datum key, bool isnull)
 	Size length = isnull ? 0 : VARSIZE_ANY_EXHDR(DatumGetPointer(key));
 
 	return length > 0 && length <= QUOTA_MAX_ACCOUNT;
-}
-
-/*
- * Call a function of schema quota as the extension's owner, in a frame of the
- * gate. The function must not return NULL.
- *
- * act: the name that the audit log records.
- */
-static Datum
-call_as_owner(const char *act, const char *name, int nargs, const Oid *types, const NullableDatum *args)
-{
-	QuotaGateFrame frame;
-	volatile Datum result;
-	QuotaOwner saved;
-
-	quota_owner_begin_extension(&saved);
-	quota_gate_enter(&frame, act);
-	PG_TRY();
-	{
-		result = call(name, nargs, types, args);
-	}
-	PG_FINALLY();
-	{
-		quota_gate_leave(&frame);
-	}
-	PG_END_TRY();
-	quota_owner_end(&saved);
-	return result;
-}
-
-static Datum
-call(const char *name, int nargs, const Oid *types, const NullableDatum *args)
-{
-	LOCAL_FCINFO(fcinfo, QUOTA_ADOPTED_COLUMNS + 1);
-	FmgrInfo function;
-
-	fmgr_info(LookupFuncName(list_make2(makeString("quota"), makeString(pstrdup(name))), nargs, types, false), &function);
-	InitFunctionCallInfoData(*fcinfo, &function, nargs, DEFAULT_COLLATION_OID, NULL, NULL);
-	for (int i = 0; i < nargs; i++)
-		fcinfo->args[i] = args[i];
-	return FunctionCallInvoke(fcinfo);
 }

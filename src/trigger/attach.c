@@ -13,11 +13,9 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -27,7 +25,7 @@
 #include "trigger/table.h"
 #include "trigger/trigger_ddl.h"
 
-static void lock_own_table(FunctionCallInfo fcinfo);
+static Datum call_for_own_table(FunctionCallInfo fcinfo, const char *function);
 
 /* quota_attach(table, feature, ...). Errors: insufficient_privilege, those of quota.quota_attach. */
 PG_FUNCTION_INFO_V1(quota_attach);
@@ -35,9 +33,7 @@ PG_FUNCTION_INFO_V1(quota_attach);
 Datum
 quota_attach(PG_FUNCTION_ARGS)
 {
-	quota_gate_require_admin("quota_attach");
-	lock_own_table(fcinfo);
-	return quota_gate_call(fcinfo);
+	return call_for_own_table(fcinfo, "quota_attach");
 }
 
 /* quota_detach(table, feature). Errors: insufficient_privilege, those of quota.quota_detach. */
@@ -46,9 +42,7 @@ PG_FUNCTION_INFO_V1(quota_detach);
 Datum
 quota_detach(PG_FUNCTION_ARGS)
 {
-	quota_gate_require_admin("quota_detach");
-	lock_own_table(fcinfo);
-	return quota_gate_call(fcinfo);
+	return call_for_own_table(fcinfo, "quota_detach");
 }
 
 /*
@@ -83,25 +77,20 @@ quota_reconcile(PG_FUNCTION_ARGS)
 	return quota_gate_call(fcinfo);
 }
 
-/* Lock the table in the first argument, which the caller must own. NULL is refused later. */
-static void
-lock_own_table(FunctionCallInfo fcinfo)
+/* Lock the table in the first argument, which the caller must own, and its partitions; then call the twin, which refuses NULL. */
+static Datum
+call_for_own_table(FunctionCallInfo fcinfo, const char *function)
 {
-	Oid relid;
-	LOCKMODE lock = ShareRowExclusiveLock;
-	char kind;
+	quota_gate_require_admin(function);
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1))
+	{
+		Oid relid = PG_GETARG_OID(0);
+		/* upgrading the lock later could deadlock with a session that has read the table */
+		bool exists = quota_trigger_ddl_exists(relid, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		LOCKMODE lock = exists ? AccessExclusiveLock : ShareRowExclusiveLock;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		return;
-	relid = PG_GETARG_OID(0);
-	quota_table_check_owner(relid);
-	kind = get_rel_relkind(relid);
-	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-		return;
-	/* upgrading the lock later could deadlock with a session that has read the table */
-	if (quota_trigger_ddl_exists(relid, text_to_cstring(PG_GETARG_TEXT_PP(1))))
-		lock = AccessExclusiveLock;
-	LockRelationOid(relid, lock);
-	quota_table_check_owner(relid);
-	(void) find_all_inheritors(relid, lock, NULL);
+		quota_table_lock_own(relid, lock);
+		(void) find_all_inheritors(relid, lock, NULL);
+	}
+	return quota_gate_call(fcinfo);
 }

@@ -28,37 +28,34 @@
 #include "compat.h"
 #include "entitlement/plan.h"
 #include "trigger/expression.h"
+#include "trigger/trigger_ddl.h"
 
-static bool trigger_number(const Trigger *trigger, int32 *id);
-static bool has_our_name(TriggerData *trigdata, const char *feature);
+static QuotaBinding *binding_of(const TriggerData *trigdata);
 static void read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttachment *attachment);
-static ExprState *init_expression(Expr *expression, QuotaExpression which, Oid type);
-static QuotaKind kind_of(const char *feature);
+static ExprState *init_expression(Expr *const *expressions, QuotaExpression which);
 
 /*
  * Check that a trigger function was called by a trigger that quota_attach made.
  *
- * The trigger must be of the expected kind, have the name of that kind, and
- * have the number of an attachment of its table, or of a table that this is a
- * partition of.
+ * The trigger must have the number of an attachment of its table, or of a table
+ * that this is a partition of, and be as quota_attach makes it for that.
  *
- * name: of the function, for the message. when: TRIGGER_EVENT_BEFORE or _AFTER,
- * with TRIGGER_EVENT_ROW unless it is a statement trigger. events: of
- * QUOTA_EVENT. Returns the trigger's data. Errors: trigger_protocol_violated.
+ * name: of the function. Returns the trigger's data.
+ * Errors: trigger_protocol_violated.
  */
 TriggerData *
-quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, int events)
+quota_attachment_check(FunctionCallInfo fcinfo, const char *name)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	QuotaBinding *binding;
-	int32 id;
+	QuotaBinding *binding = NULL;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		(trigdata->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW)) != when ||
-		!((1 << (trigdata->tg_event & TRIGGER_EVENT_OPMASK)) & events) ||
-		!trigger_number(trigdata->tg_trigger, &id) ||
-		(binding = quota_binding_verify(trigdata->tg_relation, id)) == NULL ||
-		!has_our_name(trigdata, binding->attached->feature))
+	if (CALLED_AS_TRIGGER(fcinfo))
+	{
+		int64 id = quota_trigger_ddl_number(trigdata->tg_trigger, PG_INT32_MAX);
+
+		binding = id < 0 ? NULL : quota_binding_verify(trigdata->tg_relation, (int32) id);
+	}
+	if (binding == NULL || !quota_trigger_ddl_is_made(trigdata, name, binding->attached->feature))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function quota.%s was not called by a trigger that quota_attach made", name),
@@ -68,13 +65,9 @@ quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent w
 
 /* Return the feature of a checked trigger, a copy. */
 const char *
-quota_attachment_feature(TriggerData *trigdata)
+quota_attachment_feature(const TriggerData *trigdata)
 {
-	int32 id;
-
-	if (!trigger_number(trigdata->tg_trigger, &id))
-		elog(ERROR, "trigger has no attachment");
-	return pstrdup(quota_binding_find(trigdata->tg_relation, id)->attached->feature);
+	return pstrdup(binding_of(trigdata)->attached->feature);
 }
 
 /*
@@ -88,13 +81,8 @@ quota_attachment_feature(TriggerData *trigdata)
 void
 quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
 {
-	QuotaBinding *binding;
-	int32 id;
+	QuotaBinding *binding = quota_binding_load(binding_of(trigdata), trigdata->tg_relation);
 
-	if (!trigger_number(trigdata->tg_trigger, &id))
-		elog(ERROR, "trigger has no attachment");
-	binding = quota_binding_find(trigdata->tg_relation, id);
-	binding = quota_binding_load(binding, trigdata->tg_relation);
 	read_binding(binding, trigdata->tg_relation, TRIGGER_FIRED_FOR_ROW(trigdata->tg_event), attachment);
 	if (attachment->tracked)
 	{
@@ -176,42 +164,11 @@ quota_attachment_read_key(QuotaAttachment *attachment)
 	index_close(index, AccessShareLock);
 }
 
-/* Read a trigger's argument, the number of an attachment; false if it is not one. */
-static bool
-trigger_number(const Trigger *trigger, int32 *id)
+/* Return the binding of a checked trigger. */
+static QuotaBinding *
+binding_of(const TriggerData *trigdata)
 {
-	char *end;
-	long number;
-
-	if (trigger->tgnargs != 1 || trigger->tgargs[0][0] < '0' || trigger->tgargs[0][0] > '9')
-		return false;
-	errno = 0;
-	number = strtol(trigger->tgargs[0], &end, 10);
-	if (errno != 0 || *end != '\0' || number > PG_INT32_MAX)
-		return false;
-	*id = (int32) number;
-	return true;
-}
-
-static bool
-has_our_name(TriggerData *trigdata, const char *feature)
-{
-	QuotaTrigger kind;
-	Size length;
-
-	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_FILTER;
-	else if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_TRUNCATE;
-	else if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_BEGIN_FILTER;
-	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-		kind = QUOTA_TRIGGER_CHARGE;
-	else
-		kind = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? QUOTA_TRIGGER_UPDATE : QUOTA_TRIGGER_DELETE;
-	length = strlen(quota_attached_triggers[kind]);
-	return strncmp(trigdata->tg_trigger->tgname, quota_attached_triggers[kind], length) == 0 &&
-		   strcmp(trigdata->tg_trigger->tgname + length, feature) == 0;
+	return quota_binding_find(trigdata->tg_relation, (int32) quota_trigger_ddl_number(trigdata->tg_trigger, PG_INT32_MAX));
 }
 
 /*
@@ -222,6 +179,7 @@ static void
 read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttachment *attachment)
 {
 	Expr *expressions[QUOTA_EXPRESSIONS];
+	QuotaKind kind;
 	QuotaOwner saved;
 
 	*attachment = binding->model;
@@ -232,48 +190,38 @@ read_binding(const QuotaBinding *binding, Relation rel, bool for_row, QuotaAttac
 	if (attachment->guarded)
 		for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 			expressions[which] = copyObject(binding->expressions[which]);
-	attachment->gauge = kind_of(attachment->feature) == QUOTA_GAUGE;
+	quota_plan_begin();
+	kind = quota_plan_feature(attachment->feature)->kind;
+	/* the feature may have become a rate, and rates do not roll back */
+	if (kind == QUOTA_RATE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" of kind rate cannot be attached to a table", attachment->feature)));
+	attachment->gauge = kind == QUOTA_GAUGE;
 	attachment->econtext = CreateStandaloneExprContext();
 	if (!attachment->guarded)
 		return;
 	attachment->tracked = !attachment->gauge && expressions[QUOTA_EXPRESSION_COUNTED_WHEN] != NULL;
 	/* ExecInitExpr checks the right to execute functions */
 	quota_attachment_begin(attachment, &saved);
-	attachment->amount_expression = init_expression(expressions[QUOTA_EXPRESSION_AMOUNT], QUOTA_EXPRESSION_AMOUNT, InvalidOid);
+	attachment->amount_expression = init_expression(expressions, QUOTA_EXPRESSION_AMOUNT);
 	if (attachment->amount_expression != NULL)
 		attachment->amount_type = getBaseType(exprType((Node *) expressions[QUOTA_EXPRESSION_AMOUNT]));
-	attachment->counted_when = init_expression(expressions[QUOTA_EXPRESSION_COUNTED_WHEN], QUOTA_EXPRESSION_COUNTED_WHEN, BOOLOID);
+	attachment->counted_when = init_expression(expressions, QUOTA_EXPRESSION_COUNTED_WHEN);
 	if (for_row)
-		attachment->mark_when = init_expression(expressions[QUOTA_EXPRESSION_MARK_WHEN], QUOTA_EXPRESSION_MARK_WHEN, BOOLOID);
+		attachment->mark_when = init_expression(expressions, QUOTA_EXPRESSION_MARK_WHEN);
 	quota_attachment_end(attachment, &saved);
 }
 
+/* Prepare an expression; NULL: there is none. All but the amount are conditions. */
 static ExprState *
-init_expression(Expr *expression, QuotaExpression which, Oid type)
+init_expression(Expr *const *expressions, QuotaExpression which)
 {
-	if (expression == NULL)
-		return NULL;
-	if (OidIsValid(type) && getBaseType(exprType((Node *) expression)) != type)
+	Oid type = exprType((Node *) expressions[which]);
+
+	if (OidIsValid(type) && which != QUOTA_EXPRESSION_AMOUNT && getBaseType(type) != BOOLOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("%s must be boolean, not %s", quota_expression_names[which], format_type_be(exprType((Node *) expression)))));
-	return ExecInitExpr(expression, NULL);
-}
-
-/*
- * Return the kind of a feature; refuse a rate, which an attached feature may
- * have become: rates do not roll back.
- */
-static QuotaKind
-kind_of(const char *feature)
-{
-	QuotaKind kind;
-
-	quota_plan_begin();
-	kind = quota_plan_feature(feature)->kind;
-	if (kind == QUOTA_RATE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("feature \"%s\" of kind rate cannot be attached to a table", feature)));
-	return kind;
+				 errmsg("%s must be boolean, not %s", quota_expression_names[which], format_type_be(type))));
+	return ExecInitExpr(expressions[which], NULL);
 }

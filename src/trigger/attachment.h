@@ -9,11 +9,8 @@
 #include "owner.h"
 #include "trigger/binding.h"
 
-/* Bit of an event in the set that a trigger function serves. */
-#define QUOTA_EVENT(event) (1 << TRIGGER_EVENT_##event)
-
-extern TriggerData *quota_attachment_check(FunctionCallInfo fcinfo, const char *name, TriggerEvent when, int events);
-extern const char *quota_attachment_feature(TriggerData *trigdata);
+extern TriggerData *quota_attachment_check(FunctionCallInfo fcinfo, const char *name);
+extern const char *quota_attachment_feature(const TriggerData *trigdata);
 extern void quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment);
 extern void quota_attachment_open(Relation rel, const QuotaAttached *attached, QuotaAttachment *attachment);
 extern void quota_attachment_read_time(QuotaAttachment *attachment, const char *column);

@@ -7,10 +7,10 @@
  * model of QuotaAttachment and the planned expressions.
  *
  * Life. A binding is verified once the table is known to be the attached one or
- * a partition of it, and loaded once columns and expressions are known. A change
- * of the table, of its root or of quota.attached ends both; a change of any
- * function, type or enum ends the second, since expressions may use it. Bindings
- * that are neither are freed once in BINDINGS_SWEEP new ones.
+ * a partition of it, until the table, its root or quota.attached changes. It is
+ * loaded once columns and expressions are known, until any of these, of another
+ * binding too, or any function, type or enum changes, since expressions may use
+ * it. Bindings that are not verified are freed once in BINDINGS_SWEEP new ones.
  *
  * Memory: each binding has a child context of CacheMemoryContext. Locks: none.
  */
@@ -34,9 +34,12 @@
 
 static HTAB *bindings = NULL;
 
+/* Generation number of all that bindings are loaded from; bumped by every change of it. */
+static uint64 generation = 1;
+
 static void relation_changed(Oid relid);
 static void definition_changed(Datum arg, int cacheid, uint32 hash);
-static void forget_invalid(void);
+static void forget_unverified(void);
 static QuotaAttached *copy_attached(const QuotaAttached *attached);
 static bool is_part_of(Relation rel, Oid root);
 static void load_columns(const QuotaAttached *attached, Relation rel, QuotaAttachment *model);
@@ -82,7 +85,6 @@ quota_binding_find(Relation rel, int32 id)
 	static uint64 made = 0;
 	QuotaBindingKey key = {RelationGetRelid(rel), id};
 	QuotaBinding *binding;
-	bool found;
 
 	if (bindings == NULL)
 	{
@@ -94,10 +96,9 @@ quota_binding_find(Relation rel, int32 id)
 	if (binding != NULL)
 		return binding;
 	if (++made % BINDINGS_SWEEP == 0)
-		forget_invalid();
-	binding = hash_search(bindings, &key, HASH_ENTER, &found);
+		forget_unverified();
+	binding = hash_search(bindings, &key, HASH_ENTER, NULL);
 	memset((char *) binding + sizeof(QuotaBindingKey), 0, sizeof(QuotaBinding) - sizeof(QuotaBindingKey));
-	binding->serial = made;
 	return binding;
 }
 
@@ -117,11 +118,10 @@ quota_binding_load(QuotaBinding *binding, Relation rel)
 	QuotaAttached *attached;
 	QuotaAttachment model = {0};
 	Expr *expressions[QUOTA_EXPRESSIONS];
-	uint64 changes = binding->changes;
-	uint64 serial = binding->serial;
+	uint64 before = generation;
 	MemoryContext old;
 
-	if (binding->loaded)
+	if (binding->loaded == generation)
 		return binding;
 	attached = copy_attached(binding->attached);
 	model.root = attached->relation;
@@ -134,10 +134,7 @@ quota_binding_load(QuotaBinding *binding, Relation rel)
 	load_expressions(attached, rel, &model, expressions);
 
 	binding = quota_binding_find(rel, attached->id);
-	if (binding->context == NULL)
-		quota_binding_store(binding, attached);
-	else if (OidIsValid(binding->model.owner)) /* loaded before: free what it holds */
-		quota_binding_store(binding, binding->attached);
+	quota_binding_store(binding, attached);
 	old = MemoryContextSwitchTo(binding->context);
 	if (model.mark)
 		model.blocked_status = datumCopy(model.blocked_status, model.status.typbyval, model.status.typlen);
@@ -145,16 +142,13 @@ quota_binding_load(QuotaBinding *binding, Relation rel)
 		binding->expressions[which] = copyObject(expressions[which]);
 	MemoryContextSwitchTo(old);
 	binding->model = model;
-	/* if it was invalidated meanwhile it serves this statement only */
-	binding->loaded = binding->serial == serial && binding->changes == changes;
+	/* if anything has changed meanwhile, what is stored serves this statement only */
+	binding->verified &= generation == before;
+	binding->loaded = before;
 	return binding;
 }
 
-/*
- * Store a copy of a row of quota.attached in a binding, and free what it held.
- *
- * attached: may be the row that the binding holds.
- */
+/* Store a copy of a row of quota.attached in a binding, and free what it held. */
 void
 quota_binding_store(QuotaBinding *binding, const QuotaAttached *attached)
 {
@@ -168,7 +162,7 @@ quota_binding_store(QuotaBinding *binding, const QuotaAttached *attached)
 	binding->context = context;
 	binding->attached = kept;
 	binding->model.root = kept->relation;
-	binding->loaded = false;
+	binding->loaded = 0;
 }
 
 /* Relcache callback: invalidate the bindings of a table and of its partitions; all for quota.attached. */
@@ -184,40 +178,32 @@ relation_changed(Oid relid)
 	while ((binding = hash_seq_search(&status)) != NULL)
 		if (quota_relations_may_be(ATTACHED, relid) || binding->key.table == relid || binding->model.root == relid)
 		{
-			binding->verified = binding->loaded = false;
-			binding->changes++;
+			binding->verified = false;
+			generation++;
 		}
 }
 
 static void
-definition_changed(Datum arg, int cacheid pg_attribute_unused(), uint32 hash pg_attribute_unused())
+definition_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(), uint32 hash pg_attribute_unused())
 {
-	HASH_SEQ_STATUS status;
-	QuotaBinding *binding;
-
-	if (bindings == NULL)
-		return;
-	hash_seq_init(&status, bindings);
-	while ((binding = hash_seq_search(&status)) != NULL)
-	{
-		binding->loaded = false;
-		binding->changes++;
-	}
+	generation++;
 }
 
-/* Free the bindings that are neither verified nor loaded. */
+/* Free the bindings that are not verified. */
 static void
-forget_invalid(void)
+forget_unverified(void)
 {
 	HASH_SEQ_STATUS status;
 	QuotaBinding *binding;
 
+	/* one of them may be being loaded */
+	generation++;
 	hash_seq_init(&status, bindings);
 	while ((binding = hash_seq_search(&status)) != NULL)
 	{
 		QuotaBindingKey key = binding->key;
 
-		if (binding->verified || binding->loaded)
+		if (binding->verified)
 			continue;
 		if (binding->context != NULL)
 			MemoryContextDelete(binding->context);

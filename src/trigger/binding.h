@@ -46,10 +46,8 @@ typedef struct QuotaBindingKey
 typedef struct QuotaBinding
 {
 	QuotaBindingKey key;
-	uint64 serial;         /* unique number of this binding */
 	bool verified;         /* the table is the attached one, or a partition of it */
-	bool loaded;           /* model and expressions are valid */
-	uint64 changes;        /* invalidations so far */
+	uint64 loaded;         /* generation of model and expressions; 0: they are not loaded */
 	MemoryContext context; /* NULL: nothing is stored yet */
 	QuotaAttached *attached;
 	QuotaAttachment model; /* without what each statement adds */

@@ -45,7 +45,6 @@
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/catcache.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -62,22 +61,22 @@
 typedef struct Columns
 {
 	Relation rel;
-	const QuotaAttached *attached;
 	QuotaExpression which;
-	int count;
+	List *names;
 	AttrNumber numbers[FUNC_MAX_ARGS];
 	Oid types[FUNC_MAX_ARGS];
 } Columns;
 
 const char *const quota_expression_names[QUOTA_EXPRESSIONS] = {"amount", "counted_when", "mark_when"};
 
-static Relation open_table(FunctionCallInfo fcinfo);
+static Node *parse_argument(FunctionCallInfo fcinfo, Columns *columns);
 static Node *parse_expression(Relation rel, const char *expression);
 static Node *transform(Relation rel, const char *expression);
 static Node *only_expression(const char *expression);
 static bool refuse_raw(Node *node, void *context);
 static void check_parsed(Node *node, const ParseState *pstate);
 static void check_immutable(Node *node);
+static void refuse(int code, const char *what, const char *detail, const char *hint);
 static bool is_xml(Node *node, void *context);
 static void explain_error(void *expression);
 static Query *body_of(const QuotaAttached *attached, QuotaExpression which);
@@ -85,8 +84,7 @@ static Node *vars_to_params(Node *node, void *columns);
 static Node *params_to_vars(Node *node, void *columns);
 static Var *column_var(const Columns *columns, const Param *param);
 static void create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names);
-static Datum names_array(const List *names);
-static void revoke_function(const char *name);
+static Datum names_array(List *names);
 static Query *make_body(Node *expression);
 
 /*
@@ -100,7 +98,7 @@ static Query *make_body(Node *expression);
 Expr *
 quota_expression_plan(const QuotaAttached *attached, QuotaExpression which, Relation rel)
 {
-	Columns columns = {.rel = rel, .attached = attached, .which = which};
+	Columns columns = {.rel = rel, .which = which, .names = attached->columns[which]};
 	Query *body = body_of(attached, which);
 	Node *node = params_to_vars((Node *) linitial_node(TargetEntry, body->targetList)->expr, &columns);
 
@@ -122,26 +120,27 @@ quota_expression_copy(const QuotaAttached *attached, QuotaExpression which, Oid 
 	create_function(id, which, owner, body, types, attached->columns[which]);
 }
 
-/* Rename the parameters of an expression to the present names of its columns. */
+/* Rename the parameters of an attachment's expressions to the present names of their columns. */
 void
-quota_expression_rename(const QuotaAttached *attached, QuotaExpression which)
+quota_expression_rename(const QuotaAttached *attached)
 {
-	Oid function = quota_expression_function(attached->id, which);
 	Relation rel = table_open(ProcedureRelationId, RowExclusiveLock);
-	HeapTuple tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(function));
 
-	/* the owner may have dropped it: then its rows are refused, but not the rename */
-	if (HeapTupleIsValid(tuple))
+	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 	{
+		HeapTuple tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(quota_expression_function(attached->id, which)));
 		int column = Anum_pg_proc_proargnames;
 		Datum names = names_array(attached->columns[which]);
-		bool isnull = false;
+		bool isnull = names == (Datum) 0;
 
+		/* the owner may have dropped it: then its rows are refused, but not the rename */
+		if (!HeapTupleIsValid(tuple))
+			continue;
 		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &names, &isnull);
 		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
-		CommandCounterIncrement();
 	}
 	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
 }
 
 /* Find the function of an expression; InvalidOid if there is none. */
@@ -191,30 +190,13 @@ PG_FUNCTION_INFO_V1(quota_row_expression);
 Datum
 quota_row_expression(PG_FUNCTION_ARGS)
 {
-	Relation rel;
-	Node *parsed;
-	Bitmapset *columns = NULL;
-	Datum *names;
-	Datum values[2];
+	Columns columns = {0};
+	Node *parsed = parse_argument(fcinfo, &columns);
+	Datum values[2] = {ObjectIdGetDatum(getBaseType(exprType(parsed))), PointerGetDatum(strlist_to_textarray(columns.names))};
 	bool nulls[2] = {false, false};
-	int count = 0;
 	TupleDesc desc;
 
-	quota_argument_check_not_null(fcinfo, 1, "expression");
-	rel = open_table(fcinfo);
-	parsed = parse_expression(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	names = palloc((RelationGetNumberOfAttributes(rel) + 1) * sizeof(Datum));
-	pull_varattnos(parsed, 1, &columns);
-	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);
-
-		if (bms_is_member(attribute->attnum - FirstLowInvalidHeapAttributeNumber, columns))
-			names[count++] = CStringGetTextDatum(NameStr(attribute->attname));
-	}
-	values[0] = ObjectIdGetDatum(getBaseType(exprType(parsed)));
-	values[1] = PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
-	table_close(rel, AccessShareLock);
+	table_close(columns.rel, AccessShareLock);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
@@ -234,50 +216,52 @@ Datum
 quota_make_expression(PG_FUNCTION_ARGS)
 {
 	Columns columns = {0};
-	Bitmapset *attributes = NULL;
-	List *names = NIL;
-	int attribute = -1;
-	Node *parsed;
+	Query *body;
 	char *name;
 
-	for (int i = 1; i < 4; i++)
-		quota_argument_check_not_null(fcinfo, i, "expression");
-	columns.rel = open_table(fcinfo);
-	parsed = parse_expression(columns.rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	pull_varattnos(parsed, 1, &attributes);
-	while ((attribute = bms_next_member(attributes, attribute)) >= 0)
-	{
-		AttrNumber number = attribute + FirstLowInvalidHeapAttributeNumber;
-
-		if (columns.count == FUNC_MAX_ARGS)
-			ereport(ERROR,
-					(errcode(ERRCODE_TOO_MANY_COLUMNS),
-					 errmsg("an expression cannot read more than %d columns", FUNC_MAX_ARGS)));
-		names = lappend(names, NameStr(TupleDescAttr(RelationGetDescr(columns.rel), number - 1)->attname));
-		columns.numbers[columns.count] = number;
-		columns.types[columns.count++] = TupleDescAttr(RelationGetDescr(columns.rel), number - 1)->atttypid;
-	}
-	parsed = vars_to_params(parsed, &columns);
+	quota_argument_check_not_null(fcinfo, 2, "attachment");
+	quota_argument_check_not_null(fcinfo, 3, "name");
+	body = make_body(vars_to_params(parse_argument(fcinfo, &columns), &columns));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		if (strcmp(quota_expression_names[which], name) == 0)
-			create_function(PG_GETARG_INT32(2), which, columns.rel->rd_rel->relowner, make_body(parsed), columns.types, names);
+			create_function(PG_GETARG_INT32(2), which, columns.rel->rd_rel->relowner, body, columns.types, columns.names);
 	table_close(columns.rel, AccessShareLock);
 	PG_RETURN_VOID();
 }
 
-static Relation
-open_table(FunctionCallInfo fcinfo)
+/* Open the table in argument 0, parse the expression in argument 1, and list the columns that it reads. */
+static Node *
+parse_argument(FunctionCallInfo fcinfo, Columns *columns)
 {
+	Bitmapset *attributes = NULL;
+	int attribute = -1;
 	Relation rel;
+	Node *parsed;
 
 	quota_argument_check_not_null(fcinfo, 0, "table");
-	rel = quota_table_open(PG_GETARG_OID(0));
+	quota_argument_check_not_null(fcinfo, 1, "expression");
+	rel = columns->rel = quota_table_open(PG_GETARG_OID(0));
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(rel))));
-	return rel;
+	parsed = parse_expression(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	pull_varattnos(parsed, 1, &attributes);
+	while ((attribute = bms_next_member(attributes, attribute)) >= 0)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), attribute + FirstLowInvalidHeapAttributeNumber - 1);
+		int count = list_length(columns->names);
+
+		if (count == FUNC_MAX_ARGS)
+			ereport(ERROR,
+					(errcode(ERRCODE_TOO_MANY_COLUMNS),
+					 errmsg("an expression cannot read more than %d columns", FUNC_MAX_ARGS)));
+		columns->numbers[count] = column->attnum;
+		columns->types[count] = column->atttypid;
+		columns->names = lappend(columns->names, pstrdup(NameStr(column->attname)));
+	}
+	return parsed;
 }
 
 /* Parse and check an expression as the owner of the table. */
@@ -323,16 +307,13 @@ transform(Relation rel, const char *expression)
 static Node *
 only_expression(const char *expression)
 {
-	List *statements = raw_parser(expression, RAW_PARSE_PLPGSQL_EXPR);
-	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	RawStmt *statement = linitial_node(RawStmt, raw_parser(expression, RAW_PARSE_PLPGSQL_EXPR));
+	SelectStmt *select = castNode(SelectStmt, statement->stmt);
+	SelectStmt *bare = makeNode(SelectStmt);
 	ResTarget *target;
 
-	if (list_length(statements) != 1 || !IsA(select, SelectStmt) || select->op != SETOP_NONE || select->valuesLists != NIL ||
-		select->withClause != NULL || select->intoClause != NULL ||
-		select->distinctClause != NIL || list_length(select->targetList) != 1 || select->fromClause != NIL ||
-		select->whereClause != NULL || select->groupClause != NIL || select->havingClause != NULL ||
-		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
-		select->limitCount != NULL || select->lockingClause != NIL ||
+	bare->targetList = select->targetList;
+	if (!equal(select, bare) || list_length(select->targetList) != 1 ||
 		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
 		/* "*" and "quota_row.*" are lists of columns */
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
@@ -350,13 +331,9 @@ refuse_raw(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, SubLink))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("subqueries cannot be used on a row that is counted")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries", NULL, NULL);
 	if (IsA(node, FuncCall) && ((FuncCall *) node)->over != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WINDOWING_ERROR),
-				 errmsg("window functions cannot be used on a row that is counted")));
+		refuse(ERRCODE_WINDOWING_ERROR, "window functions", NULL, NULL);
 	return raw_expression_tree_walker(node, refuse_raw, context);
 }
 
@@ -367,28 +344,17 @@ check_parsed(Node *node, const ParseState *pstate)
 	int column;
 
 	if (pstate->p_hasAggs)
-		ereport(ERROR,
-				(errcode(ERRCODE_GROUPING_ERROR),
-				 errmsg("aggregate functions cannot be used on a row that is counted")));
+		refuse(ERRCODE_GROUPING_ERROR, "aggregate functions", NULL, NULL);
 	if (pstate->p_hasTargetSRFs || expression_returns_set(node))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-returning functions cannot be used on a row that is counted")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "set-returning functions", NULL, NULL);
 	if (pstate->p_hasSubLinks || pstate->p_hasWindowFuncs)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("subqueries and window functions cannot be used on a row that is counted")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries and window functions", NULL, NULL);
 	pull_varattnos(node, 1, &columns);
 	column = bms_next_member(columns, -1);
 	if (column >= 0 && column + FirstLowInvalidHeapAttributeNumber < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("system columns cannot be used on a row that is counted")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "system columns", NULL, NULL);
 	if (column >= 0 && column + FirstLowInvalidHeapAttributeNumber == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the row as a whole cannot be used on a row that is counted"),
-				 errhint("Name the columns that count.")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "the row as a whole", NULL, "Name the columns that count.");
 }
 
 /* Refuse what may give another value when the row is updated or deleted. */
@@ -396,17 +362,24 @@ static void
 check_immutable(Node *node)
 {
 	if (contain_volatile_functions(node))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("volatile functions cannot be used on a row that is counted"),
-				 errdetail("The expression must have the same value when a row is deleted as when it was inserted.")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "volatile functions",
+			   "The expression must have the same value when a row is deleted as when it was inserted.", NULL);
 	/* PostgreSQL treats XML as immutable, though its times and binary data depend on settings */
 	if (contain_mutable_functions(node) || is_xml(node, NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("stable functions cannot be used on a row that is counted"),
-				 errdetail("The expression must have the same value when a row is deleted as when it was inserted, whatever the time and the settings are."),
-				 errhint("Use functions that are IMMUTABLE.")));
+		refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "stable functions",
+			   "The expression must have the same value when a row is deleted as when it was inserted, whatever the time and the settings are.",
+			   "Use functions that are IMMUTABLE.");
+}
+
+/* Refuse what an expression cannot contain. detail, hint: NULL: none. */
+static void
+refuse(int code, const char *what, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("%s cannot be used on a row that is counted", what),
+			 detail == NULL ? 0 : errdetail("%s", detail),
+			 hint == NULL ? 0 : errhint("%s", hint)));
 }
 
 static bool
@@ -481,7 +454,7 @@ vars_to_params(Node *node, void *context)
 		Param *param = makeNode(Param);
 		CollateExpr *collate;
 
-		for (int i = 0; i < columns->count; i++)
+		for (int i = 0; i < list_length(columns->names); i++)
 			if (columns->numbers[i] == var->varattno)
 				param->paramid = i + 1;
 		param->paramkind = PARAM_EXTERN;
@@ -514,8 +487,8 @@ params_to_vars(Node *node, void *context)
 static Var *
 column_var(const Columns *columns, const Param *param)
 {
-	const List *names = columns->attached->columns[columns->which];
-	const char *name = param->paramid >= 1 && param->paramid <= list_length(names) ? list_nth(names, param->paramid - 1) : "";
+	bool is_named = param->paramid >= 1 && param->paramid <= list_length(columns->names);
+	const char *name = is_named ? list_nth(columns->names, param->paramid - 1) : "";
 	Form_pg_attribute attribute = quota_table_attribute(columns->rel, name);
 
 	if (attribute == NULL)
@@ -534,57 +507,32 @@ column_var(const Columns *columns, const Param *param)
 	return makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
 }
 
-/* Store an expression as a function of the table's owner. */
+/* Store an expression as a function of the table's owner, who alone needs to execute it. */
 static void
 create_function(int32 id, QuotaExpression which, Oid owner, Query *body, const Oid *types, List *names)
 {
 	char *name = psprintf("attached_%d_%s", id, quota_expression_names[which]);
-	int nargs = list_length(names);
+	char *revoke = psprintf("REVOKE EXECUTE ON FUNCTION quota.%s FROM PUBLIC", name);
+	RawStmt *statement = linitial_node(RawStmt, raw_parser(revoke, RAW_PARSE_DEFAULT));
 
 	(void) ProcedureCreate(name, get_namespace_oid("quota", false), false, false,
 						   exprType((Node *) linitial_node(TargetEntry, body->targetList)->expr),
 						   owner, SQLlanguageId, F_FMGR_SQL_VALIDATOR, "", NULL, (Node *) body,
 						   PROKIND_FUNCTION, false, false, false, PROVOLATILE_IMMUTABLE, PROPARALLEL_UNSAFE,
-						   buildoidvector(types, nargs), PointerGetDatum(NULL), PointerGetDatum(NULL),
-						   nargs == 0 ? PointerGetDatum(NULL) : names_array(names),
+						   buildoidvector(types, list_length(names)), PointerGetDatum(NULL), PointerGetDatum(NULL),
+						   names_array(names),
 						   NIL, QUOTA_COMPAT_NO_TRANSFORMS,
 						   PointerGetDatum(NULL), InvalidOid, 100, 0);
 	CommandCounterIncrement();
-	revoke_function(name);
-}
-
-static Datum
-names_array(const List *names)
-{
-	Datum texts[FUNC_MAX_ARGS];
-	int count = 0;
-	ListCell *cell;
-
-	foreach (cell, names)
-		texts[count++] = CStringGetTextDatum(lfirst(cell));
-	return PointerGetDatum(construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-/* Revoke EXECUTE from PUBLIC: only the owner needs it. */
-static void
-revoke_function(const char *name)
-{
-	GrantStmt *statement = makeNode(GrantStmt);
-	ObjectWithArgs *function = makeNode(ObjectWithArgs);
-	RoleSpec *everybody = makeNode(RoleSpec);
-
-	function->objname = list_make2(makeString("quota"), makeString(pstrdup(name)));
-	function->args_unspecified = true;
-	everybody->roletype = ROLESPEC_PUBLIC;
-	everybody->location = -1;
-	statement->is_grant = false;
-	statement->targtype = ACL_TARGET_OBJECT;
-	statement->objtype = OBJECT_FUNCTION;
-	statement->objects = list_make1(function);
-	statement->grantees = list_make1(everybody);
-	statement->behavior = DROP_RESTRICT;
-	ExecuteGrantStmt(statement);
+	ExecuteGrantStmt(castNode(GrantStmt, statement->stmt));
 	CommandCounterIncrement();
+}
+
+/* Return the names of parameters as an array; 0: there are none. */
+static Datum
+names_array(List *names)
+{
+	return names == NIL ? (Datum) 0 : PointerGetDatum(strlist_to_textarray(names));
 }
 
 /* Make the query of RETURN expression, as the parser does. */

@@ -13,10 +13,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -33,22 +30,19 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "tables/scan.h"
 #include "trigger/expression.h"
 #include "trigger/partition.h"
 
-static void follow_command(Node *parsetree);
-static void follow_alter_table(AlterTableStmt *statement);
-static bool is_followed(AlterTableType type);
-static void follow_subcommand(Oid relid, AlterTableType type);
-static bool makes_children(List *elements);
-static void follow_created_tables(void);
-static Oid relation_of(const CollectedCommand *command);
+static bool is_followed(Node *parsetree);
+static void follow_command(const CollectedCommand *command, Node *parsetree, Oid user);
+static void follow_subcommand(Oid relid, AlterTableType type, Oid user);
 static List *collected_commands(void);
 static void follow_owner(Oid relid);
-static void follow_renamed_column(RenameStmt *statement);
+static void follow_renamed_column(Oid relid, const RenameStmt *statement);
 static List *tables_with_column_of(Oid relid);
 static List *tables_of_type(Oid type);
-static void rename_column(const QuotaAttached *attached, char *old_name, char *new_name);
+static void rename_column(int32 id, const RenameStmt *statement);
 
 /*
  * quota.follow_partitions(): event trigger on ddl_command_end.
@@ -63,79 +57,79 @@ PG_FUNCTION_INFO_V1(quota_follow_partitions);
 Datum
 quota_follow_partitions(PG_FUNCTION_ARGS)
 {
+	Node *parsetree;
+	QuotaOwner saved;
+	ListCell *cell;
+
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function quota.follow_partitions was not called by an event trigger")));
-	follow_command(((EventTriggerData *) fcinfo->context)->parsetree);
+	parsetree = ((EventTriggerData *) fcinfo->context)->parsetree;
+	if (!is_followed(parsetree))
+		PG_RETURN_NULL();
+	quota_owner_begin_extension(&saved);
+	foreach (cell, collected_commands())
+		follow_command(lfirst(cell), parsetree, saved.user);
+	quota_owner_end(&saved);
 	PG_RETURN_NULL();
 }
 
-static void
-follow_command(Node *parsetree)
+/* Return whether a statement is of a kind that may change what attachments depend on. */
+static bool
+is_followed(Node *parsetree)
 {
+	bool any = false;
+	ListCell *cell;
+
 	switch (nodeTag(parsetree))
 	{
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
-			if (makes_children(list_make1(parsetree)))
-				follow_created_tables();
-			break;
+			return ((CreateStmt *) parsetree)->inhRelations != NIL;
 		case T_CreateSchemaStmt:
-			if (makes_children(((CreateSchemaStmt *) parsetree)->schemaElts))
-				follow_created_tables();
-			break;
+			foreach (cell, ((CreateSchemaStmt *) parsetree)->schemaElts)
+				any |= is_followed(lfirst(cell));
+			return any;
 		case T_ImportForeignSchemaStmt:
-			follow_created_tables();
-			break;
+			return true;
 		case T_AlterTableStmt:
-			follow_alter_table((AlterTableStmt *) parsetree);
-			break;
+			foreach (cell, ((AlterTableStmt *) parsetree)->cmds)
+			{
+				AlterTableType type = lfirst_node(AlterTableCmd, cell)->subtype;
+
+				any |= type == AT_AttachPartition || type == AT_DetachPartition || type == AT_DetachPartitionFinalize ||
+					   type == AT_AddInherit || type == AT_ChangeOwner;
+			}
+			return any;
 		case T_RenameStmt:
-			/*
-			 * ALTER VIEW and others rename columns of tables as well, and ALTER
-			 * TYPE those of typed tables
-			 */
-			if (((RenameStmt *) parsetree)->renameType == OBJECT_COLUMN || ((RenameStmt *) parsetree)->renameType == OBJECT_ATTRIBUTE)
-				follow_renamed_column((RenameStmt *) parsetree);
-			break;
+			/* ALTER VIEW and others rename columns of tables as well, and ALTER TYPE those of typed tables */
+			return ((RenameStmt *) parsetree)->renameType == OBJECT_COLUMN || ((RenameStmt *) parsetree)->renameType == OBJECT_ATTRIBUTE;
 		default:
-			break;
+			return false;
 	}
 }
 
-/* Act on ALTER TABLE, by the OIDs that it has altered: names may mean other tables by now. */
+/* Act on what a statement has done, by the OIDs: names may mean other tables by now. */
 static void
-follow_alter_table(AlterTableStmt *statement)
+follow_command(const CollectedCommand *command, Node *parsetree, Oid user)
 {
-	bool any = false;
 	ListCell *cell;
-	ListCell *part;
 
-	foreach (cell, statement->cmds)
-		any |= is_followed(lfirst_node(AlterTableCmd, cell)->subtype);
-	if (!any)
+	if (command->type == SCT_AlterTable)
+		foreach (cell, command->d.alterTable.subcmds)
+			follow_subcommand(command->d.alterTable.objectId, castNode(AlterTableCmd, ((CollectedATSubcmd *) lfirst(cell))->parsetree)->subtype, user);
+	else if (command->type != SCT_Simple || command->d.simple.address.classId != RelationRelationId)
 		return;
-	foreach (cell, collected_commands())
-	{
-		CollectedCommand *command = lfirst(cell);
-
-		if (command->type == SCT_AlterTable && command->d.alterTable.classId == RelationRelationId)
-			foreach (part, command->d.alterTable.subcmds)
-				follow_subcommand(command->d.alterTable.objectId, castNode(AlterTableCmd, ((CollectedATSubcmd *) lfirst(part))->parsetree)->subtype);
-	}
-}
-
-static bool
-is_followed(AlterTableType type)
-{
-	return type == AT_AttachPartition || type == AT_DetachPartition || type == AT_DetachPartitionFinalize ||
-		   type == AT_AddInherit || type == AT_ChangeOwner;
+	else if (IsA(parsetree, RenameStmt))
+		follow_renamed_column(command->d.simple.address.objectId, (RenameStmt *) parsetree);
+	else
+		quota_partition_follow_table(command->d.simple.address.objectId);
 }
 
 /* Act on one subcommand of ALTER TABLE. For partitions relid is the parent. */
 static void
-follow_subcommand(Oid relid, AlterTableType type)
+follow_subcommand(Oid relid, AlterTableType type, Oid user)
 {
 	switch (type)
 	{
@@ -144,7 +138,7 @@ follow_subcommand(Oid relid, AlterTableType type)
 			break;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
-			quota_partition_follow_detach(relid);
+			quota_partition_follow_detach(relid, user);
 			break;
 		case AT_AddInherit:
 			quota_partition_follow_table(relid);
@@ -155,40 +149,6 @@ follow_subcommand(Oid relid, AlterTableType type)
 		default:
 			break;
 	}
-}
-
-/* Return whether a statement makes a table that is a partition or inherits. */
-static bool
-makes_children(List *elements)
-{
-	ListCell *cell;
-
-	foreach (cell, elements)
-	{
-		Node *element = lfirst(cell);
-
-		if ((IsA(element, CreateStmt) || IsA(element, CreateForeignTableStmt)) && ((CreateStmt *) element)->inhRelations != NIL)
-			return true;
-	}
-	return false;
-}
-
-static void
-follow_created_tables(void)
-{
-	ListCell *cell;
-
-	foreach (cell, collected_commands())
-		quota_partition_follow_table(relation_of(lfirst(cell)));
-}
-
-/* Return the relation of a command other than ALTER TABLE; InvalidOid if it is about something else. */
-static Oid
-relation_of(const CollectedCommand *command)
-{
-	if (command->type != SCT_Simple || command->d.simple.address.classId != RelationRelationId)
-		return InvalidOid;
-	return command->d.simple.address.objectId;
 }
 
 /* List what the statement has done as CollectedCommand. */
@@ -218,46 +178,30 @@ collected_commands(void)
 static void
 follow_owner(Oid relid)
 {
-	Oid owner = quota_owner_of_relation(relid);
-	QuotaOwner saved;
+	Relation rel = table_open(ProcedureRelationId, RowExclusiveLock);
 	ListCell *cell;
 
-	if (!OidIsValid(owner))
-		return;
 	foreach (cell, quota_attached_on_table(relid))
 		for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
 		{
 			Oid function = quota_expression_function(((QuotaAttached *) lfirst(cell))->id, which);
-			Relation rel;
 
-			if (!OidIsValid(function))
-				continue;
-			quota_owner_begin_extension(&saved);
-			rel = table_open(ProcedureRelationId, RowExclusiveLock);
-			quota_compat_alter_owner(rel, function, owner);
-			table_close(rel, RowExclusiveLock);
-			quota_owner_end(&saved);
+			if (OidIsValid(function))
+				quota_compat_alter_owner(rel, function, quota_owner_of_relation(relid));
 		}
+	table_close(rel, RowExclusiveLock);
 }
 
 /* Follow ALTER TABLE RENAME COLUMN, since quota.attached has columns by name. */
 static void
-follow_renamed_column(RenameStmt *statement)
+follow_renamed_column(Oid relid, const RenameStmt *statement)
 {
-	ListCell *command;
 	ListCell *table;
 	ListCell *cell;
 
-	foreach (command, collected_commands())
-	{
-		Oid relid = relation_of(lfirst(command));
-
-		if (!OidIsValid(relid))
-			continue;
-		foreach (table, tables_with_column_of(relid))
-			foreach (cell, quota_attached_on_table(lfirst_oid(table)))
-				rename_column(lfirst(cell), statement->subname, statement->newname);
-	}
+	foreach (table, tables_with_column_of(relid))
+		foreach (cell, quota_attached_on_table(lfirst_oid(table)))
+			rename_column(((QuotaAttached *) lfirst(cell))->id, statement);
 }
 
 /* List a table and those that inherit its columns; for a composite type its typed tables. */
@@ -281,28 +225,23 @@ tables_with_column_of(Oid relid)
 static List *
 tables_of_type(Oid type)
 {
-	Relation rel = table_open(RelationRelationId, AccessShareLock);
 	List *tables = NIL;
+	QuotaScan scan;
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
 
 	ScanKeyInit(&key, Anum_pg_class_reloftype, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(type));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		tables = lappend_oid(tables, ((Form_pg_class) GETSTRUCT(tuple))->oid);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	quota_scan_begin(&scan, table_open(RelationRelationId, AccessShareLock), InvalidOid, NULL, 1, &key);
+	while (quota_scan_next(&scan))
+		tables = lappend_oid(tables, DatumGetObjectId(quota_scan_value(&scan, Anum_pg_class_oid)));
+	quota_scan_end(&scan);
 	return tables;
 }
 
 static void
-rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
+rename_column(int32 id, const RenameStmt *statement)
 {
 	static const Oid types[3] = {INT4OID, TEXTOID, TEXTOID};
-	QuotaOwner saved;
 
-	quota_owner_begin_extension(&saved);
 	(void) quota_attached_execute("UPDATE quota.attached SET"
 								  " account_column = CASE WHEN account_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE account_column END,"
 								  " amount_column = CASE WHEN amount_column OPERATOR(pg_catalog.=) $2 THEN $3 ELSE amount_column END,"
@@ -313,18 +252,6 @@ rename_column(const QuotaAttached *attached, char *old_name, char *new_name)
 								  " counted_when_reads = pg_catalog.array_replace(counted_when_reads, $2, $3),"
 								  " mark_when_reads = pg_catalog.array_replace(mark_when_reads, $2, $3)"
 								  " WHERE id OPERATOR(pg_catalog.=) $1",
-								  3, types, (Datum[]){Int32GetDatum(attached->id), CStringGetTextDatum(old_name), CStringGetTextDatum(new_name)});
-	CommandCounterIncrement();
-	attached = quota_attached_get(attached->id);
-	for (int which = 0; which < QUOTA_EXPRESSIONS; which++)
-	{
-		ListCell *cell;
-		bool reads = false;
-
-		foreach (cell, attached->columns[which])
-			reads |= strcmp(lfirst(cell), new_name) == 0;
-		if (reads)
-			quota_expression_rename(attached, which);
-	}
-	quota_owner_end(&saved);
+								  3, types, (Datum[]){Int32GetDatum(id), CStringGetTextDatum(statement->subname), CStringGetTextDatum(statement->newname)});
+	quota_expression_rename(quota_attached_get(id));
 }

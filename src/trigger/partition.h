@@ -6,6 +6,6 @@
 
 extern void quota_partition_follow_table(Oid relid);
 extern void quota_partition_follow_attach(Oid parent);
-extern void quota_partition_follow_detach(Oid parent);
+extern void quota_partition_follow_detach(Oid parent, Oid user);
 
 #endif

@@ -122,7 +122,7 @@ PG_FUNCTION_INFO_V1(quota_begin_filter);
 Datum
 quota_begin_filter(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(INSERT));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "begin_filter");
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "quota statement", ALLOCSET_START_SMALL_SIZES);
 	Frame *frame = MemoryContextAllocZero(context, sizeof(Frame));
 
@@ -156,7 +156,7 @@ quota_filter_row(PG_FUNCTION_ARGS)
 	/* a trigger that was checked once for a statement and table need not be checked for each row */
 	TriggerData *trigdata = state != NULL && CALLED_AS_TRIGGER(fcinfo)
 								? (TriggerData *) fcinfo->context
-								: quota_attachment_check(fcinfo, "filter_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW, QUOTA_EVENT(INSERT));
+								: quota_attachment_check(fcinfo, "filter_row");
 	HeapTuple tuple = trigdata->tg_trigtuple;
 	QuotaOwner saved;
 	QuotaRow row;

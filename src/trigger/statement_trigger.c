@@ -70,8 +70,7 @@ PG_FUNCTION_INFO_V1(quota_charge_rows);
 Datum
 quota_charge_rows(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows", TRIGGER_EVENT_AFTER,
-												   QUOTA_EVENT(INSERT) | QUOTA_EVENT(UPDATE) | QUOTA_EVENT(DELETE));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "charge_rows");
 
 	if ((trigdata->tg_newtable == NULL && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event)) ||
 		(trigdata->tg_oldtable == NULL && !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event)))
@@ -92,7 +91,7 @@ PG_FUNCTION_INFO_V1(quota_truncate_rows);
 Datum
 quota_truncate_rows(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows", TRIGGER_EVENT_BEFORE, QUOTA_EVENT(TRUNCATE));
+	TriggerData *trigdata = quota_attachment_check(fcinfo, "truncate_rows");
 
 	if (RELKIND_HAS_STORAGE(trigdata->tg_relation->rd_rel->relkind))
 		charge_statement(trigdata);

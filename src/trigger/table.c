@@ -14,6 +14,8 @@
 #include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,6 +38,20 @@ quota_table_check_owner(Oid relid)
 		quota_table_raise_missing(relid);
 	if (!quota_compat_owns_table(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
+}
+
+/*
+ * Lock a table that the caller owns, by its OID, since its name may change
+ * while this waits. Check again after the wait, since the owner may change too.
+ *
+ * Errors: undefined_table, insufficient_privilege.
+ */
+void
+quota_table_lock_own(Oid relid, LOCKMODE lock)
+{
+	quota_table_check_owner(relid);
+	LockRelationOid(relid, lock);
+	quota_table_check_owner(relid);
 }
 
 /* Open a table with AccessShareLock. Errors: undefined_table. */
@@ -69,16 +85,9 @@ quota_table_name(Oid relid)
 Form_pg_attribute
 quota_table_attribute(Relation rel, const char *name)
 {
-	TupleDesc desc = RelationGetDescr(rel);
+	AttrNumber number = attnameAttNum(rel, name, false);
 
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
-			return attribute;
-	}
-	return NULL;
+	return number == InvalidAttrNumber ? NULL : TupleDescAttr(RelationGetDescr(rel), number - 1);
 }
 
 /* Describe a column. */

@@ -6,6 +6,7 @@
 
 #include "compat.h"
 #include "catalog/pg_attribute.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 /* A column of a table; number 0: none. */
@@ -20,6 +21,7 @@ typedef struct QuotaColumn
 } QuotaColumn;
 
 extern void quota_table_check_owner(Oid relid);
+extern void quota_table_lock_own(Oid relid, LOCKMODE lock);
 extern Relation quota_table_open(Oid relid);
 pg_noreturn extern void quota_table_raise_missing(Oid relid);
 extern char *quota_table_name(Oid relid);

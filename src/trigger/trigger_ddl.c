@@ -14,18 +14,17 @@
 
 #include "trigger/trigger_ddl.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
-#include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
+#include "parser/parser.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -33,40 +32,61 @@
 #include "utils/rel.h"
 
 #include "argument.h"
-#include "compat.h"
-#include "owner.h"
+#include "tables/scan.h"
 #include "trigger/expression.h"
 
-/* How each kind of trigger is made. */
+/* How each kind of trigger is made: its function, when it fires, and for what. */
 static const struct
 {
 	const char *function;
-	bool row;
-	int16 timing;
-	int16 event;
-	const char *new_table;
-	const char *old_table;
+	TriggerEvent event;
+	const char *when;
+	const char *what;
 } kinds[QUOTA_TRIGGERS] = {
-	{"charge_rows", false, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT, "quota_rows", NULL},
-	{"charge_rows", false, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE, "quota_rows", "quota_old_rows"},
-	{"charge_rows", false, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_DELETE, NULL, "quota_old_rows"},
-	{"truncate_rows", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_TRUNCATE, NULL, NULL},
-	{"begin_filter", false, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL},
-	{"filter_row", true, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT, NULL, NULL}};
+	{"charge_rows", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_INSERT, "AFTER INSERT", "REFERENCING NEW TABLE AS quota_rows"},
+	{"charge_rows", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_UPDATE, "AFTER UPDATE", "REFERENCING NEW TABLE AS quota_rows OLD TABLE AS quota_old_rows"},
+	{"charge_rows", TRIGGER_EVENT_AFTER | TRIGGER_EVENT_DELETE, "AFTER DELETE", "REFERENCING OLD TABLE AS quota_old_rows"},
+	{"truncate_rows", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_TRUNCATE, "BEFORE TRUNCATE", ""},
+	{"begin_filter", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_INSERT, "BEFORE INSERT", ""},
+	{"filter_row", TRIGGER_EVENT_BEFORE | TRIGGER_EVENT_ROW | TRIGGER_EVENT_INSERT, "BEFORE INSERT", "FOR EACH ROW"}};
 
-static void refuse_foreign_table(Oid relid, const QuotaAttached *attached);
-static List *tables_of(Oid relid, LOCKMODE lock);
-static void make_statement_triggers(Oid relid, const QuotaAttached *attached);
+static List *tables_of(Oid relid);
 static void make_trigger(Oid relid, const QuotaAttached *attached, QuotaTrigger kind);
-static bool drop_triggers(Oid relid, const char *feature, bool partitions);
-static List *triggers_of(Oid relid, const char *feature);
-static Oid trigger_function(const char *name);
+static bool drop_triggers(Oid relid, const char *feature);
+static bool is_named(const Trigger *trigger, QuotaTrigger kind, const char *feature);
+static Oid trigger_function(QuotaTrigger kind);
 
-/* Return whether a table has triggers of a feature. */
+/* Return whether a table has a trigger with the name of the one that charges a feature. */
 bool
 quota_trigger_ddl_exists(Oid relid, const char *feature)
 {
-	return triggers_of(relid, feature) != NIL;
+	return OidIsValid(get_trigger_oid(relid, psprintf("%s%s", quota_attached_triggers[QUOTA_TRIGGER_CHARGE], feature), true));
+}
+
+/* Return whether a trigger of a function has the name, timing, level and event that it is made with for a feature. */
+bool
+quota_trigger_ddl_is_made(const TriggerData *trigdata, const char *function, const char *feature)
+{
+	TriggerEvent event = trigdata->tg_event & (TRIGGER_EVENT_TIMINGMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_OPMASK);
+
+	for (int kind = 0; kind < QUOTA_TRIGGERS; kind++)
+		if (strcmp(kinds[kind].function, function) == 0 && kinds[kind].event == event && is_named(trigdata->tg_trigger, kind, feature))
+			return true;
+	return false;
+}
+
+/* Return a trigger's only argument, the number of an attachment or adoption; -1: it is none. */
+int64
+quota_trigger_ddl_number(const Trigger *trigger, int64 max)
+{
+	char *end;
+	int64 number;
+
+	if (trigger->tgnargs != 1 || trigger->tgargs[0][0] < '0' || trigger->tgargs[0][0] > '9')
+		return -1;
+	errno = 0;
+	number = strtoi64(trigger->tgargs[0], &end, 10);
+	return errno == 0 && *end == '\0' && number <= max ? number : -1;
 }
 
 /*
@@ -82,7 +102,6 @@ Datum
 quota_make_triggers(PG_FUNCTION_ARGS)
 {
 	QuotaAttached *attached;
-	ListCell *cell;
 
 	quota_argument_check_not_null(fcinfo, 0, "attachment");
 	attached = quota_attached_get(PG_GETARG_INT32(0));
@@ -90,11 +109,7 @@ quota_make_triggers(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("attachment %d does not exist", PG_GETARG_INT32(0))));
-	foreach (cell, tables_of(attached->relation, ShareRowExclusiveLock))
-	{
-		refuse_foreign_table(lfirst_oid(cell), attached);
-		make_statement_triggers(lfirst_oid(cell), attached);
-	}
+	quota_trigger_ddl_add(attached->relation, attached);
 	/* PostgreSQL clones row triggers to the partitions */
 	if (strcmp(attached->on_block, "raise") != 0)
 		make_trigger(attached->relation, attached, QUOTA_TRIGGER_FILTER);
@@ -112,9 +127,14 @@ PG_FUNCTION_INFO_V1(quota_drop_triggers);
 Datum
 quota_drop_triggers(PG_FUNCTION_ARGS)
 {
+	bool dropped = false;
+	ListCell *cell;
+
 	quota_argument_check_not_null(fcinfo, 0, "table");
 	quota_argument_check_not_null(fcinfo, 1, "feature");
-	PG_RETURN_BOOL(drop_triggers(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), true));
+	foreach (cell, tables_of(PG_GETARG_OID(0)))
+		dropped |= drop_triggers(lfirst_oid(cell), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_BOOL(dropped);
 }
 
 /* quota.drop_expressions(attachment): drop the functions that hold its expressions. */
@@ -130,7 +150,7 @@ quota_drop_expressions(PG_FUNCTION_ARGS)
 
 /*
  * Replace the statement triggers of a table and its partitions by those of an
- * attachment, as the extension's owner.
+ * attachment. Call it as the extension's owner.
  *
  * Errors: wrong_object_type for a foreign partition.
  */
@@ -138,172 +158,116 @@ void
 quota_trigger_ddl_add(Oid relid, const QuotaAttached *attached)
 {
 	ListCell *cell;
-	QuotaOwner saved;
 
-	quota_owner_begin_extension(&saved);
-	/* the statement holds these locks already, so this does not wait */
-	foreach (cell, tables_of(relid, ShareRowExclusiveLock))
+	/* a statement that makes a partition holds these locks already */
+	foreach (cell, tables_of(relid))
 	{
-		refuse_foreign_table(lfirst_oid(cell), attached);
-		(void) drop_triggers(lfirst_oid(cell), attached->feature, false);
-		make_statement_triggers(lfirst_oid(cell), attached);
+		Oid table = lfirst_oid(cell);
+
+		if (get_rel_relkind(table) == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("foreign table \"%s\" cannot be a partition of table \"%s\"", get_rel_name(table), get_rel_name(attached->relation)),
+					 errdetail("Feature \"%s\" is attached to the table, and rows of foreign tables cannot be counted.", attached->feature)));
+		(void) drop_triggers(table, attached->feature);
+		make_trigger(table, attached, QUOTA_TRIGGER_CHARGE);
+		if (attached->follows_rows)
+		{
+			make_trigger(table, attached, QUOTA_TRIGGER_UPDATE);
+			make_trigger(table, attached, QUOTA_TRIGGER_DELETE);
+			make_trigger(table, attached, QUOTA_TRIGGER_TRUNCATE);
+		}
+		if (strcmp(attached->on_block, "raise") != 0)
+			make_trigger(table, attached, QUOTA_TRIGGER_BEGIN_FILTER);
 	}
-	quota_owner_end(&saved);
 }
 
 /*
- * List the triggers that charge the rows of a table as QuotaChargeTrigger.
+ * List the tables with the trigger that charges the rows of an attachment.
  *
- * relid: InvalidOid lists those of all tables.
+ * relid: look at this table only; InvalidOid: at all.
  */
 List *
-quota_trigger_ddl_list_charging(Oid relid)
+quota_trigger_ddl_charged(Oid relid, const QuotaAttached *attached)
 {
-	Relation triggers = table_open(TriggerRelationId, AccessShareLock);
-	Oid function = trigger_function("charge_rows");
-	List *found = NIL;
+	Oid function = trigger_function(QUOTA_TRIGGER_CHARGE);
+	bool one = OidIsValid(relid);
+	List *tables = NIL;
+	QuotaScan scan;
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
 
 	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, OidIsValid(relid), NULL, OidIsValid(relid) ? 1 : 0, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	quota_scan_begin(&scan, table_open(TriggerRelationId, AccessShareLock), one ? TriggerRelidNameIndexId : InvalidOid, NULL, one ? 1 : 0, &key);
+	while (quota_scan_next(&scan))
 	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		bool isnull;
-		Datum arguments = fastgetattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &isnull);
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(scan.tuple);
+		const char *arguments = VARDATA_ANY(DatumGetByteaPP(quota_scan_value(&scan, Anum_pg_trigger_tgargs)));
 
-		if (!isnull && trigger->tgnargs == 1 && trigger->tgfoid == function && TRIGGER_FOR_INSERT(trigger->tgtype))
-		{
-			QuotaChargeTrigger *found_trigger = palloc(sizeof(QuotaChargeTrigger));
-
-			found_trigger->relid = trigger->tgrelid;
-			found_trigger->id = atoi(VARDATA_ANY(DatumGetByteaPP(arguments)));
-			found = lappend(found, found_trigger);
-		}
+		if (trigger->tgfoid == function && trigger->tgnargs == 1 && TRIGGER_FOR_INSERT(trigger->tgtype) && atoi(arguments) == attached->id)
+			tables = lappend_oid(tables, trigger->tgrelid);
 	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
-	return found;
-}
-
-static void
-refuse_foreign_table(Oid relid, const QuotaAttached *attached)
-{
-	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("foreign table \"%s\" cannot be a partition of table \"%s\"", get_rel_name(relid), get_rel_name(attached->relation)),
-				 errdetail("Feature \"%s\" is attached to the table, and rows of foreign tables cannot be counted.", attached->feature)));
+	quota_scan_end(&scan);
+	return tables;
 }
 
 /* Lock a table and its partitions, and list them. */
 static List *
-tables_of(Oid relid, LOCKMODE lock)
+tables_of(Oid relid)
 {
-	LockRelationOid(relid, lock);
+	LockRelationOid(relid, ShareRowExclusiveLock);
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		return find_all_inheritors(relid, lock, NULL);
+		return find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 	return list_make1_oid(relid);
 }
 
-static void
-make_statement_triggers(Oid relid, const QuotaAttached *attached)
-{
-	make_trigger(relid, attached, QUOTA_TRIGGER_CHARGE);
-	if (attached->follows_rows)
-	{
-		make_trigger(relid, attached, QUOTA_TRIGGER_UPDATE);
-		make_trigger(relid, attached, QUOTA_TRIGGER_DELETE);
-		make_trigger(relid, attached, QUOTA_TRIGGER_TRUNCATE);
-	}
-	if (strcmp(attached->on_block, "raise") != 0)
-		make_trigger(relid, attached, QUOTA_TRIGGER_BEGIN_FILTER);
-}
-
+/* Make a trigger. Its statement is given the table by OID, and the name in it is not looked up. */
 static void
 make_trigger(Oid relid, const QuotaAttached *attached, QuotaTrigger kind)
 {
-	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
-	const char *names[2] = {kinds[kind].new_table, kinds[kind].old_table};
+	char *name = psprintf("%s%s", quota_attached_triggers[kind], attached->feature);
+	char *text = psprintf("CREATE TRIGGER %s %s ON by_oid %s EXECUTE FUNCTION quota.%s(%d)", quote_identifier(name),
+						  kinds[kind].when, kinds[kind].what, kinds[kind].function, attached->id);
+	RawStmt *statement = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT));
 
-	statement->trigname = psprintf("%s%s", quota_attached_triggers[kind], attached->feature);
-	statement->funcname = list_make2(makeString("quota"), makeString(pstrdup(kinds[kind].function)));
-	statement->args = list_make1(makeString(psprintf("%d", attached->id)));
-	statement->row = kinds[kind].row;
-	statement->timing = kinds[kind].timing;
-	statement->events = kinds[kind].event;
-	for (int i = 0; i < 2; i++)
-		if (names[i] != NULL)
-		{
-			TriggerTransition *transition = makeNode(TriggerTransition);
-
-			transition->name = pstrdup(names[i]);
-			transition->isNew = i == 0;
-			transition->isTable = true;
-			statement->transitionRels = lappend(statement->transitionRels, transition);
-		}
-	CreateTrigger(statement, NULL, relid, InvalidOid, InvalidOid, InvalidOid, trigger_function(kinds[kind].function),
-				  InvalidOid, NULL, false, false);
+	CreateTrigger(castNode(CreateTrigStmt, statement->stmt), NULL, relid, InvalidOid, InvalidOid, InvalidOid,
+				  trigger_function(kind), InvalidOid, NULL, false, false);
 	CommandCounterIncrement();
 }
 
-/* Returns false if there were none. */
+/* Drop the triggers of a feature from a table, without those cloned from a parent. Returns false if there were none. */
 static bool
-drop_triggers(Oid relid, const char *feature, bool partitions)
+drop_triggers(Oid relid, const char *feature)
 {
-	List *tables = partitions ? tables_of(relid, ShareRowExclusiveLock) : list_make1_oid(relid);
-	bool dropped = false;
-	ListCell *table;
-	ListCell *trigger;
+	Relation rel = relation_open(relid, NoLock);
+	ObjectAddresses *found = new_object_addresses();
+	bool any = false;
 
-	foreach (table, tables)
-		foreach (trigger, triggers_of(lfirst_oid(table), feature))
-		{
-			ObjectAddress address = {.classId = TriggerRelationId, .objectId = lfirst_oid(trigger)};
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-			performDeletion(&address, DROP_RESTRICT, 0);
-			dropped = true;
-		}
-	return dropped;
+		for (int kind = 0; kind < QUOTA_TRIGGERS; kind++)
+			if (!trigger->tgisclone && is_named(trigger, kind, feature) && trigger->tgfoid == trigger_function(kind))
+			{
+				add_exact_object_address(&(ObjectAddress){.classId = TriggerRelationId, .objectId = trigger->tgoid}, found);
+				any = true;
+			}
+	}
+	relation_close(rel, NoLock);
+	performMultipleDeletions(found, DROP_RESTRICT, 0);
+	return any;
 }
 
-/* List the triggers of a feature on a table by name, without those cloned from a parent. */
-static List *
-triggers_of(Oid relid, const char *feature)
+static bool
+is_named(const Trigger *trigger, QuotaTrigger kind, const char *feature)
 {
-	Relation rel = table_open(TriggerRelationId, AccessShareLock);
-	List *triggers = NIL;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
+	Size length = strlen(quota_attached_triggers[kind]);
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (OidIsValid(trigger->tgparentid))
-			continue;
-		for (int kind = 0; kind < QUOTA_TRIGGERS; kind++)
-		{
-			Size length = strlen(quota_attached_triggers[kind]);
-
-			if (strncmp(NameStr(trigger->tgname), quota_attached_triggers[kind], length) == 0 &&
-				strcmp(NameStr(trigger->tgname) + length, feature) == 0 &&
-				trigger->tgfoid == trigger_function(kinds[kind].function))
-				triggers = lappend_oid(triggers, trigger->oid);
-		}
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return triggers;
+	return strncmp(trigger->tgname, quota_attached_triggers[kind], length) == 0 && strcmp(trigger->tgname + length, feature) == 0;
 }
 
 static Oid
-trigger_function(const char *name)
+trigger_function(QuotaTrigger kind)
 {
-	return LookupFuncName(list_make2(makeString("quota"), makeString(pstrdup(name))), 0, NULL, false);
+	return LookupFuncName(list_make2(makeString("quota"), makeString(pstrdup(kinds[kind].function))), 0, NULL, false);
 }

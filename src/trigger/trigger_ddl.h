@@ -4,17 +4,14 @@
 #ifndef QUOTA_TRIGGER_DDL_H
 #define QUOTA_TRIGGER_DDL_H
 
+#include "commands/trigger.h"
+
 #include "tables/attached.h"
 
-/* A trigger that charges the rows of a table. */
-typedef struct QuotaChargeTrigger
-{
-	Oid relid;
-	int32 id; /* of the attachment */
-} QuotaChargeTrigger;
-
 extern bool quota_trigger_ddl_exists(Oid relid, const char *feature);
+extern bool quota_trigger_ddl_is_made(const TriggerData *trigdata, const char *function, const char *feature);
+extern int64 quota_trigger_ddl_number(const Trigger *trigger, int64 max);
 extern void quota_trigger_ddl_add(Oid relid, const QuotaAttached *attached);
-extern List *quota_trigger_ddl_list_charging(Oid relid);
+extern List *quota_trigger_ddl_charged(Oid relid, const QuotaAttached *attached);
 
 #endif

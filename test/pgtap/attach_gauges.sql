@@ -309,6 +309,15 @@ CREATE TABLE above (id int, account text, mb int);
 SELECT throws_ok('ALTER TABLE parent INHERIT above', '42809', NULL, 'and becomes none');
 SELECT quota_detach('parent', 'mb') \g /dev/null
 SELECT lives_ok('ALTER TABLE child INHERIT parent', 'detached it may');
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+CREATE FOREIGN TABLE afar (id int, account text, mb int) SERVER nowhere;
+CREATE TABLE near (id int, account text, mb int) INHERITS (afar);
+SELECT throws_ok($$SELECT quota_attach('near', 'mb', 'account', 'mb')$$, '42809', NULL, 'a child of a foreign table: not followed');
+ALTER TABLE near NO INHERIT afar;
+SELECT quota_attach('near', 'mb', 'account', 'mb') \g /dev/null
+SELECT throws_ok('ALTER TABLE near INHERIT afar', '42809', NULL, 'and becomes none while it is followed');
+SELECT quota_detach('near', 'mb') \g /dev/null
 
 /* Random statements against the sum of the rows. */
 SELECT quota_detach(relation, 'mb') FROM quota.attachments WHERE feature = 'mb' AND relation <> 'f'::regclass \g /dev/null
