@@ -22,12 +22,14 @@ include $(PGXS)
 $(OBJS): $(wildcard src/*.h src/*/*.h)
 
 # The install script creates and never replaces: an object planted beforehand
-# is an error. The names of schema objects are quoted where they are looked up.
+# is an error. Every function in PL/pgSQL or with the owner's rights gets the
+# same search_path here, so that none can go without.
 quota--$(EXTVERSION).sql: $(TABLES) $(FUNCTIONS) quota.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
 	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
 	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
-	   cat $(TABLES) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
+	   cat $(TABLES) $(FUNCTIONS) | sed -E -e 's/^CREATE OR REPLACE /CREATE /' \
+		-e '/^\tLANGUAGE .*(plpgsql|SECURITY DEFINER)/s/$$/ SET search_path = pg_catalog, pg_temp/'; } > $@
 
 .PHONY: format checkver layers doc-index tidy
 format:

@@ -7,7 +7,6 @@
 CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF valid IS NULL THEN
@@ -22,7 +21,6 @@ COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
 CREATE OR REPLACE FUNCTION quota.check_exists(kind text, key text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF key IS NULL THEN
@@ -63,7 +61,6 @@ COMMENT ON FUNCTION quota.start_plan(text, text, timestamptz, text, text) IS
 CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
 	RETURNS quota.accounts
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF a.status = 'canceled' THEN
@@ -89,7 +86,6 @@ COMMENT ON FUNCTION quota.settled(quota.accounts) IS
 CREATE OR REPLACE FUNCTION quota.paid_until(a quota.accounts)
 	RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	zone text := COALESCE(a.timezone, quota.timezone());
@@ -143,7 +139,6 @@ COMMENT ON FUNCTION quota.change_at_period_end(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -165,7 +160,6 @@ COMMENT ON FUNCTION quota.quota_set_plan(text, text, interval, boolean) IS
 CREATE OR REPLACE FUNCTION quota.quota_start_trial(account text, plan text, duration interval)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -179,7 +173,6 @@ COMMENT ON FUNCTION quota.quota_start_trial(text, text, interval) IS
 CREATE OR REPLACE FUNCTION quota.quota_cancel(account text, at_period_end boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -201,7 +194,6 @@ COMMENT ON FUNCTION quota.quota_cancel(text, boolean) IS
 CREATE OR REPLACE FUNCTION quota.quota_suspend(account text, reason text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	outer_reason text := COALESCE(current_setting('quota.reason', true), '');
@@ -225,7 +217,6 @@ COMMENT ON FUNCTION quota.quota_suspend(text, text) IS 'refuse an account everyt
 CREATE OR REPLACE FUNCTION quota.quota_activate(account text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -239,7 +230,6 @@ COMMENT ON FUNCTION quota.quota_activate(text) IS 'end the suspension of an acco
 CREATE OR REPLACE FUNCTION quota.quota_preview(account text, plan text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, limit_now bigint, limit_then bigint, over_by bigint)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
@@ -299,7 +289,6 @@ COMMENT ON FUNCTION quota.quota_preview(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_set_override(account text, feature text, period @extschema@.quota_period, usage_limit bigint, expires_at timestamptz DEFAULT NULL, reason text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -320,7 +309,6 @@ COMMENT ON FUNCTION quota.quota_set_override(text, text, @extschema@.quota_perio
 CREATE OR REPLACE FUNCTION quota.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -349,7 +337,6 @@ COMMENT ON FUNCTION quota.lock_counter(text, text, @extschema@.quota_period, tim
 CREATE OR REPLACE FUNCTION quota.quota_reset(account text, feature text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	current quota.counters[];
@@ -399,7 +386,6 @@ COMMENT ON FUNCTION quota.quota_reset(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_sponsor(sponsor text, account text, plan text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument('sponsor', octet_length(sponsor) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
@@ -413,7 +399,6 @@ COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on 
 CREATE OR REPLACE FUNCTION quota.quota_unsponsor(account text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -429,7 +414,6 @@ COMMENT ON FUNCTION quota.quota_unsponsor(text) IS 'take back quota_sponsor: the
 CREATE OR REPLACE FUNCTION quota.quota_set_pool(account text, pool text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -454,7 +438,6 @@ COMMENT ON FUNCTION quota.quota_set_pool(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -472,7 +455,6 @@ COMMENT ON FUNCTION quota.quota_add_user(text, text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_remove_user(account text, user_id text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -489,7 +471,6 @@ COMMENT ON FUNCTION quota.quota_remove_user(text, text) IS 'take back quota_add_
 CREATE OR REPLACE FUNCTION quota.quota_accounts_of(user_id text)
 	RETURNS TABLE (account text, name text, role text)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument('user_id', octet_length(user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes');

@@ -22,7 +22,6 @@ COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
 CREATE OR REPLACE FUNCTION quota.known_plan(plan text, of_account text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF plan IS NOT NULL AND NOT EXISTS (SELECT FROM quota.plans p WHERE p.plan = known_plan.plan) THEN
@@ -37,7 +36,6 @@ COMMENT ON FUNCTION quota.known_plan(text, text) IS 'the plan that the applicati
 CREATE OR REPLACE FUNCTION quota.refuse_key(key text)
 	RETURNS void
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RAISE unique_violation USING
@@ -66,7 +64,6 @@ COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another ac
 CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean, adopting boolean)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -153,7 +150,6 @@ COMMENT ON FUNCTION quota.note_rename(text, text) IS
 CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	with_rows text[];
@@ -234,7 +230,6 @@ COMMENT ON FUNCTION quota.rename_account(text, text) IS
 CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
@@ -249,7 +244,6 @@ COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean, boolean) IS 'q
 CREATE OR REPLACE FUNCTION quota.follow_key(adoption bigint, old_key text, new_key text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
@@ -273,7 +267,6 @@ COMMENT ON FUNCTION quota.follow_key(bigint, text, text) IS 'renames an account 
 CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -322,7 +315,6 @@ COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
 CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
@@ -362,7 +354,6 @@ COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows 
 CREATE OR REPLACE FUNCTION quota.drop_adoption("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	trigger_name name;
@@ -384,7 +375,6 @@ COMMENT ON FUNCTION quota.drop_adoption(regclass) IS 'drops the triggers of quot
 CREATE OR REPLACE FUNCTION quota.check_adoption_triggers("table" regclass, expected int)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF (SELECT count(*) FROM pg_trigger WHERE tgrelid = "table" AND tgfoid = 'quota.follow_accounts()'::regprocedure) <> expected THEN
@@ -404,7 +394,6 @@ COMMENT ON FUNCTION quota.check_adoption_triggers(regclass, int) IS 'refuses to 
 CREATE OR REPLACE FUNCTION quota.create_adoption("table" regclass, adoption bigint, followed text[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	action text := format('EXECUTE FUNCTION quota.follow_accounts(%L)', adoption);
@@ -424,7 +413,6 @@ COMMENT ON FUNCTION quota.create_adoption(regclass, bigint, text[]) IS 'makes th
 CREATE OR REPLACE FUNCTION quota.check_adoption("table" regclass, key_column text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
@@ -453,7 +441,6 @@ COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no 
 CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, name_column text, plan_column text, type_column text, owner_column text, created_column text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -484,7 +471,6 @@ COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, te
 CREATE OR REPLACE FUNCTION quota.release_adoption(adoption bigint)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM FROM quota.accounts a WHERE a.adopted_by = adoption ORDER BY a.account FOR NO KEY UPDATE;
@@ -496,7 +482,6 @@ COMMENT ON FUNCTION quota.release_adoption(bigint) IS 'forgets an adoption; its 
 CREATE OR REPLACE FUNCTION quota.forget_adopted_tables()
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.release_adoption(a.id)
@@ -508,7 +493,6 @@ COMMENT ON FUNCTION quota.forget_adopted_tables() IS 'for quota.forget_tables: r
 CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	adoption bigint := (SELECT a.id FROM quota.adopted a WHERE a.relation = "table");

@@ -52,7 +52,6 @@ COMMENT ON FUNCTION quota.check_value(regclass, text, text) IS 'refuses what a c
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type oid;
@@ -113,7 +112,6 @@ COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 CREATE OR REPLACE FUNCTION quota.forget_tables()
 	RETURNS event_trigger
 	LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	attachments integer[];
@@ -147,7 +145,6 @@ COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a
 CREATE OR REPLACE FUNCTION quota.remove_attachment("table" regclass, feature text)
 	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	attachment integer;
@@ -166,7 +163,6 @@ COMMENT ON FUNCTION quota.remove_attachment(regclass, text) IS 'removes an attac
 CREATE OR REPLACE FUNCTION quota.quota_detach("table" regclass, feature text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF "table" IS NULL OR feature IS NULL THEN
@@ -186,7 +182,6 @@ COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'what quota_detach doe
 CREATE OR REPLACE FUNCTION quota.check_attached_table("table" regclass, feature text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind text;
@@ -219,7 +214,6 @@ COMMENT ON FUNCTION quota.check_attached_table(regclass, text) IS
 CREATE OR REPLACE FUNCTION quota.check_inheritance("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (
@@ -237,7 +231,6 @@ COMMENT ON FUNCTION quota.check_inheritance(regclass) IS 'refuses tables whose r
 CREATE OR REPLACE FUNCTION quota.check_account_column("table" regclass, "column" text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF quota.column_type("table", "column") <> ALL
@@ -261,7 +254,6 @@ COMMENT ON FUNCTION quota.is_column(regclass, text) IS 'whether an amount is a c
 CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	is_column boolean := quota.is_column("table", amount);
@@ -283,7 +275,6 @@ COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or e
 CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition text, argument text, tells text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type regtype;
@@ -301,7 +292,6 @@ COMMENT ON FUNCTION quota.check_condition(regclass, text, text, text) IS 'refuse
 CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	key record;
@@ -337,7 +327,6 @@ COMMENT ON FUNCTION quota.check_counted_when(regclass, text, text) IS
 CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text, mark_when text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	CASE on_block
@@ -374,7 +363,6 @@ COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text, text)
 CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	generated name;
@@ -399,7 +387,6 @@ COMMENT ON FUNCTION quota.check_not_generated(regclass, text, text[]) IS
 CREATE OR REPLACE FUNCTION quota.time_column("table" regclass, given text, kind text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	found text[];
@@ -461,7 +448,6 @@ CREATE OR REPLACE FUNCTION quota.quota_attach(
 	mark_when text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind text;

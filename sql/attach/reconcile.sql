@@ -24,7 +24,6 @@ COMMENT ON FUNCTION quota.lock_tables(regclass[]) IS 'keeps others from writing 
 CREATE OR REPLACE FUNCTION quota.recount(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, n bigint)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
@@ -65,7 +64,6 @@ COMMENT ON FUNCTION quota.recount(regclass[], text) IS
 CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, held bigint, recorded bigint)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
@@ -86,7 +84,6 @@ COMMENT ON FUNCTION quota.drift(regclass[], text) IS 'counters that differ from 
 CREATE OR REPLACE FUNCTION quota.notice_uncounted(n bigint)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF n > 0 THEN
@@ -104,7 +101,6 @@ COMMENT ON FUNCTION quota.notice_uncounted(bigint) IS 'tells how many rows could
 CREATE OR REPLACE FUNCTION quota.backfill("table" regclass, feature text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	counted quota.counters[];
@@ -138,7 +134,6 @@ COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
 CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	tables regclass[];

@@ -44,7 +44,7 @@ SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
  * so that the log has grown before the dump's own log comes.
  */
 CREATE FUNCTION quota.check_audit_id() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	IF EXISTS (SELECT FROM quota.audit_log l WHERE l.id = NEW.id) THEN
@@ -72,7 +72,6 @@ COMMENT ON FUNCTION quota.is_restored(oid) IS
 /* PL/pgSQL keeps the plan, where an SQL function would be planned for each row */
 CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account text, before jsonb, after jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
@@ -89,7 +88,7 @@ COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one ro
 
 /* plan_cache_mode: nor where the function that changes the rows has its own statements planned each time */
 CREATE FUNCTION quota.audit() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
+	LANGUAGE plpgsql SECURITY DEFINER SET plan_cache_mode = auto
 AS $$
 DECLARE
 	before jsonb;
@@ -112,7 +111,7 @@ COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
  * whose counters they are as they were before.
  */
 CREATE FUNCTION quota.audit_usage() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
 	change record;

@@ -38,7 +38,6 @@ COMMENT ON FUNCTION quota.changes_since(timestamptz) IS 'the audit log of what h
 CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
 	RETURNS quota.accounts
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	was quota.accounts;
@@ -66,7 +65,6 @@ COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz, OUT changed boolean, OUT was jsonb)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	/* each with its own plan: only one can use the index */
@@ -94,7 +92,6 @@ COMMENT ON FUNCTION quota.row_at(text, text, jsonb, timestamptz) IS
 CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
 	RETURNS quota.limit_overrides
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	change record := quota.row_at('limit_overrides', of_account, jsonb_build_object('account', of_account, 'feature', feature, 'period', period), at);
@@ -114,7 +111,6 @@ COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, time
 CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extschema@.quota_period, at timestamptz)
 	RETURNS quota.plan_limits
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	change record := quota.row_at('plan_limits', NULL, jsonb_build_object('plan', plan, 'feature', feature, 'period', period), at);
@@ -154,7 +150,6 @@ COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as i
 CREATE OR REPLACE FUNCTION quota.counter_end(of_account text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a quota.accounts;
@@ -262,7 +257,6 @@ COMMENT ON FUNCTION quota.unbilled_overage(timestamptz, timestamptz) IS
 CREATE OR REPLACE FUNCTION quota.quota_invoice_overage(since timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.invoices
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	bill record;
@@ -318,7 +312,6 @@ COMMENT ON FUNCTION quota.quota_invoice_overage(timestamptz) IS
 CREATE OR REPLACE FUNCTION quota.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF jsonb
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_invoices.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');

@@ -20,7 +20,6 @@ COMMENT ON FUNCTION quota.shown(text) IS 'a name or path in a document that a ca
 CREATE OR REPLACE FUNCTION quota.quota_plan_with(feature text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF quota_plan_with.feature IS NULL THEN
@@ -55,7 +54,6 @@ COMMENT ON FUNCTION quota.quota_plan_with(text) IS
 CREATE OR REPLACE FUNCTION quota.quota_export()
 	RETURNS jsonb
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH limits AS (
 		SELECT plan, jsonb_object_agg(feature, periods) AS document
@@ -119,7 +117,6 @@ COMMENT ON FUNCTION quota.quota_export() IS
 CREATE OR REPLACE FUNCTION quota.document_object(value jsonb, path text, members jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	member record;
@@ -153,7 +150,6 @@ COMMENT ON FUNCTION quota.document_object(jsonb, text, jsonb) IS 'checks one obj
 CREATE OR REPLACE FUNCTION quota.document_changes(before jsonb, after jsonb)
 	RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT COALESCE(jsonb_object_agg(change, names), '{}')
 	FROM (
@@ -184,7 +180,6 @@ COMMENT ON FUNCTION quota.period_of(text) IS 'the period of a name';
 CREATE OR REPLACE FUNCTION quota.quota_apply(document jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	before jsonb;

@@ -4,7 +4,6 @@
 CREATE OR REPLACE FUNCTION quota.quota_preset(name text)
 	RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	document jsonb := CASE name

@@ -87,7 +87,7 @@ COMMENT ON COLUMN quota.plan_features.value IS 'false and null: the plan does no
 SELECT pg_extension_config_dump('quota.plan_features', '');
 
 CREATE FUNCTION quota.plan_name() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	NEW.name := COALESCE(NEW.name, NEW.plan);
@@ -103,7 +103,7 @@ CREATE TRIGGER plan_name BEFORE INSERT OR UPDATE ON quota.plans
  * that does not exist.
  */
 CREATE FUNCTION quota.check_limit() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 DECLARE
 	feature_kind text := (SELECT kind FROM quota.features WHERE feature = NEW.feature);
@@ -142,7 +142,7 @@ CREATE FUNCTION quota.has_use(feature text) RETURNS boolean
 COMMENT ON FUNCTION quota.has_use(text) IS 'whether anything of a feature has been counted; charges wait until the transaction ends';
 
 CREATE FUNCTION quota.check_feature() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
 	IF TG_OP = 'UPDATE' AND (NEW.feature, NEW.kind) = (OLD.feature, OLD.kind) THEN

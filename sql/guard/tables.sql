@@ -11,7 +11,7 @@
  * does no harm; so whoever finds one can disable it.
  */
 CREATE FUNCTION quota.refuse_row_triggers() RETURNS event_trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 DECLARE
 	fault record;
@@ -73,7 +73,6 @@ COMMENT ON EVENT TRIGGER quota_refuse_row_triggers IS 'pg_repack and replication
  */
 CREATE FUNCTION quota.warn_of_publication(publication name) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (
@@ -91,7 +90,7 @@ COMMENT ON FUNCTION quota.warn_of_publication(name) IS 'warns of a publication t
 
 /* SECURITY DEFINER: a function of its own is called, for the script to call it as well. */
 CREATE FUNCTION quota.check_publications() RETURNS event_trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
 	PERFORM quota.warn_of_publication(p.pubname)

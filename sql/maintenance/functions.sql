@@ -6,7 +6,6 @@
 CREATE OR REPLACE FUNCTION quota.change_due_plans()
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH due AS (
 		SELECT a.account
@@ -29,7 +28,6 @@ COMMENT ON FUNCTION quota.change_due_plans() IS 'writes down the plans of accoun
 CREATE OR REPLACE FUNCTION quota.delete_old_usage(retention interval)
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH old AS (
 		SELECT u.ctid AS at
@@ -54,7 +52,6 @@ COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of win
 CREATE OR REPLACE FUNCTION quota.delete_old_overrides(retention interval)
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH deleted AS (
 		DELETE FROM quota.limit_overrides o WHERE o.expires_at <= quota.now() - retention
@@ -71,7 +68,6 @@ COMMENT ON FUNCTION quota.delete_old_overrides(interval) IS 'deletes overrides t
 CREATE OR REPLACE FUNCTION quota.return_expired_holds()
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	counter record;
@@ -105,7 +101,6 @@ COMMENT ON FUNCTION quota.return_expired_holds() IS 'lowers counters by what res
 CREATE OR REPLACE FUNCTION quota.delete_old_reservations(retention interval)
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH old AS (
 		SELECT r.id
@@ -124,7 +119,6 @@ COMMENT ON FUNCTION quota.delete_old_reservations(interval) IS 'deletes reservat
 CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, retention interval)
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	deleted bigint;
@@ -148,7 +142,6 @@ COMMENT ON FUNCTION quota.delete_older(text, interval) IS 'deletes the rows of a
 CREATE OR REPLACE FUNCTION quota.make_ledger_months()
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 	SET timezone = 'UTC'
 	SET lock_timeout = '500ms'
 AS $$
@@ -199,7 +192,6 @@ COMMENT ON FUNCTION quota.make_ledger_months() IS
 CREATE OR REPLACE FUNCTION quota.drop_ledger_months(retention interval)
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 	SET timezone = 'UTC'
 	SET lock_timeout = '500ms'
 AS $$
@@ -231,7 +223,6 @@ COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS
 CREATE OR REPLACE FUNCTION quota.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('retention', retention >= '0' OR retention IS NULL, 'not be negative'),
 		quota.check_argument('key_retention', key_retention >= '0' OR key_retention IS NULL, 'not be negative'),

@@ -20,7 +20,6 @@ COMMENT ON FUNCTION quota.forget_rate(text, text) IS 'empties the buckets of a r
 CREATE OR REPLACE FUNCTION quota.quota_rate_clear(account text, feature text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = quota_rate_clear.feature);

@@ -5,7 +5,6 @@
 CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = check_counted.feature);
@@ -30,7 +29,6 @@ COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of 
 CREATE OR REPLACE FUNCTION quota.quota_usage(account text)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN (
@@ -57,7 +55,6 @@ COMMENT ON FUNCTION quota.quota_usage(text) IS
 CREATE OR REPLACE FUNCTION quota.quota_status(account text, feature text DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	main record;
@@ -111,7 +108,6 @@ COMMENT ON FUNCTION quota.quota_status(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.counters
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_history.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');
@@ -132,7 +128,6 @@ CREATE OR REPLACE FUNCTION quota.quota_forecast(account text, feature text)
 	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
 		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_forecast.feature);
 	SELECT e.period, e.period_start, e.period_end, e.used, e.usage_limit, f.projected, g.overage,
@@ -154,7 +149,6 @@ COMMENT ON FUNCTION quota.quota_forecast(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_events.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
@@ -174,7 +168,6 @@ COMMENT ON FUNCTION quota.quota_events(text, timestamptz, timestamptz, text, int
 CREATE OR REPLACE FUNCTION quota.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('user_id', octet_length(quota_events_of.user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes'),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
@@ -198,7 +191,6 @@ COMMENT ON FUNCTION quota.quota_events_of(text, timestamptz, timestamptz, text, 
 CREATE OR REPLACE FUNCTION quota.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_sponsored.sponsor);
 	SELECT p.account, p.name, p.account_type, p.status, p.plan, quota.quota_usage(p.account)->'features'
@@ -216,7 +208,6 @@ COMMENT ON FUNCTION quota.quota_sponsored(text) IS
 CREATE OR REPLACE FUNCTION quota.quota_near_limit(ratio float8 DEFAULT 0.8, feature text DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('ratio', ratio >= 0 AND ratio < 'Infinity', 'be a finite number, 0 or more');
 	SELECT quota.check_counted(quota_near_limit.feature) WHERE quota_near_limit.feature IS NOT NULL;
@@ -233,7 +224,6 @@ COMMENT ON FUNCTION quota.quota_near_limit(float8, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_top.feature), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT t.*
@@ -258,7 +248,6 @@ COMMENT ON FUNCTION quota.quota_top(text, integer, @extschema@.quota_period) IS
 CREATE OR REPLACE FUNCTION quota.quota_totals()
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used numeric, accounts bigint, near_limit bigint, over_limit bigint)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT feature, period, COALESCE(c.used, 0), COALESCE(c.accounts, 0), COALESCE(c.near_limit, 0), COALESCE(c.over_limit, 0)
 	FROM (
@@ -279,7 +268,6 @@ COMMENT ON FUNCTION quota.quota_totals() IS
 CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 	RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 	RETURN (
 		SELECT count(DISTINCT u.account)
 		FROM quota.usage u
@@ -289,7 +277,6 @@ COMMENT ON FUNCTION quota.accounts_without_row() IS 'how many accounts have coun
 CREATE OR REPLACE FUNCTION quota.quota_stats()
 	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT count(*) + quota.accounts_without_row(),
 		(SELECT count(DISTINCT u.account) FROM quota.current_usage u WHERE u.period <> 'lifetime' AND u.used > 0),
@@ -304,7 +291,6 @@ CREATE OR REPLACE FUNCTION quota.quota_plan_stats()
 	RETURNS TABLE (plan text, name text, accounts bigint, trialing bigint, paying bigint, price numeric, currency text,
 		billing_interval text, monthly_revenue numeric, overage_revenue numeric)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT p.plan, p.name,
 		COALESCE(a.accounts, 0) + CASE WHEN p.is_default THEN quota.accounts_without_row() ELSE 0 END,
@@ -335,7 +321,6 @@ COMMENT ON FUNCTION quota.quota_plan_stats() IS 'accounts and estimated revenue,
 CREATE OR REPLACE FUNCTION quota.quota_search(query text, n integer DEFAULT 20)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('query', octet_length(query) <= 1024, 'have at most 1024 bytes'), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
@@ -363,7 +348,6 @@ COMMENT ON FUNCTION quota.metric_label(text, text) IS 'a label in Prometheus'' t
 CREATE OR REPLACE FUNCTION quota.quota_metrics()
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	/* materialized: each is one pass of its own, whatever becomes of its columns */
 	WITH plan_stats AS MATERIALIZED (

@@ -6,7 +6,6 @@
 CREATE OR REPLACE FUNCTION quota.grants(level text)
 	RETURNS SETOF text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	extension pg_extension := (SELECT e FROM pg_extension e WHERE extname = 'quota');
@@ -89,7 +88,6 @@ COMMENT ON FUNCTION quota.grants(text) IS 'what quota_grant grants for a level, 
 CREATE OR REPLACE FUNCTION quota.check_role(role text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF role IS NULL THEN
@@ -112,7 +110,6 @@ COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';
 CREATE OR REPLACE FUNCTION quota.quota_grant(role text, level text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
@@ -144,7 +141,6 @@ COMMENT ON FUNCTION quota.quota_grant(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_revoke(role text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
@@ -171,7 +167,6 @@ COMMENT ON FUNCTION quota.quota_revoke(text) IS 'take back what quota_grant gran
 CREATE OR REPLACE FUNCTION quota.revoke_all(class regclass, object oid)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	granted record;

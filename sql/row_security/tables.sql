@@ -11,7 +11,6 @@
  */
 CREATE FUNCTION quota.visible_accounts() RETURNS SETOF text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT m.account FROM quota.account_users m WHERE m.user_id = quota.user_id()
 	UNION

@@ -13,7 +13,6 @@
 CREATE OR REPLACE FUNCTION quota.quota_stripe_price(price text, plan text, billing_interval text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_price.plan));
@@ -43,7 +42,6 @@ COMMENT ON FUNCTION quota.percent_encode(text) IS 'a text as a part of a URL or 
 CREATE OR REPLACE FUNCTION quota.form_fields(parameters jsonb)
 	RETURNS TABLE (name text, value jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH RECURSIVE fields AS (
 		SELECT p.key AS name, p.value, 1 AS level FROM jsonb_each(parameters) p
@@ -69,7 +67,6 @@ COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that neste
 CREATE OR REPLACE FUNCTION quota.stripe_request(path text, parameters jsonb, options jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	body text;
@@ -100,7 +97,6 @@ COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
 CREATE OR REPLACE FUNCTION quota.check_url(name text, url text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument(name, octet_length(url) <= 8192, 'have at most 8192 bytes');
@@ -111,7 +107,6 @@ COMMENT ON FUNCTION quota.check_url(text, text) IS 'refuses what is no URL of a 
 CREATE OR REPLACE FUNCTION quota.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_checkout.plan));
@@ -155,7 +150,6 @@ COMMENT ON FUNCTION quota.quota_stripe_checkout(text, text, text, text, text, js
 CREATE OR REPLACE FUNCTION quota.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	customer text;
@@ -230,7 +224,6 @@ COMMENT ON FUNCTION quota.stripe_prices_of(jsonb) IS 'the prices of a subscripti
 CREATE OR REPLACE FUNCTION quota.stripe_told(event jsonb)
 	RETURNS quota.stripe_subscriptions
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type CONSTANT text := event->>'type';
@@ -303,7 +296,6 @@ COMMENT ON FUNCTION quota.stripe_told(jsonb) IS 'what an event says of a subscri
 CREATE OR REPLACE FUNCTION quota.stripe_merged(known quota.stripe_subscriptions, told quota.stripe_subscriptions)
 	RETURNS quota.stripe_subscriptions
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	merged quota.stripe_subscriptions := known;
@@ -335,7 +327,6 @@ COMMENT ON FUNCTION quota.stripe_merged(quota.stripe_subscriptions, quota.stripe
 CREATE OR REPLACE FUNCTION quota.stripe_is_ours(told quota.stripe_subscriptions, prices text[])
 	RETURNS boolean
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	unknown CONSTANT text[] := ARRAY(
@@ -372,7 +363,6 @@ COMMENT ON FUNCTION quota.stripe_is_ours(quota.stripe_subscriptions, text[]) IS
 CREATE OR REPLACE FUNCTION quota.apply_stripe(changed quota.stripe_subscriptions)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
@@ -427,7 +417,6 @@ COMMENT ON FUNCTION quota.apply_stripe(quota.stripe_subscriptions) IS
 CREATE OR REPLACE FUNCTION quota.hear_stripe(told quota.stripe_subscriptions, prices text[])
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	known quota.stripe_subscriptions;
@@ -477,7 +466,6 @@ COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
 CREATE OR REPLACE FUNCTION quota.quota_stripe_event(payload text, signature text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	content jsonb;

@@ -101,7 +101,7 @@ SELECT pg_extension_config_dump('quota.stripe_secrets', '');
  * In place of constraints, whose errors show the row, and so the secret.
  */
 CREATE FUNCTION quota.check_secret() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	IF NEW.name IS NULL OR NEW.secret IS NULL THEN
