@@ -11,7 +11,7 @@ EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
 # Folders of sql in the order in which the script runs them: first tables.sql of
 # each, then all else. install makes functions from those before it, and takes
 # from everybody what stands before it.
-DOMAINS = api rights catalogue entitlement accounts adoption usage reservations rates attach reports billing stripe audit ledger maintenance row_security guard install
+DOMAINS = api rights catalogue entitlement accounts adoption usage reservations rates attach reports billing stripe audit ledger maintenance row_security cache guard install
 TABLES = $(foreach domain,$(DOMAINS),$(wildcard sql/$(domain)/tables.sql))
 FUNCTIONS = $(foreach domain,$(DOMAINS),$(filter-out %/tables.sql,$(sort $(wildcard sql/$(domain)/*.sql))))
 

@@ -24,7 +24,6 @@ CREATE TABLE quota.attached (
 	CHECK (on_block <> 'mark' OR (status_column IS NOT NULL AND blocked_status IS NOT NULL))
 );
 COMMENT ON TABLE quota.attached IS 'the features that are attached to tables, which the triggers refer to by number';
-COMMENT ON SEQUENCE quota.attached_id_seq IS 'of quota.attached';
 COMMENT ON COLUMN quota.attached.id IS 'the argument of the triggers';
 COMMENT ON COLUMN quota.attached.amount_reads IS 'columns that function quota.attached_ID_amount has as parameters, which tells the units of a row; NULL: there is none';
 COMMENT ON COLUMN quota.attached.counted_when_reads IS 'the same of quota.attached_ID_counted_when, which tells whether a row is counted';
@@ -33,15 +32,6 @@ COMMENT ON COLUMN quota.attached.follows_rows IS 'UPDATE, DELETE and TRUNCATE ha
 /* a temporary table is nowhere when the dump is restored */
 SELECT pg_extension_config_dump('quota.attached',
 	'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation::pg_catalog.oid AND c.relpersistence OPERATOR(pg_catalog.<>) ''t'')');
-SELECT pg_extension_config_dump('quota.attached_id_seq', '');
-
-/* What backends have made of a row goes with it. */
-CREATE TRIGGER attached_changed AFTER INSERT OR UPDATE OR DELETE ON quota.attached
-	FOR EACH ROW EXECUTE FUNCTION quota.catalog_changed();
-CREATE TRIGGER attached_emptied AFTER TRUNCATE ON quota.attached
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.attached ENABLE ALWAYS TRIGGER attached_changed;
-ALTER TABLE quota.attached ENABLE ALWAYS TRIGGER attached_emptied;
 
 /*
  * When rows of attached tables were charged whose own time does not tell: those

@@ -13,17 +13,6 @@ COMMENT ON COLUMN quota.levels.schema_usage IS
 	'whether quota_grant also granted USAGE on the schema of the functions, which quota_revoke then takes back';
 SELECT pg_extension_config_dump('quota.levels', 'WHERE role::oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)');
 
-CREATE FUNCTION quota.levels_changed() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_levels_changed';
-COMMENT ON FUNCTION quota.levels_changed() IS 'makes all backends forget the levels of roles, at commit';
-
-CREATE TRIGGER levels_changed AFTER INSERT OR UPDATE OR DELETE ON quota.levels
-	FOR EACH ROW EXECUTE FUNCTION quota.levels_changed();
-CREATE TRIGGER levels_emptied AFTER TRUNCATE ON quota.levels
-	FOR EACH STATEMENT EXECUTE FUNCTION quota.levels_changed();
-ALTER TABLE quota.levels ENABLE ALWAYS TRIGGER levels_changed;
-ALTER TABLE quota.levels ENABLE ALWAYS TRIGGER levels_emptied;
-
 /*
  * What the gate knows of the call. They ask a variable of the backend, or the
  * settings: not for parallel workers.
