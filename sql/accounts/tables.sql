@@ -44,7 +44,6 @@ COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
 COMMENT ON COLUMN quota.accounts.adopted_by IS 'the row of quota.adopted whose table has the account; NULL: none';
 COMMENT ON COLUMN quota.accounts.adopted_late IS
 	'it had members before a row of that table named it: the row changes no members, and the account stays when it goes';
-SELECT pg_extension_config_dump('quota.accounts', '');
 
 /*
  * Tables of the application whose rows are accounts. accounts.adopted_by has no foreign key: each new account would
@@ -61,17 +60,8 @@ CREATE TABLE quota.adopted (
 	created_column text
 );
 COMMENT ON TABLE quota.adopted IS 'the tables that quota_adopt made quota follow, and by which columns';
-COMMENT ON SEQUENCE quota.adopted_id_seq IS 'of quota.adopted';
 COMMENT ON COLUMN quota.adopted.id IS 'the argument of the triggers on the table';
 COMMENT ON COLUMN quota.adopted.name_column IS 'NULL, as in the columns after it: none';
-SELECT pg_extension_config_dump('quota.adopted', '');
-SELECT pg_extension_config_dump('quota.adopted_id_seq', '');
-
-/* Written by quota_adopt alone: what it says decides which trigger is believed. */
-ALTER TABLE quota.adopted ENABLE ROW LEVEL SECURITY;
-CREATE POLICY manager ON quota.adopted FOR SELECT
-	USING ((SELECT quota.manages()));
-COMMENT ON POLICY manager ON quota.adopted IS 'level admin sees all rows';
 
 CREATE TABLE quota.account_users (
 	account text COLLATE "C" NOT NULL
@@ -83,7 +73,6 @@ CREATE TABLE quota.account_users (
 );
 CREATE INDEX account_users_user ON quota.account_users (user_id);
 COMMENT ON TABLE quota.account_users IS 'which of the application''s users belong to an account';
-SELECT pg_extension_config_dump('quota.account_users', '');
 
 CREATE TABLE quota.limit_overrides (
 	account text COLLATE "C" NOT NULL
@@ -100,7 +89,6 @@ CREATE INDEX limit_overrides_feature ON quota.limit_overrides (feature);
 COMMENT ON TABLE quota.limit_overrides IS 'one account''s own limit in place of the plan''s, while it lasts';
 COMMENT ON COLUMN quota.limit_overrides.usage_limit IS 'units a window; NULL: unlimited';
 COMMENT ON COLUMN quota.limit_overrides.expires_at IS 'NULL: does not expire';
-SELECT pg_extension_config_dump('quota.limit_overrides', '');
 
 CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.limit_overrides
 	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();

@@ -438,7 +438,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no table of accounts';
 
-CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, name_column text, plan_column text, type_column text, owner_column text, created_column text)
+CREATE OR REPLACE FUNCTION quota.quota_adopt(
+	"table" regclass,
+	key_column text,
+	name_column text DEFAULT NULL,
+	plan_column text DEFAULT NULL,
+	type_column text DEFAULT NULL,
+	owner_column text DEFAULT NULL,
+	created_column text DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET plan_cache_mode = force_custom_plan
@@ -466,7 +473,7 @@ BEGIN
 	PERFORM quota.create_adoption("table", adoption, array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], NULL));
 	RETURN taken;
 END $$;
-COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS 'quota_adopt, by the extension''s owner, of a table that is locked';
+COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS 'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
 
 CREATE OR REPLACE FUNCTION quota.release_adoption(adoption bigint)
 	RETURNS void
@@ -503,22 +510,4 @@ BEGIN
 	PERFORM quota.drop_adoption("table");
 	PERFORM quota.release_adoption(adoption);
 END $$;
-COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'quota_unadopt, by the extension''s owner, of a table that is locked';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_adopt(
-	"table" regclass,
-	key_column text,
-	name_column text DEFAULT NULL,
-	plan_column text DEFAULT NULL,
-	type_column text DEFAULT NULL,
-	owner_column text DEFAULT NULL,
-	created_column text DEFAULT NULL)
-	RETURNS jsonb
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopt';
-COMMENT ON FUNCTION @extschema@.quota_adopt(regclass, text, text, text, text, text, text) IS
-	'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_unadopt("table" regclass)
-	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_unadopt';
-COMMENT ON FUNCTION @extschema@.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';
+COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';

@@ -137,11 +137,6 @@ CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	EXECUTE FUNCTION quota.forget_tables();
 COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
-	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_detach';
-COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
-
 CREATE OR REPLACE FUNCTION quota.remove_attachment("table" regclass, feature text)
 	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -174,7 +169,7 @@ BEGIN
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
-COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'what quota_detach does once it is known who calls it';
+COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
 
 /*
  * What quota_attach checks of its arguments, a function each.
@@ -415,7 +410,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
+CREATE OR REPLACE FUNCTION quota.quota_attach(
 	"table" regclass,
 	feature text,
 	account_column text,
@@ -428,24 +423,6 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
 	backfill boolean DEFAULT true,
 	time_column text DEFAULT NULL,
 	mark_when text DEFAULT NULL)
-	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_attach';
-COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'let a counter be charged for the rows of a table, or a gauge follow them';
-
-CREATE OR REPLACE FUNCTION quota.quota_attach(
-	"table" regclass,
-	feature text,
-	account_column text,
-	amount_column text,
-	on_block text,
-	counted_when text,
-	status_column text,
-	blocked_status text,
-	message_column text,
-	backfill boolean,
-	time_column text,
-	mark_when text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 AS $$
@@ -503,4 +480,4 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'what quota_attach does once it is known who calls it';
+	'let a counter be charged for the rows of a table, or a gauge follow them';

@@ -125,13 +125,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
-	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_reconcile';
-COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
-	'count the rows of attached tables again, show the counters that differ, and repair them';
-
-CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean)
+CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 AS $$
@@ -187,4 +181,4 @@ BEGIN
 		JOIN quota.counters c USING (account, feature, period, period_start)
 	ORDER BY r.account, r.period, r.period_start;
 END $$;
-COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS 'what quota_reconcile does once it is known who calls it';
+COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS 'count the rows of attached tables again, show the counters that differ, and repair them';

@@ -22,7 +22,6 @@ CREATE INDEX audit_log_account ON quota.audit_log (account, at);
 CREATE INDEX audit_log_act ON quota.audit_log (act, at);
 CREATE INDEX audit_log_catalog ON quota.audit_log (effective_at) WHERE account IS NULL;
 COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides, invoices, levels and Stripe''s prices and customers, and of counters by hand';
-COMMENT ON SEQUENCE quota.audit_log_id_seq IS 'of quota.audit_log';
 COMMENT ON COLUMN quota.audit_log.at IS 'start of the transaction, whatever quota.now says';
 COMMENT ON COLUMN quota.audit_log.effective_at IS
 	'quota.now(): from when on the change held; invoices are made out by what held before';
@@ -36,8 +35,6 @@ COMMENT ON COLUMN quota.audit_log.reason IS 'that of an override, or setting quo
 COMMENT ON COLUMN quota.audit_log.user_id IS 'quota.user_id()';
 COMMENT ON COLUMN quota.audit_log.role IS 'the role of SET ROLE; without one that of the session';
 COMMENT ON COLUMN quota.audit_log.session_role IS 'who logged in';
-SELECT pg_extension_config_dump('quota.audit_log', '');
-SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
 
 /*
  * Rows that a dump brings by INSERT are like any other to the triggers below,
@@ -171,14 +168,15 @@ DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels}'::text[] LOOP
-		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
-			FOR EACH ROW EXECUTE FUNCTION quota.audit()', name);
-	END LOOP;
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels,usage}'::text[] LOOP
-		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
+		EXECUTE format('
+			CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%1$I
+				FOR EACH ROW EXECUTE FUNCTION quota.audit();
+			CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%1$I
+				FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;
 END $do$;
+CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.usage
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit();
 CREATE TRIGGER audit_insert AFTER INSERT ON quota.usage REFERENCING NEW TABLE AS came
 	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit_usage();
 CREATE TRIGGER audit_update AFTER UPDATE ON quota.usage REFERENCING OLD TABLE AS gone NEW TABLE AS came

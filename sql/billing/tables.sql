@@ -17,15 +17,12 @@ CREATE TABLE quota.invoices (
 	UNIQUE (account, period_start, currency)
 );
 COMMENT ON TABLE quota.invoices IS 'the overage of an account in a billing period and a currency';
-COMMENT ON SEQUENCE quota.invoices_id_seq IS 'of quota.invoices';
 COMMENT ON COLUMN quota.invoices.account IS 'whose use it is';
 COMMENT ON COLUMN quota.invoices.name IS 'of the account, when its last window ended';
 COMMENT ON COLUMN quota.invoices.sponsor IS 'the account that pays for it; NULL: none, it pays itself';
 COMMENT ON COLUMN quota.invoices.period_start IS 'of the billing period: the account''s window of period cycle';
 COMMENT ON COLUMN quota.invoices.total IS 'the sum of the lines, in currency';
 COMMENT ON COLUMN quota.invoices.invoiced_at IS 'quota.now()';
-SELECT pg_extension_config_dump('quota.invoices', '');
-SELECT pg_extension_config_dump('quota.invoices_id_seq', '');
 
 CREATE TABLE quota.invoice_lines (
 	account text COLLATE "C" NOT NULL
@@ -52,4 +49,3 @@ COMMENT ON COLUMN quota.invoice_lines.used IS 'when it was billed';
 COMMENT ON COLUMN quota.invoice_lines.quantity IS 'units past the limit, of those overage_cap at most';
 COMMENT ON COLUMN quota.invoice_lines.unit_price IS 'overage_price of the plan';
 COMMENT ON COLUMN quota.invoice_lines.amount IS 'quantity * unit_price, rounded to what the currency can pay';
-SELECT pg_extension_config_dump('quota.invoice_lines', '');

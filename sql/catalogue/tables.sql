@@ -25,7 +25,6 @@ COMMENT ON COLUMN quota.plans.price IS 'a billing_interval, in currency; NULL: n
 COMMENT ON COLUMN quota.plans.is_default IS 'the plan of accounts that have no other; at most one';
 COMMENT ON COLUMN quota.plans.visible IS 'offered to everybody; only such plans are named in hints';
 COMMENT ON COLUMN quota.plans.rate_multiplier IS 'factor on every limit of kind rate';
-SELECT pg_extension_config_dump('quota.plans', '');
 
 CREATE TABLE quota.features (
 	/* 48 bytes leave room for the names of the triggers that quota_attach makes */
@@ -45,7 +44,6 @@ COMMENT ON COLUMN quota.features.unit IS 'what one of it is called, in the singu
 COMMENT ON COLUMN quota.features.ledger IS 'whether each change is to be written to the ledger';
 COMMENT ON COLUMN quota.features.user_max IS 'units that level user may charge in one call; 0: none at all';
 COMMENT ON COLUMN quota.features.user_overage IS 'whether level user may charge past a limit that charges';
-SELECT pg_extension_config_dump('quota.features', '');
 
 CREATE TABLE quota.plan_limits (
 	plan text COLLATE "C" NOT NULL
@@ -71,7 +69,6 @@ COMMENT ON COLUMN quota.plan_limits.on_limit IS
 	'past the limit: block refuses, warn allows, charge allows at overage_price a unit up to overage_cap units';
 COMMENT ON COLUMN quota.plan_limits.warn_ratio IS 'share of the limit from which on decisions warn';
 COMMENT ON COLUMN quota.plan_limits.block_ratio IS 'share of the limit up to which block still allows';
-SELECT pg_extension_config_dump('quota.plan_limits', '');
 
 CREATE TABLE quota.plan_features (
 	plan text COLLATE "C" NOT NULL
@@ -84,7 +81,6 @@ CREATE TABLE quota.plan_features (
 CREATE INDEX plan_features_feature ON quota.plan_features (feature);
 COMMENT ON TABLE quota.plan_features IS 'gates and static settings of a plan';
 COMMENT ON COLUMN quota.plan_features.value IS 'false and null: the plan does not have the feature';
-SELECT pg_extension_config_dump('quota.plan_features', '');
 
 CREATE FUNCTION quota.plan_name() RETURNS trigger
 	LANGUAGE plpgsql

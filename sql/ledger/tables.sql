@@ -36,7 +36,6 @@ CREATE INDEX events_default_user ON quota.events_default (user_id, at) WHERE use
 CREATE INDEX events_default_kind ON quota.events_default (kind, at);
 COMMENT ON TABLE quota.events IS 'the ledger: a row for each charge, refund and denial of features with ledger';
 COMMENT ON TABLE quota.events_default IS 'events of months for which quota_maintain has made no partition yet';
-COMMENT ON SEQUENCE quota.events_id_seq IS 'of quota.events';
 COMMENT ON COLUMN quota.events.at IS 'the time that the decision was made for: start of the transaction, or setting quota.now';
 COMMENT ON COLUMN quota.events.user_id IS 'quota.user_id()';
 COMMENT ON COLUMN quota.events.plan IS 'the plan in effect; NULL: none';
@@ -48,9 +47,6 @@ COMMENT ON COLUMN quota.events.used IS 'in the window that the decision tells, a
 COMMENT ON COLUMN quota.events.usage_limit IS 'of that window; NULL: unlimited';
 COMMENT ON COLUMN quota.events.period_start IS 'as in quota.usage: -infinity for lifetime';
 COMMENT ON COLUMN quota.events.metadata IS 'as the caller gave it';
-SELECT pg_extension_config_dump('quota.events', '');
-SELECT pg_extension_config_dump('quota.events_default', '');
-SELECT pg_extension_config_dump('quota.events_id_seq', '');
 
 /*
  * Thresholds that counters have reached. Only the C code writes it.
@@ -69,10 +65,7 @@ CREATE TABLE quota.alerts (
 );
 CREATE INDEX alerts_account ON quota.alerts (account, at);
 COMMENT ON TABLE quota.alerts IS 'thresholds that counters have reached, each once a window';
-COMMENT ON SEQUENCE quota.alerts_id_seq IS 'of quota.alerts';
 COMMENT ON COLUMN quota.alerts.at IS 'the time that the decision was made for';
 COMMENT ON COLUMN quota.alerts.period_start IS 'as in quota.usage: -infinity for lifetime';
 COMMENT ON COLUMN quota.alerts.threshold IS 'warn: warn_ratio of the limit; limit: the limit itself';
 COMMENT ON COLUMN quota.alerts.used IS 'after the charge that reached it';
-SELECT pg_extension_config_dump('quota.alerts', '');
-SELECT pg_extension_config_dump('quota.alerts_id_seq', '');

@@ -21,11 +21,8 @@ CREATE INDEX keys_at ON quota.keys USING brin (at);
 COMMENT ON TABLE quota.keys IS 'a row a call with a key: what it asked for, and the answer, which further calls with that key get';
 COMMENT ON COLUMN quota.keys.reservation IS 'of quota_reserve: what it returned; NULL: a denial';
 COMMENT ON COLUMN quota.keys.at IS 'when the first call was made; quota_maintain goes by it';
-SELECT pg_extension_config_dump('quota.keys', '');
 
 CREATE SEQUENCE quota.reservations_id_seq;
-COMMENT ON SEQUENCE quota.reservations_id_seq IS 'of quota.reservations';
-SELECT pg_extension_config_dump('quota.reservations_id_seq', '');
 
 CREATE TABLE quota.reservations (
 	id bigint PRIMARY KEY DEFAULT nextval('quota.reservations_id_seq'),
@@ -41,7 +38,6 @@ ALTER SEQUENCE quota.reservations_id_seq OWNED BY quota.reservations.id;
 COMMENT ON TABLE quota.reservations IS 'reservations that have not been settled, and for a while those that have expired';
 COMMENT ON COLUMN quota.reservations.account IS 'which reserved';
 COMMENT ON COLUMN quota.reservations.counters IS 'how many counters it was charged to: as many rows it had in quota.holds';
-SELECT pg_extension_config_dump('quota.reservations', '');
 
 /*
  * By counter, and of a counter those first that expire first: a charge that
@@ -66,4 +62,3 @@ CREATE INDEX holds_reservation ON quota.holds (reservation);
 COMMENT ON TABLE quota.holds IS 'a row a reservation and counter: what of the counter''s use is only held';
 COMMENT ON COLUMN quota.holds.account IS 'whose counter it is';
 COMMENT ON COLUMN quota.holds.expires_at IS 'from then on it is not used any more, whether or not the counter has been written';
-SELECT pg_extension_config_dump('quota.holds', '');

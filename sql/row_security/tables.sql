@@ -23,39 +23,34 @@ COMMENT ON FUNCTION quota.visible_accounts() IS
 
 DO $$
 DECLARE
-	name text;
+	policy record;
 BEGIN
-	FOREACH name IN ARRAY '{accounts,account_users,limit_overrides,usage,keys,reservations,holds,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'::text[] LOOP
-		/* sub-selects: once a query, not once a row */
+	/*
+	 * Rows of no account, which no member sees: keys of the application's rows, who
+	 * changed what and why, and quota.adopted, which quota_adopt alone writes, since
+	 * it decides which trigger is believed. Sub-selects: once a query, not once a row.
+	 */
+	FOR policy IN
+		SELECT p.*, "table"
+		FROM (VALUES
+				('manager', 'ALL', '(SELECT quota.manages())', 'level admin sees and changes all rows',
+					'{accounts,account_users,limit_overrides,usage,keys,reservations,holds,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events,charged_rows,audit_log}'::text[]),
+				('manager', 'SELECT', '(SELECT quota.manages())', 'level admin sees all rows',
+					'{adopted}'),
+				('member', 'SELECT', 'account = ANY (ARRAY(SELECT quota.visible_accounts()))', 'a user sees its accounts and those that they sponsor',
+					'{accounts,account_users,limit_overrides,usage,keys,reservations,holds,events,alerts,invoices,invoice_lines,stripe_customers,stripe_subscriptions,stripe_events}'),
+				('monitor', 'SELECT', '(SELECT quota.sees_all())', 'level monitor sees the figures of all accounts',
+					'{accounts,limit_overrides,usage,reservations,holds,events,alerts,invoices,invoice_lines}')) p (name, command, condition, comment, tables),
+			unnest(p.tables) "table"
+	LOOP
 		EXECUTE format('
 			ALTER TABLE quota.%1$I ENABLE ROW LEVEL SECURITY;
-			CREATE POLICY manager ON quota.%1$I
-				USING ((SELECT quota.manages()));
-			CREATE POLICY member ON quota.%1$I FOR SELECT
-				USING (account = ANY (ARRAY(SELECT quota.visible_accounts())));
-			COMMENT ON POLICY manager ON quota.%1$I IS ''level admin sees and changes all rows'';
-			COMMENT ON POLICY member ON quota.%1$I IS ''a user sees its accounts and those that they sponsor'';',
-			name);
-	END LOOP;
-	FOREACH name IN ARRAY '{accounts,limit_overrides,usage,reservations,holds,events,alerts,invoices,invoice_lines}'::text[] LOOP
-		EXECUTE format('
-			CREATE POLICY monitor ON quota.%1$I FOR SELECT
-				USING ((SELECT quota.sees_all()));
-			COMMENT ON POLICY monitor ON quota.%1$I IS ''level monitor sees the figures of all accounts'';',
-			name);
+			CREATE POLICY %2$I ON quota.%1$I FOR %3$s USING (%4$s);
+			COMMENT ON POLICY %2$I ON quota.%1$I IS %5$L',
+			policy."table", policy.name, policy.command, policy.condition, policy.comment);
 	END LOOP;
 END $$;
-ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
-
-/* Keys of the application's rows, of no account; and who changed what and why, which is for no member to see. */
-ALTER TABLE quota.charged_rows ENABLE ROW LEVEL SECURITY;
-CREATE POLICY manager ON quota.charged_rows
-	USING ((SELECT quota.manages()));
-COMMENT ON POLICY manager ON quota.charged_rows IS 'level admin sees and changes all rows';
-ALTER TABLE quota.audit_log ENABLE ROW LEVEL SECURITY;
-CREATE POLICY manager ON quota.audit_log
-	USING ((SELECT quota.manages()));
-COMMENT ON POLICY manager ON quota.audit_log IS 'level admin sees and changes all rows';
 
 /* Without a policy: nobody but the owner. */
+ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;

@@ -16,7 +16,6 @@ COMMENT ON TABLE quota.stripe_prices IS 'which plan a price of Stripe names; sev
 COMMENT ON COLUMN quota.stripe_prices.plan IS 'NULL: no plan, but an add-on, or something of another application';
 COMMENT ON COLUMN quota.stripe_prices.offered IS
 	'whether quota_stripe_checkout takes it, at most one a plan and interval; others still name the plan of those that have it';
-SELECT pg_extension_config_dump('quota.stripe_prices', '');
 
 CREATE TABLE quota.stripe_customers (
 	account text COLLATE "C" PRIMARY KEY
@@ -26,7 +25,6 @@ CREATE TABLE quota.stripe_customers (
 );
 CREATE INDEX stripe_customers_customer ON quota.stripe_customers (customer);
 COMMENT ON TABLE quota.stripe_customers IS 'who an account is to Stripe';
-SELECT pg_extension_config_dump('quota.stripe_customers', '');
 
 /*
  * Two clocks, since payments say nothing but that they were made or failed: an
@@ -64,7 +62,6 @@ COMMENT ON COLUMN quota.stripe_subscriptions.told_rank IS 'which of two events o
 COMMENT ON COLUMN quota.stripe_subscriptions.payment_at IS 'when Stripe made the newest event of a payment; -infinity: none has come';
 COMMENT ON COLUMN quota.stripe_subscriptions.paid IS 'of that payment: whether it succeeded';
 COMMENT ON COLUMN quota.stripe_subscriptions.had_plan IS 'whether the account has had the plan by it, which then ends with it';
-SELECT pg_extension_config_dump('quota.stripe_subscriptions', '');
 
 CREATE TABLE quota.stripe_events (
 	event text COLLATE "C" PRIMARY KEY
@@ -81,7 +78,6 @@ COMMENT ON COLUMN quota.stripe_events.created_at IS 'when Stripe made it';
 COMMENT ON COLUMN quota.stripe_events.at IS 'when it came; quota_maintain goes by it';
 COMMENT ON COLUMN quota.stripe_events.outcome IS
 	'applied; unchanged: older than what was known, or nothing new; ignored: of no kind, or of no subscription, that counts here';
-SELECT pg_extension_config_dump('quota.stripe_events', '');
 
 /*
  * A table and no setting: what ALTER DATABASE sets anybody can read in
@@ -95,7 +91,6 @@ CREATE TABLE quota.stripe_secrets (
 COMMENT ON TABLE quota.stripe_secrets IS 'signing secrets of webhook endpoints; any of them may have signed an event';
 COMMENT ON COLUMN quota.stripe_secrets.name IS 'for people, such as live';
 COMMENT ON COLUMN quota.stripe_secrets.secret IS 'as Stripe shows it: whsec_...';
-SELECT pg_extension_config_dump('quota.stripe_secrets', '');
 
 /*
  * In place of constraints, whose errors show the row, and so the secret.
