@@ -18,21 +18,34 @@ END $$;
 COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
 	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
 
-CREATE OR REPLACE FUNCTION quota.check_exists(kind text, key text)
+CREATE OR REPLACE FUNCTION quota.check_plan(plan text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
 BEGIN
-	IF key IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = format('%s must not be null', kind);
-	ELSIF NOT (CASE kind
-		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
-		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
-	END) THEN
-		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, quota.shown(key));
+	IF plan IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'plan must not be null';
+	ELSIF NOT EXISTS (SELECT FROM quota.plans p WHERE p.plan = check_plan.plan) THEN
+		RAISE undefined_object USING MESSAGE = format('plan "%s" does not exist', quota.shown(plan));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
+COMMENT ON FUNCTION quota.check_plan(text) IS 'refuses what is no plan';
+
+CREATE OR REPLACE FUNCTION quota.kind_of(feature text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $$
+DECLARE
+	kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = kind_of.feature);
+BEGIN
+	IF feature IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
+	ELSIF kind IS NULL THEN
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
+	END IF;
+	RETURN kind;
+END $$;
+COMMENT ON FUNCTION quota.kind_of(text) IS 'the kind of a feature; refuses what is none';
 
 /*
  * Subscriptions
@@ -142,7 +155,7 @@ CREATE OR REPLACE FUNCTION quota.quota_set_plan(account text, plan text, duratio
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('at_period_end', at_period_end IN (true, false), 'be true or false');
 	IF duration IS NOT NULL THEN
 		PERFORM quota.check_argument('duration', duration > '0', 'be positive');
@@ -163,7 +176,7 @@ CREATE OR REPLACE FUNCTION quota.quota_start_trial(account text, plan text, dura
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('duration', duration > '0', 'be positive');
 	PERFORM quota.start_plan(account, plan, quota.now() + duration, 'trialing', NULL);
 END $$;
@@ -235,7 +248,7 @@ DECLARE
 	present quota.accounts;
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = quota_preview.account;
 	RETURN QUERY
 		WITH plans (planned, plan) AS (
@@ -292,7 +305,7 @@ CREATE OR REPLACE FUNCTION quota.quota_set_override(account text, feature text, 
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('feature', feature);
+	PERFORM quota.kind_of(feature);
 	PERFORM quota.check_argument('period', period BETWEEN 'second' AND 'cycle', 'be a period');
 	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	IF usage_limit IS NOT NULL THEN
@@ -312,7 +325,7 @@ CREATE OR REPLACE FUNCTION quota.quota_clear_override(account text, feature text
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('feature', feature);
+	PERFORM quota.kind_of(feature);
 	DELETE FROM quota.limit_overrides o
 	WHERE o.account = quota_clear_override.account AND o.feature = quota_clear_override.feature
 		AND o.period = COALESCE(quota_clear_override.period, o.period);
@@ -343,7 +356,7 @@ DECLARE
 BEGIN
 	PERFORM quota.account_key(account);
 	IF feature IS NOT NULL THEN
-		PERFORM quota.check_exists('feature', feature);
+		PERFORM quota.kind_of(feature);
 	END IF;
 	/*
 	 * All counters that a charge can meet, also such as have no row yet, locked
@@ -391,7 +404,7 @@ BEGIN
 	PERFORM quota.check_argument('sponsor', octet_length(sponsor) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_argument('sponsor', sponsor <> account, 'be another account');
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.start_plan(account, plan, NULL::timestamptz, 'active', sponsor);
 END $$;
 COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';

@@ -486,17 +486,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.release_adoption(bigint) IS 'forgets an adoption; its accounts stay, and no table has them';
 
-CREATE OR REPLACE FUNCTION quota.forget_adopted_tables()
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-AS $$
-BEGIN
-	PERFORM quota.release_adoption(a.id)
-	FROM pg_event_trigger_dropped_objects() d JOIN quota.adopted a ON a.relation = d.objid
-	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
-END $$;
-COMMENT ON FUNCTION quota.forget_adopted_tables() IS 'for quota.forget_tables: releases the accounts of dropped tables';
-
 CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -126,16 +126,18 @@ BEGIN
 		RETURNING a.id
 	)
 	SELECT array_agg(g.id) INTO attachments FROM gone g;
-	PERFORM quota.forget_adopted_tables();
+	PERFORM quota.release_adoption(a.id)
+	FROM pg_event_trigger_dropped_objects() d JOIN quota.adopted a ON a.relation = d.objid
+	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
 	PERFORM quota.drop_expressions(id) FROM unnest(attachments) id;
 END $$;
-COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.attached and quota.charged_rows have of dropped tables';
+COMMENT ON FUNCTION quota.forget_tables() IS 'detaches and releases tables that are dropped, and forgets their charged rows';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	/* a table can become a view */
 	WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
 	EXECUTE FUNCTION quota.forget_tables();
-COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
+COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments, adoptions and charged rows go with their table';
 
 CREATE OR REPLACE FUNCTION quota.remove_attachment("table" regclass, feature text)
 	RETURNS boolean
@@ -193,10 +195,8 @@ BEGIN
 			DETAIL = 'Rows that come by way of its parent would not be charged.',
 			HINT = 'Attach the partitioned table.';
 	END IF;
-	SELECT f.kind INTO kind FROM quota.features f WHERE f.feature = check_attached_table.feature;
-	IF NOT FOUND THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
-	ELSIF kind NOT IN ('counter', 'gauge') THEN
+	kind := quota.kind_of(feature);
+	IF kind NOT IN ('counter', 'gauge') THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('feature "%s" of kind %s cannot be attached to a table', feature, kind);
 	END IF;
@@ -223,20 +223,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.check_inheritance(regclass) IS 'refuses tables whose rows statements on other tables change';
 
-CREATE OR REPLACE FUNCTION quota.check_account_column("table" regclass, "column" text)
+CREATE OR REPLACE FUNCTION quota.check_type(type regtype, allowed regtype[], message text, hint text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
 BEGIN
-	IF quota.column_type("table", "column") <> ALL
-		('{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot name an account', "column"),
-			DETAIL = format('Its type is %s.', quota.column_type("table", "column")),
-			HINT = 'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.';
+	IF type <> ALL (allowed) THEN
+		RAISE datatype_mismatch USING MESSAGE = message, DETAIL = format('Its type is %s.', type), HINT = hint;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_account_column(regclass, text) IS 'refuses a column that cannot name an account';
+COMMENT ON FUNCTION quota.check_type(regtype, regtype[], text, text) IS 'refuses a type that is none of those allowed';
 
 /* What is written like a name is one; all else is an expression. */
 CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
@@ -252,18 +248,15 @@ CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
 AS $$
 DECLARE
 	is_column boolean := quota.is_column("table", amount);
-	type regtype;
 BEGIN
 	IF amount IS NULL THEN
 		RETURN;
 	END IF;
-	type := CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END;
-	IF type <> ALL ('{smallint,integer,bigint}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
-			DETAIL = format('Its type is %s.', type),
-			HINT = 'Amounts are smallint, integer or bigint.';
-	END IF;
+	PERFORM quota.check_type(
+		CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END,
+		'{smallint,integer,bigint}'::regtype[],
+		format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
+		'Amounts are smallint, integer or bigint.');
 END $$;
 COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or expression that cannot be an amount';
 
@@ -271,16 +264,10 @@ CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition tex
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
-DECLARE
-	type regtype;
 BEGIN
-	type := (quota.row_expression("table", condition)).type;
-	IF type <> 'boolean'::regtype THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
-			DETAIL = format('Its type is %s.', type),
-			HINT = format('%s is boolean.', argument);
-	END IF;
+	PERFORM quota.check_type((quota.row_expression("table", condition)).type, '{boolean}'::regtype[],
+		format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
+		format('%s is boolean.', argument));
 END $$;
 COMMENT ON FUNCTION quota.check_condition(regclass, text, text, text) IS 'refuses an expression on a row that is not boolean';
 
@@ -307,12 +294,11 @@ BEGIN
 		WHERE i.indrelid = "table" AND i.indisprimary AND kind = 'counter'
 	LOOP
 		/* of which the text is the same in every session */
-		IF key.type <> ALL ('{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[])
-			AND NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
-			RAISE datatype_mismatch USING
-				MESSAGE = format('column "%s" of the primary key cannot be used to remember rows', key.attname),
-				DETAIL = format('Its type is %s.', key.type),
-				HINT = 'Keys are text, varchar, char, name, uuid, smallint, integer, bigint, numeric, boolean, oid, date, timestamp, timestamptz or enums.';
+		IF NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
+			PERFORM quota.check_type(key.type,
+				'{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[],
+				format('column "%s" of the primary key cannot be used to remember rows', key.attname),
+				'Keys are text, varchar, char, name, uuid, smallint, integer, bigint, numeric, boolean, oid, date, timestamp, timestamptz or enums.');
 		END IF;
 	END LOOP;
 END $$;
@@ -338,11 +324,10 @@ BEGIN
 		PERFORM quota.column_type("table", status_column);
 		/* an error now rather than at each row, of the column's own type and length */
 		PERFORM quota.check_value("table", status_column, blocked_status);
-		IF message_column IS NOT NULL
-			AND quota.column_type("table", message_column) <> ALL ('{text,varchar,bpchar}'::regtype[]) THEN
-			RAISE datatype_mismatch USING
-				MESSAGE = format('column "%s" cannot hold a message', message_column),
-				DETAIL = format('Its type is %s.', quota.column_type("table", message_column));
+		IF message_column IS NOT NULL THEN
+			PERFORM quota.check_type(quota.column_type("table", message_column), '{text,varchar,bpchar}'::regtype[],
+				format('column "%s" cannot hold a message', message_column),
+				'Messages are text, varchar or char.');
 		END IF;
 		IF mark_when IS NOT NULL THEN
 			PERFORM quota.check_condition("table", mark_when, 'mark_when', 'marked');
@@ -400,12 +385,9 @@ BEGIN
 		RAISE invalid_parameter_value USING
 			MESSAGE = 'time_column is for counters only',
 			DETAIL = 'A gauge has no windows of time.';
-	ELSIF quota.column_type("table", given) <> 'timestamptz'::regtype THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot tell when a row was made', given),
-			DETAIL = format('Its type is %s.', quota.column_type("table", given)),
-			HINT = 'Times are timestamptz.';
 	END IF;
+	PERFORM quota.check_type(quota.column_type("table", given), '{timestamptz}'::regtype[],
+		format('column "%s" cannot tell when a row was made', given), 'Times are timestamptz.');
 	RETURN given;
 END $$;
 COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
@@ -444,7 +426,9 @@ BEGIN
 	IF kind = 'gauge' OR counted_when IS NOT NULL THEN
 		PERFORM quota.check_inheritance("table");
 	END IF;
-	PERFORM quota.check_account_column("table", account_column);
+	PERFORM quota.check_type(quota.column_type("table", account_column), '{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[],
+		format('column "%s" cannot name an account', account_column),
+		'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.');
 	PERFORM quota.check_amount("table", amount_column);
 	PERFORM quota.check_counted_when("table", counted_when, kind);
 	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column, mark_when);

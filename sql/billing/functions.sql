@@ -63,9 +63,12 @@ END $$;
 COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
 	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
 
-CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz, OUT changed boolean, OUT was jsonb)
+CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz)
+	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 AS $$
+DECLARE
+	was jsonb;
 BEGIN
 	/* each with its own plan: only one can use the index */
 	IF of_account IS NULL THEN
@@ -81,67 +84,23 @@ BEGIN
 		ORDER BY l.at, l.id
 		LIMIT 1;
 	END IF;
-	changed := FOUND;
-	IF NOT was @> key THEN
-		was := NULL;
+	IF FOUND THEN
+		RETURN CASE WHEN was @> key THEN was END;
 	END IF;
+	RETURN CASE table_name
+		WHEN 'plans' THEN (
+			SELECT to_jsonb(p) FROM quota.plans p
+			WHERE p.plan = key->>'plan' OR p.is_default = (key->>'is_default')::boolean)
+		WHEN 'plan_limits' THEN (
+			SELECT to_jsonb(l) FROM quota.plan_limits l
+			WHERE l.plan = key->>'plan' AND l.feature = key->>'feature' AND l.period::text = key->>'period')
+		WHEN 'limit_overrides' THEN (
+			SELECT to_jsonb(o) FROM quota.limit_overrides o
+			WHERE o.account = of_account AND o.feature = key->>'feature' AND o.period::text = key->>'period')
+	END;
 END $$;
 COMMENT ON FUNCTION quota.row_at(text, text, jsonb, timestamptz) IS
-	'whether the row that contains a key has changed since a time, and what it was before; account NULL: a row of the catalogue';
-
-CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
-	RETURNS quota.limit_overrides
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-AS $$
-DECLARE
-	change record := quota.row_at('limit_overrides', of_account, jsonb_build_object('account', of_account, 'feature', feature, 'period', period), at);
-	was quota.limit_overrides;
-BEGIN
-	IF change.changed THEN
-		RETURN jsonb_populate_record(NULL::quota.limit_overrides, change.was);
-	END IF;
-	SELECT o.* INTO was
-	FROM quota.limit_overrides o
-	WHERE o.account = of_account AND o.feature = override_at.feature AND o.period = override_at.period;
-	RETURN was;
-END $$;
-COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, timestamptz) IS
-	'the override of an account as it was until a time, expired or not; NULL: there was none';
-
-CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extschema@.quota_period, at timestamptz)
-	RETURNS quota.plan_limits
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-AS $$
-DECLARE
-	change record := quota.row_at('plan_limits', NULL, jsonb_build_object('plan', plan, 'feature', feature, 'period', period), at);
-	was quota.plan_limits;
-BEGIN
-	IF change.changed THEN
-		RETURN jsonb_populate_record(NULL::quota.plan_limits, change.was);
-	END IF;
-	SELECT p.* INTO was
-	FROM quota.plan_limits p
-	WHERE p.plan = limit_at.plan AND p.feature = limit_at.feature AND p.period = limit_at.period;
-	RETURN was;
-END $$;
-COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timestamptz) IS
-	'the limit of a plan as it was until a time; NULL: there was none';
-
-CREATE OR REPLACE FUNCTION quota.currency_at(plan text, at timestamptz)
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN (
-		SELECT CASE WHEN r.changed THEN r.was->>'currency' ELSE (SELECT p.currency FROM quota.plans p WHERE p.plan = currency_at.plan) END
-		FROM quota.row_at('plans', NULL, jsonb_build_object('plan', plan), at) r);
-COMMENT ON FUNCTION quota.currency_at(text, timestamptz) IS 'the currency of a plan as it was until a time';
-
-CREATE OR REPLACE FUNCTION quota.default_plan_at(at timestamptz)
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN (
-		SELECT CASE WHEN r.changed THEN r.was->>'plan' ELSE quota.default_plan() END
-		FROM quota.row_at('plans', NULL, '{"is_default": true}', at) r);
-COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as it was until a time; NULL: there was none';
+	'the row that contains a key, as it was until a time; NULL: there was none; account NULL: of the catalogue, else an override';
 
 /*
  * Where no window of the account begins then, its time zone or anchor was
@@ -222,13 +181,16 @@ BEGIN ATOMIC
 		CROSS JOIN LATERAL quota.account_at(a.pool, e.period_end) p
 		CROSS JOIN LATERAL (SELECT quota.own_plan(a, e.last_instant) AS own_plan) n
 		CROSS JOIN LATERAL (
-			SELECT COALESCE(n.own_plan, quota.own_plan(p, e.last_instant), quota.default_plan_at(e.period_end)) COLLATE "C" AS plan) k
-		CROSS JOIN LATERAL quota.limit_at(k.plan, e.feature, e.period, e.period_end) l
-		CROSS JOIN LATERAL quota.override_at(COALESCE(a.account, e.account), e.feature, e.period, e.period_end) o
+			SELECT COALESCE(n.own_plan, quota.own_plan(p, e.last_instant), quota.row_at('plans', NULL, '{"is_default": true}', e.period_end)->>'plan') COLLATE "C" AS plan) k
+		CROSS JOIN LATERAL jsonb_populate_record(NULL::quota.plan_limits, quota.row_at('plan_limits', NULL,
+			jsonb_build_object('plan', k.plan, 'feature', e.feature, 'period', e.period), e.period_end)) l
+		CROSS JOIN LATERAL (SELECT COALESCE(a.account, e.account) AS key) c
+		CROSS JOIN LATERAL jsonb_populate_record(NULL::quota.limit_overrides, quota.row_at('limit_overrides', c.key,
+			jsonb_build_object('account', c.key, 'feature', e.feature, 'period', e.period), e.period_end)) o
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN o.account IS NOT NULL AND (e.last_instant >= o.expires_at) IS NOT TRUE
 				THEN o.usage_limit ELSE l.usage_limit END AS usage_limit) w
-		CROSS JOIN LATERAL (SELECT quota.currency_at(k.plan, e.period_end) AS currency) v
+		CROSS JOIN LATERAL (SELECT quota.row_at('plans', NULL, jsonb_build_object('plan', k.plan), e.period_end)->>'currency' AS currency) v
 		CROSS JOIN LATERAL (
 			SELECT u.quantity, round(u.quantity * l.overage_price, quota.currency_decimals(v.currency)) AS amount
 			FROM (SELECT LEAST(e.used - w.usage_limit, l.overage_cap) AS quantity) u) q

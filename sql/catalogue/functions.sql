@@ -22,12 +22,7 @@ CREATE OR REPLACE FUNCTION quota.quota_plan_with(feature text)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 AS $$
 BEGIN
-	IF quota_plan_with.feature IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
-	ELSIF NOT EXISTS (SELECT FROM quota.features f WHERE f.feature = quota_plan_with.feature) THEN
-		RAISE undefined_object USING
-			MESSAGE = format('feature "%s" does not exist', quota.shown(quota_plan_with.feature));
-	END IF;
+	PERFORM quota.kind_of(feature);
 	RETURN (
 		SELECT p.plan
 		FROM quota.plans p

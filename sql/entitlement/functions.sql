@@ -46,36 +46,21 @@ COMMENT ON FUNCTION quota.account_key(text) IS 'the key of an account; an error 
  * parsed body are bound already. A row of NULLs, as an outer join makes it of
  * an account that has none, has the default plan.
  */
-CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts, at timestamptz)
+CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts, at timestamptz DEFAULT quota.now())
 	RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE sql IMMUTABLE PARALLEL RESTRICTED
 	RETURN a.status = 'trialing' AND at >= a.trial_ends_at OR at >= a.plan_ends_at;
-COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts, timestamptz) IS
-	'whether the trial or the plan of an account is over at a time; NULL: no';
+COMMENT ON FUNCTION quota.plan_has_ended IS 'whether the trial or the plan of an account is over at a time; NULL: no';
 
-CREATE OR REPLACE FUNCTION quota.plan_has_ended(a quota.accounts)
-	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN quota.plan_has_ended(a, quota.now());
-COMMENT ON FUNCTION quota.plan_has_ended(quota.accounts) IS 'whether the trial or the plan of an account is over; NULL: no';
-
-CREATE OR REPLACE FUNCTION quota.own_plan(a quota.accounts, at timestamptz)
+CREATE OR REPLACE FUNCTION quota.own_plan(a quota.accounts, at timestamptz DEFAULT quota.now())
 	RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE sql IMMUTABLE PARALLEL RESTRICTED
 	RETURN CASE
 		WHEN a.status = 'canceled' THEN NULL
 		WHEN quota.plan_has_ended(a, at) THEN a.next_plan
 		ELSE a.plan
 	END;
-COMMENT ON FUNCTION quota.own_plan(quota.accounts, timestamptz) IS
-	'the plan that a row of quota.accounts amounts to at a time; NULL: that of its pool, or the default plan';
-
-CREATE OR REPLACE FUNCTION quota.own_plan(a quota.accounts)
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN quota.own_plan(a, quota.now());
-COMMENT ON FUNCTION quota.own_plan(quota.accounts) IS
-	'the plan that a row of quota.accounts amounts to now; NULL: that of its pool, or the default plan';
+COMMENT ON FUNCTION quota.own_plan IS 'the plan that a row of quota.accounts gives at a time; NULL: that of its pool, or the default plan';
 
 CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts, pool quota.accounts)
 	RETURNS text

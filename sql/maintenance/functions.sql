@@ -49,18 +49,6 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
 
-CREATE OR REPLACE FUNCTION quota.delete_old_overrides(retention interval)
-	RETURNS bigint
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-BEGIN ATOMIC
-	WITH deleted AS (
-		DELETE FROM quota.limit_overrides o WHERE o.expires_at <= quota.now() - retention
-		RETURNING 1
-	)
-	SELECT count(*) FROM deleted;
-END;
-COMMENT ON FUNCTION quota.delete_old_overrides(interval) IS 'deletes overrides that expired longer ago; how many';
-
 /*
  * A counter is lowered if all of its rows can be locked at once, so that nobody
  * is waited for; one that is being charged returns what has expired itself.
@@ -116,18 +104,18 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION quota.delete_old_reservations(interval) IS 'deletes reservations that expired longer ago; how many';
 
-CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, retention interval)
+CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, time_column text, retention interval)
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $$
 DECLARE
 	deleted bigint;
 BEGIN
-	EXECUTE format('DELETE FROM quota.%I WHERE at <= quota.now() - $1', table_name) USING retention;
+	EXECUTE format('DELETE FROM quota.%I WHERE %I <= quota.now() - $1', table_name, time_column) USING retention;
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END $$;
-COMMENT ON FUNCTION quota.delete_older(text, interval) IS 'deletes the rows of a table that were written longer ago; how many';
+COMMENT ON FUNCTION quota.delete_older(text, text, interval) IS 'deletes the rows of a table whose time is longer ago; how many';
 
 /*
  * The months of the ledger, each a partition of its own, which is not a member
@@ -231,11 +219,11 @@ BEGIN ATOMIC
 		'plans_changed', quota.change_due_plans(),
 		'holds_returned', quota.return_expired_holds(),
 		'usage_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_usage(retention) END,
-		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_overrides(retention) END,
+		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('limit_overrides', 'expires_at', retention) END,
 		'reservations_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_reservations(key_retention) END,
-		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_older('keys', key_retention) END,
-		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('alerts', retention) END,
-		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('stripe_events', retention) END,
+		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_older('keys', 'at', key_retention) END,
+		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('alerts', 'at', retention) END,
+		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('stripe_events', 'at', retention) END,
 		/* last: their locks stay until the end of the transaction */
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);

@@ -21,15 +21,10 @@ CREATE OR REPLACE FUNCTION quota.quota_rate_clear(account text, feature text DEF
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 AS $$
-DECLARE
-	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = quota_rate_clear.feature);
 BEGIN
 	PERFORM quota.account_key(account);
-	IF feature IS NOT NULL THEN
-		PERFORM quota.check_exists('feature', feature);
-		IF feature_kind <> 'rate' THEN
-			RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s is no rate', feature, feature_kind);
-		END IF;
+	IF feature IS NOT NULL AND quota.kind_of(feature) <> 'rate' THEN
+		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s is no rate', feature, quota.kind_of(feature));
 	END IF;
 	PERFORM quota.forget_rate(account, f.feature)
 	FROM quota.features f

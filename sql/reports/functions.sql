@@ -7,14 +7,10 @@ CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
 DECLARE
-	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = check_counted.feature);
+	kind text := quota.kind_of(feature);
 BEGIN
-	IF feature IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
-	ELSIF feature_kind IS NULL THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
-	ELSIF feature_kind NOT IN ('counter', 'gauge') THEN
-		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, feature_kind);
+	IF kind NOT IN ('counter', 'gauge') THEN
+		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, kind);
 	END IF;
 END $$;
 COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of which use is counted';
@@ -349,44 +345,30 @@ CREATE OR REPLACE FUNCTION quota.quota_metrics()
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 BEGIN ATOMIC
-	/* materialized: each is one pass of its own, whatever becomes of its columns */
-	WITH plan_stats AS MATERIALIZED (
-		SELECT * FROM quota.quota_plan_stats()
-	), totals AS MATERIALIZED (
-		SELECT * FROM quota.quota_totals()
-	), samples AS (
-		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('plan', s.plan), quota.metric_label('currency', m.currency)) AS labels
-		FROM plan_stats s
-			CROSS JOIN LATERAL (VALUES
-				('quota_accounts', s.accounts::numeric, NULL),
-				('quota_accounts_paying', s.paying, NULL),
-				('quota_accounts_trialing', s.trialing, NULL),
-				('quota_monthly_revenue', s.monthly_revenue, s.currency),
-				('quota_overage_revenue', s.overage_revenue, s.currency)) m (metric, value, currency)
-		WHERE m.value IS NOT NULL
+	/* materialized: each report is run once */
+	WITH figures AS MATERIALIZED (
+		SELECT to_jsonb(s) AS of FROM quota.quota_plan_stats() s
 		UNION ALL
-		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('feature', t.feature), quota.metric_label('period', t.period::text))
-		FROM totals t
-			CROSS JOIN LATERAL (VALUES
-				('quota_accounts_active', t.accounts::numeric),
-				('quota_accounts_near_limit', t.near_limit),
-				('quota_accounts_over_limit', t.over_limit),
-				('quota_used_units', t.used)) m (metric, value)
+		SELECT to_jsonb(t) FROM quota.quota_totals() t
 	)
 	SELECT string_agg(format(E'# HELP %s %s\n# TYPE %1$s gauge\n', m.metric, m.help) || COALESCE(s.lines, ''), '' ORDER BY m.metric)
 	FROM (VALUES
-			('quota_accounts', 'Accounts by the plan in effect.'),
-			('quota_accounts_paying', 'Accounts that pay the price of the plan.'),
-			('quota_accounts_trialing', 'Accounts on trial.'),
-			('quota_monthly_revenue', 'Estimated revenue of a month from the prices of plans.'),
-			('quota_overage_revenue', 'Price of what has been used past limits in current windows.'),
-			('quota_accounts_active', 'Accounts that have used the feature in their current window.'),
-			('quota_accounts_near_limit', 'Accounts that have reached the warning threshold of the limit.'),
-			('quota_accounts_over_limit', 'Accounts past the limit.'),
-			('quota_used_units', 'Units used by all accounts in their current windows.')) m (metric, help)
-		LEFT JOIN (
-			SELECT metric, string_agg(format(E'%s{%s} %s\n', metric, labels, value), '' ORDER BY labels) AS lines
-			FROM samples
-			GROUP BY metric) s USING (metric);
+			('quota_accounts', 'plan', 'accounts', 'Accounts by the plan in effect.'),
+			('quota_accounts_paying', 'plan', 'paying', 'Accounts that pay the price of the plan.'),
+			('quota_accounts_trialing', 'plan', 'trialing', 'Accounts on trial.'),
+			('quota_monthly_revenue', 'plan', 'monthly_revenue', 'Estimated revenue of a month from the prices of plans.'),
+			('quota_overage_revenue', 'plan', 'overage_revenue', 'Price of what has been used past limits in current windows.'),
+			('quota_accounts_active', 'feature', 'accounts', 'Accounts that have used the feature in their current window.'),
+			('quota_accounts_near_limit', 'feature', 'near_limit', 'Accounts that have reached the warning threshold of the limit.'),
+			('quota_accounts_over_limit', 'feature', 'over_limit', 'Accounts past the limit.'),
+			('quota_used_units', 'feature', 'used', 'Units used by all accounts in their current windows.')) m (metric, kind, figure, help)
+		CROSS JOIN LATERAL (
+			SELECT string_agg(format(E'%s{%s} %s\n', m.metric, l.labels, f.of->>m.figure), '' ORDER BY l.labels) AS lines
+			FROM figures f
+				CROSS JOIN LATERAL (
+					SELECT concat_ws(',', quota.metric_label('plan', f.of->>'plan'),
+						CASE WHEN m.figure LIKE '%_revenue' THEN quota.metric_label('currency', f.of->>'currency') END,
+						quota.metric_label('feature', f.of->>'feature'), quota.metric_label('period', f.of->>'period')) AS labels) l
+			WHERE f.of ? m.kind AND f.of->>m.figure IS NOT NULL) s;
 END;
 COMMENT ON FUNCTION quota.quota_metrics() IS 'figures of the platform in Prometheus'' text format';

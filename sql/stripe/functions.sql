@@ -18,7 +18,7 @@ DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_price.plan));
 BEGIN
 	PERFORM quota.check_argument('price', octet_length(price) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year'), 'be day, week, month or year');
 	UPDATE quota.stripe_prices p SET offered = false
 	WHERE p.plan = quota_stripe_price.plan AND p.billing_interval = every AND p.price <> quota_stripe_price.price AND offered;
@@ -113,7 +113,7 @@ DECLARE
 	price text;
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year', 'once'), 'be day, week, month or year');
 	PERFORM quota.check_url('success_url', success_url);
 	IF cancel_url IS NOT NULL THEN
