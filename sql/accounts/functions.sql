@@ -15,7 +15,7 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = format('%s must %s', name, rule);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
+COMMENT ON FUNCTION quota.check_argument IS
 	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
 
 CREATE OR REPLACE FUNCTION quota.check_plan(plan text)
@@ -29,7 +29,7 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('plan "%s" does not exist', quota.shown(plan));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_plan(text) IS 'refuses what is no plan';
+COMMENT ON FUNCTION quota.check_plan IS 'refuses what is no plan';
 
 CREATE OR REPLACE FUNCTION quota.kind_of(feature text)
 	RETURNS text
@@ -45,7 +45,7 @@ BEGIN
 	END IF;
 	RETURN kind;
 END $$;
-COMMENT ON FUNCTION quota.kind_of(text) IS 'the kind of a feature; refuses what is none';
+COMMENT ON FUNCTION quota.kind_of IS 'the kind of a feature; refuses what is none';
 
 /*
  * Subscriptions
@@ -68,8 +68,7 @@ BEGIN ATOMIC
 			trial_ends_at = COALESCE(excluded.trial_ends_at, a.trial_ends_at),
 			sponsor = COALESCE(excluded.sponsor, a.sponsor);
 END;
-COMMENT ON FUNCTION quota.start_plan(text, text, timestamptz, text, text) IS
-	'puts an account on a plan now; ends_at NULL: for good; sponsor NULL: as it is';
+COMMENT ON FUNCTION quota.start_plan IS 'puts an account on a plan now; ends_at NULL: for good; sponsor NULL: as it is';
 
 CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
 	RETURNS quota.accounts
@@ -88,7 +87,7 @@ BEGIN
 	END IF;
 	RETURN a;
 END $$;
-COMMENT ON FUNCTION quota.settled(quota.accounts) IS
+COMMENT ON FUNCTION quota.settled IS
 	'a row of quota.accounts as it amounts to now: what has ended is gone, plan is what is in effect (NULL: the default plan)';
 
 /*
@@ -128,7 +127,7 @@ BEGIN
 			LATERAL (SELECT (anchor + k * ('1 ' || unit)::interval) AT TIME ZONE zone AS period_end) e
 		WHERE unit = COALESCE(paid.billing_interval, 'month') AND period_end > quota.now());
 END $$;
-COMMENT ON FUNCTION quota.paid_until(quota.accounts) IS 'the end of the account''s current billing period';
+COMMENT ON FUNCTION quota.paid_until IS 'the end of the account''s current billing period';
 
 CREATE OR REPLACE FUNCTION quota.change_at_period_end(for_account text, to_plan text)
 	RETURNS void
@@ -146,7 +145,7 @@ BEGIN ATOMIC
 					ELSE COALESCE(s.plan_ends_at, quota.paid_until(s)) END
 			FROM quota.settled(a) s);
 END;
-COMMENT ON FUNCTION quota.change_at_period_end(text, text) IS
+COMMENT ON FUNCTION quota.change_at_period_end IS
 	'puts an account on a plan (NULL: the default plan) when its trial, plan or billing period ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
@@ -167,7 +166,7 @@ BEGIN
 		PERFORM quota.start_plan(account, plan, quota.now() + duration, 'active', NULL);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_set_plan(text, text, interval, boolean) IS
+COMMENT ON FUNCTION quota.quota_set_plan IS
 	'put an account on a plan, now (for a duration, then the default plan) or when what it has paid for ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_start_trial(account text, plan text, duration interval)
@@ -180,7 +179,7 @@ BEGIN
 	PERFORM quota.check_argument('duration', duration > '0', 'be positive');
 	PERFORM quota.start_plan(account, plan, quota.now() + duration, 'trialing', NULL);
 END $$;
-COMMENT ON FUNCTION quota.quota_start_trial(text, text, interval) IS
+COMMENT ON FUNCTION quota.quota_start_trial IS
 	'put an account on a plan for trial; the default plan follows, or what quota_set_plan sets at_period_end';
 
 CREATE OR REPLACE FUNCTION quota.quota_cancel(account text, at_period_end boolean DEFAULT false)
@@ -201,8 +200,7 @@ BEGIN
 			plan_ends_at = LEAST(a.plan_ends_at, excluded.plan_ends_at),
 			next_plan = NULL;
 END $$;
-COMMENT ON FUNCTION quota.quota_cancel(text, boolean) IS
-	'put an account on the default plan, now or when what it has paid for ends';
+COMMENT ON FUNCTION quota.quota_cancel IS 'put an account on the default plan, now or when what it has paid for ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_suspend(account text, reason text DEFAULT NULL)
 	RETURNS void
@@ -225,7 +223,7 @@ BEGIN
 			next_plan = CASE WHEN a.status <> 'canceled' THEN a.next_plan END;
 	PERFORM set_config('quota.reason', outer_reason, true);
 END $$;
-COMMENT ON FUNCTION quota.quota_suspend(text, text) IS 'refuse an account everything until quota_activate';
+COMMENT ON FUNCTION quota.quota_suspend IS 'refuse an account everything until quota_activate';
 
 CREATE OR REPLACE FUNCTION quota.quota_activate(account text)
 	RETURNS void
@@ -238,7 +236,7 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
 		SET status = CASE a.status WHEN 'trialing' THEN a.status ELSE 'active' END;
 END $$;
-COMMENT ON FUNCTION quota.quota_activate(text) IS 'end the suspension of an account, or that its payment is due';
+COMMENT ON FUNCTION quota.quota_activate IS 'end the suspension of an account, or that its payment is due';
 
 CREATE OR REPLACE FUNCTION quota.quota_preview(account text, plan text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, limit_now bigint, limit_then bigint, over_by bigint)
@@ -293,7 +291,7 @@ BEGIN
 		FROM figures g
 		ORDER BY g.feature, g.period;
 END $$;
-COMMENT ON FUNCTION quota.quota_preview(text, text) IS
+COMMENT ON FUNCTION quota.quota_preview IS
 	'what an account''s limits would be on another plan, a row a feature and window, and by how much its use is over them';
 
 /*
@@ -316,7 +314,7 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT limit_overrides_pkey DO UPDATE
 		SET (usage_limit, expires_at, reason) = (excluded.usage_limit, excluded.expires_at, excluded.reason);
 END $$;
-COMMENT ON FUNCTION quota.quota_set_override(text, text, @extschema@.quota_period, bigint, timestamptz, text) IS
+COMMENT ON FUNCTION quota.quota_set_override IS
 	'give one account its own limit (NULL: unlimited) in place of the plan''s, until expires_at';
 
 CREATE OR REPLACE FUNCTION quota.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
@@ -334,13 +332,12 @@ BEGIN
 			MESSAGE = format('account "%s" has no override of feature "%s"%s', account, feature, ' for period ' || period);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_clear_override(text, text, @extschema@.quota_period) IS
-	'take back quota_set_override, for one period or all';
+COMMENT ON FUNCTION quota.quota_clear_override IS 'take back quota_set_override, for one period or all';
 
 CREATE OR REPLACE FUNCTION quota.lock_counter(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_counter';
-COMMENT ON FUNCTION quota.lock_counter(text, text, @extschema@.quota_period, timestamptz) IS
+COMMENT ON FUNCTION quota.lock_counter IS
 	'waits for the charges of a counter that have not ended, and makes further ones wait for this transaction';
 
 /*
@@ -390,7 +387,7 @@ BEGIN
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_reset.feature IS NULL OR f.feature = quota_reset.feature);
 END $$;
-COMMENT ON FUNCTION quota.quota_reset(text, text) IS
+COMMENT ON FUNCTION quota.quota_reset IS
 	'set the current windows of an account back to 0, of one feature or of all that are not gauges';
 
 /*
@@ -407,7 +404,7 @@ BEGIN
 	PERFORM quota.check_plan(plan);
 	PERFORM quota.start_plan(account, plan, NULL::timestamptz, 'active', sponsor);
 END $$;
-COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
+COMMENT ON FUNCTION quota.quota_sponsor IS 'put an account on a plan that another account pays for';
 
 CREATE OR REPLACE FUNCTION quota.quota_unsponsor(account text)
 	RETURNS void
@@ -422,7 +419,7 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('account "%s" has no sponsor', account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
+COMMENT ON FUNCTION quota.quota_unsponsor IS 'take back quota_sponsor: the account has the default plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_set_pool(account text, pool text)
 	RETURNS void
@@ -445,7 +442,7 @@ BEGIN
 	VALUES (account, pool)
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE SET pool = excluded.pool;
 END $$;
-COMMENT ON FUNCTION quota.quota_set_pool(text, text) IS
+COMMENT ON FUNCTION quota.quota_set_pool IS
 	'let an account draw on the counters of another, within limits of its own; NULL: no longer';
 
 CREATE OR REPLACE FUNCTION quota.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
@@ -462,8 +459,7 @@ BEGIN
 	VALUES (account, user_id, role)
 	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role;
 END $$;
-COMMENT ON FUNCTION quota.quota_add_user(text, text, text) IS
-	'make a user of the application a member of an account, or change its role';
+COMMENT ON FUNCTION quota.quota_add_user IS 'make a user of the application a member of an account, or change its role';
 
 CREATE OR REPLACE FUNCTION quota.quota_remove_user(account text, user_id text)
 	RETURNS void
@@ -478,7 +474,7 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('user "%s" does not belong to account "%s"', user_id, account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_remove_user(text, text) IS 'take back quota_add_user';
+COMMENT ON FUNCTION quota.quota_remove_user IS 'take back quota_add_user';
 
 /* A reader is shown what the table shows, level user its own memberships. */
 CREATE OR REPLACE FUNCTION quota.quota_accounts_of(user_id text)
@@ -495,4 +491,4 @@ BEGIN
 			AND (NOT quota.acts_as_user() OR u.user_id = quota.user_id())
 		ORDER BY u.account;
 END $$;
-COMMENT ON FUNCTION quota.quota_accounts_of(text) IS 'the accounts that a user is a member of, and its role in each';
+COMMENT ON FUNCTION quota.quota_accounts_of IS 'the accounts that a user is a member of, and its role in each';

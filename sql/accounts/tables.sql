@@ -95,7 +95,7 @@ CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.limit_overrides
 
 CREATE FUNCTION quota.check_account() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_check_account';
-COMMENT ON FUNCTION quota.check_account() IS 'refuses an unknown time zone and keeps updated_at';
+COMMENT ON FUNCTION quota.check_account IS 'refuses an unknown time zone and keeps updated_at';
 
 CREATE TRIGGER check_account BEFORE INSERT OR UPDATE ON quota.accounts
 	FOR EACH ROW EXECUTE FUNCTION quota.check_account();

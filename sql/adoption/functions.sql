@@ -16,7 +16,7 @@
 CREATE OR REPLACE FUNCTION quota.adopted_rows(adoption bigint, old boolean)
 	RETURNS TABLE (account text, name text, plan text, account_type text, owner text, created_at timestamptz)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'quota_adopted_rows';
-COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
+COMMENT ON FUNCTION quota.adopted_rows IS
 	'the rows of an adopted table as accounts: in its trigger the new or old rows of the statement, elsewhere all';
 
 CREATE OR REPLACE FUNCTION quota.known_plan(plan text, of_account text)
@@ -31,7 +31,7 @@ BEGIN
 	END IF;
 	RETURN plan;
 END $$;
-COMMENT ON FUNCTION quota.known_plan(text, text) IS 'the plan that the application''s row of an account names; refuses what is no plan';
+COMMENT ON FUNCTION quota.known_plan IS 'the plan that the application''s row of an account names; refuses what is no plan';
 
 CREATE OR REPLACE FUNCTION quota.refuse_key(key text)
 	RETURNS void
@@ -42,7 +42,7 @@ BEGIN
 		MESSAGE = format('key "%s" is taken', quota.shown(key)),
 		DETAIL = 'It is that of an account that this table does not have.';
 END $$;
-COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another account; tells nothing of it';
+COMMENT ON FUNCTION quota.refuse_key IS 'the error for a key of another account; tells nothing of it';
 
 /*
  * Plans. adopted_rows says that it returns one row, so that accounts are found by
@@ -126,13 +126,13 @@ BEGIN
 	END IF;
 	RETURN jsonb_build_object('added', added, 'changed', changed, 'owners', owners);
 END $$;
-COMMENT ON FUNCTION quota.take_accounts(bigint, boolean, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION quota.take_accounts IS
 	'makes accounts and their owners what rows of an adopted table say, and tells how many it changed';
 
 CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_note_rename';
-COMMENT ON FUNCTION quota.note_rename(text, text) IS
+COMMENT ON FUNCTION quota.note_rename IS
 	'until the transaction ends, a row that moves from the one account to the other has moved with its account';
 
 /*
@@ -224,7 +224,7 @@ BEGIN
 	UPDATE quota.reservations SET account = new_key WHERE account = old_key;
 	UPDATE quota.holds SET account = new_key WHERE account = old_key;
 END $$;
-COMMENT ON FUNCTION quota.rename_account(text, text) IS
+COMMENT ON FUNCTION quota.rename_account IS
 	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
 
 CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
@@ -234,7 +234,7 @@ AS $$
 BEGIN
 	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an INSERT into an adopted table';
+COMMENT ON FUNCTION quota.follow_insert IS 'quota.accounts follows an INSERT into an adopted table';
 
 /*
  * A suspended account leaves its old key suspended: else a new row with that key
@@ -262,7 +262,7 @@ BEGIN
 		INSERT INTO quota.accounts (account, status) VALUES (old_key, 'suspended');
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.follow_key(bigint, text, text) IS 'renames an account whose row in an adopted table has got another key';
+COMMENT ON FUNCTION quota.follow_key IS 'renames an account whose row in an adopted table has got another key';
 
 CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
@@ -285,14 +285,14 @@ BEGIN
 	END IF;
 	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
+COMMENT ON FUNCTION quota.follow_update IS 'quota.accounts follows an UPDATE of a row of an adopted table';
 
 CREATE OR REPLACE FUNCTION quota.is_suspended(present quota.accounts)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN present.status = 'suspended'
 		OR EXISTS (SELECT FROM quota.accounts p WHERE p.account = present.pool AND p.status = 'suspended');
-COMMENT ON FUNCTION quota.is_suspended(quota.accounts) IS 'whether an account or its pool is suspended';
+COMMENT ON FUNCTION quota.is_suspended IS 'whether an account or its pool is suspended';
 
 CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, present quota.accounts)
 	RETURNS boolean
@@ -304,8 +304,7 @@ CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, pres
 			FROM quota.plan_limits l
 			WHERE l.feature = override.feature
 				AND l.plan = COALESCE(present.plan, (SELECT p.plan FROM quota.plans p WHERE p.is_default)));
-COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
-	'whether an override allows an account less than its plan would';
+COMMENT ON FUNCTION quota.gives_less IS 'whether an override allows an account less than its plan would';
 
 /*
  * What limits an account stays, so that DELETE and INSERT of its row are no way
@@ -344,12 +343,12 @@ BEGIN
 	USING quota.adopted_rows(follow_delete.adoption, true) r
 	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption;
 END $$;
-COMMENT ON FUNCTION quota.follow_delete(bigint, boolean, boolean, boolean) IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
+COMMENT ON FUNCTION quota.follow_delete IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
 
 /* It checks that the trigger is one of ours before it reads anything, and reads and writes as the extension's owner. */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_accounts';
-COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows of an adopted table';
+COMMENT ON FUNCTION quota.follow_accounts IS 'quota.accounts follows the rows of an adopted table';
 
 CREATE OR REPLACE FUNCTION quota.drop_adoption("table" regclass)
 	RETURNS void
@@ -366,7 +365,7 @@ BEGIN
 	END LOOP;
 	PERFORM quota.check_adoption_triggers("table", 0);
 END $$;
-COMMENT ON FUNCTION quota.drop_adoption(regclass) IS 'drops the triggers of quota_adopt from a table';
+COMMENT ON FUNCTION quota.drop_adoption IS 'drops the triggers of quota_adopt from a table';
 
 /*
  * The table is locked, and yet its name can come to be another's: who owns its
@@ -383,7 +382,7 @@ BEGIN
 			HINT = 'Try again.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_adoption_triggers(regclass, int) IS 'refuses to go on where triggers came to or went from another table than was meant';
+COMMENT ON FUNCTION quota.check_adoption_triggers IS 'refuses to go on where triggers came to or went from another table than was meant';
 
 /*
  * Statement triggers where rows come and go, so that a thousand accounts are one
@@ -408,7 +407,7 @@ BEGIN
 		(SELECT string_agg(format('OLD.%1$I IS DISTINCT FROM NEW.%1$I', c), ' OR ') FROM unnest(followed) c), action);
 	PERFORM quota.check_adoption_triggers("table", 4);
 END $$;
-COMMENT ON FUNCTION quota.create_adoption(regclass, bigint, text[]) IS 'makes the triggers of quota_adopt on a table';
+COMMENT ON FUNCTION quota.create_adoption IS 'makes the triggers of quota_adopt on a table';
 
 CREATE OR REPLACE FUNCTION quota.check_adoption("table" regclass, key_column text)
 	RETURNS void
@@ -436,7 +435,7 @@ BEGIN
 			HINT = 'It needs a primary key or a unique constraint of its own, which is not deferrable.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no table of accounts';
+COMMENT ON FUNCTION quota.check_adoption IS 'refuses what is no table of accounts';
 
 CREATE OR REPLACE FUNCTION quota.quota_adopt(
 	"table" regclass,
@@ -473,7 +472,7 @@ BEGIN
 	PERFORM quota.create_adoption("table", adoption, array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], NULL));
 	RETURN taken;
 END $$;
-COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS 'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
+COMMENT ON FUNCTION quota.quota_adopt IS 'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
 
 CREATE OR REPLACE FUNCTION quota.release_adoption(adoption bigint)
 	RETURNS void
@@ -484,7 +483,7 @@ BEGIN
 	UPDATE quota.accounts a SET adopted_by = NULL, adopted_late = false WHERE a.adopted_by = adoption;
 	DELETE FROM quota.adopted a WHERE a.id = adoption;
 END $$;
-COMMENT ON FUNCTION quota.release_adoption(bigint) IS 'forgets an adoption; its accounts stay, and no table has them';
+COMMENT ON FUNCTION quota.release_adoption IS 'forgets an adoption; its accounts stay, and no table has them';
 
 CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
@@ -499,4 +498,4 @@ BEGIN
 	PERFORM quota.drop_adoption("table");
 	PERFORM quota.release_adoption(adoption);
 END $$;
-COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';
+COMMENT ON FUNCTION quota.quota_unadopt IS 'stop following a table of accounts; what was taken over stays';

@@ -4,50 +4,50 @@
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
-COMMENT ON FUNCTION quota.charge_rows() IS 'AFTER STATEMENT: charges the rows that came, gives back those that went, each account once';
+COMMENT ON FUNCTION quota.charge_rows IS 'AFTER STATEMENT: charges the rows that came, gives back those that went, each account once';
 
 CREATE OR REPLACE FUNCTION quota.truncate_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_truncate_rows';
-COMMENT ON FUNCTION quota.truncate_rows() IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
+COMMENT ON FUNCTION quota.truncate_rows IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
 
 CREATE OR REPLACE FUNCTION quota.begin_filter() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_filter';
-COMMENT ON FUNCTION quota.begin_filter() IS 'BEFORE STATEMENT: opens the filter of a statement''s rows, for skip and mark';
+COMMENT ON FUNCTION quota.begin_filter IS 'BEFORE STATEMENT: opens the filter of a statement''s rows, for skip and mark';
 
 CREATE OR REPLACE FUNCTION quota.filter_row() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_filter_row';
-COMMENT ON FUNCTION quota.filter_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
+COMMENT ON FUNCTION quota.filter_row IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
 
 CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
-COMMENT ON FUNCTION quota.row_expression(regclass, text) IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
+COMMENT ON FUNCTION quota.row_expression IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
 
 CREATE OR REPLACE FUNCTION quota.make_expression("table" regclass, expression text, attachment integer, name text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_expression';
-COMMENT ON FUNCTION quota.make_expression(regclass, text, integer, text) IS
+COMMENT ON FUNCTION quota.make_expression IS
 	'keeps an expression of an attachment as a function of the columns that it reads';
 
 CREATE OR REPLACE FUNCTION quota.drop_expressions(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_expressions';
-COMMENT ON FUNCTION quota.drop_expressions(integer) IS 'drops the functions that keep the expressions of an attachment';
+COMMENT ON FUNCTION quota.drop_expressions IS 'drops the functions that keep the expressions of an attachment';
 
 CREATE OR REPLACE FUNCTION quota.make_triggers(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_triggers';
-COMMENT ON FUNCTION quota.make_triggers(integer) IS 'makes the triggers of an attachment, on its table and the partitions of that';
+COMMENT ON FUNCTION quota.make_triggers IS 'makes the triggers of an attachment, on its table and the partitions of that';
 
 CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
 	RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_triggers';
-COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
+COMMENT ON FUNCTION quota.drop_triggers IS
 	'drops the triggers of an attached feature from a table and its partitions; false: there were none';
 
 CREATE OR REPLACE FUNCTION quota.check_value("table" regclass, "column" text, value text)
 	RETURNS void
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_check_value';
-COMMENT ON FUNCTION quota.check_value(regclass, text, text) IS 'refuses what a column of a table cannot hold, as the table''s owner';
+COMMENT ON FUNCTION quota.check_value IS 'refuses what a column of a table cannot hold, as the table''s owner';
 
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
@@ -76,7 +76,7 @@ BEGIN
 	END LOOP;
 	RETURN type;
 END $$;
-COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type; refuses one that triggers cannot read';
+COMMENT ON FUNCTION quota.column_type IS 'type of a column, of a domain its base type; refuses one that triggers cannot read';
 
 /*
  * An attachment whose table is gone, or whose trigger was dropped by hand, is none.
@@ -98,7 +98,7 @@ COMMENT ON COLUMN quota.attachments.amount IS 'a column or an expression; NULL: 
 CREATE OR REPLACE FUNCTION quota.follow_partitions()
 	RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_partitions';
-COMMENT ON FUNCTION quota.follow_partitions() IS
+COMMENT ON FUNCTION quota.follow_partitions IS
 	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
@@ -131,7 +131,7 @@ BEGIN
 	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
 	PERFORM quota.drop_expressions(id) FROM unnest(attachments) id;
 END $$;
-COMMENT ON FUNCTION quota.forget_tables() IS 'detaches and releases tables that are dropped, and forgets their charged rows';
+COMMENT ON FUNCTION quota.forget_tables IS 'detaches and releases tables that are dropped, and forgets their charged rows';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	/* a table can become a view */
@@ -155,7 +155,7 @@ BEGIN
 	PERFORM quota.drop_expressions(attachment);
 	RETURN quota.drop_triggers("table", feature);
 END $$;
-COMMENT ON FUNCTION quota.remove_attachment(regclass, text) IS 'removes an attachment with its functions and triggers; false: it had no triggers any more; NULL: there was none';
+COMMENT ON FUNCTION quota.remove_attachment IS 'removes an attachment with its functions and triggers; false: it had no triggers any more; NULL: there was none';
 
 CREATE OR REPLACE FUNCTION quota.quota_detach("table" regclass, feature text)
 	RETURNS void
@@ -171,7 +171,7 @@ BEGIN
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
-COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
+COMMENT ON FUNCTION quota.quota_detach IS 'stop charging a feature for rows of a table';
 
 /*
  * What quota_attach checks of its arguments, a function each.
@@ -202,7 +202,7 @@ BEGIN
 	END IF;
 	RETURN kind;
 END $$;
-COMMENT ON FUNCTION quota.check_attached_table(regclass, text) IS
+COMMENT ON FUNCTION quota.check_attached_table IS
 	'refuses what is no table, and features that cannot be attached; the kind of the feature';
 
 /* Of rows that are followed the triggers of one table must see every change. */
@@ -221,7 +221,7 @@ BEGIN
 			HINT = 'Use a partitioned table.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_inheritance(regclass) IS 'refuses tables whose rows statements on other tables change';
+COMMENT ON FUNCTION quota.check_inheritance IS 'refuses tables whose rows statements on other tables change';
 
 CREATE OR REPLACE FUNCTION quota.check_type(type regtype, allowed regtype[], message text, hint text)
 	RETURNS void
@@ -232,7 +232,7 @@ BEGIN
 		RAISE datatype_mismatch USING MESSAGE = message, DETAIL = format('Its type is %s.', type), HINT = hint;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_type(regtype, regtype[], text, text) IS 'refuses a type that is none of those allowed';
+COMMENT ON FUNCTION quota.check_type IS 'refuses a type that is none of those allowed';
 
 /* What is written like a name is one; all else is an expression. */
 CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
@@ -240,7 +240,7 @@ CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN amount ~ '^[[:alpha:]_][[:alnum:]_$]*$'
 		OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = "table" AND attname = amount AND attnum > 0 AND NOT attisdropped);
-COMMENT ON FUNCTION quota.is_column(regclass, text) IS 'whether an amount is a column, and not an expression';
+COMMENT ON FUNCTION quota.is_column IS 'whether an amount is a column, and not an expression';
 
 CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
 	RETURNS void
@@ -258,7 +258,7 @@ BEGIN
 		format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
 		'Amounts are smallint, integer or bigint.');
 END $$;
-COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or expression that cannot be an amount';
+COMMENT ON FUNCTION quota.check_amount IS 'refuses a column or expression that cannot be an amount';
 
 CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition text, argument text, tells text)
 	RETURNS void
@@ -269,7 +269,7 @@ BEGIN
 		format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
 		format('%s is boolean.', argument));
 END $$;
-COMMENT ON FUNCTION quota.check_condition(regclass, text, text, text) IS 'refuses an expression on a row that is not boolean';
+COMMENT ON FUNCTION quota.check_condition IS 'refuses an expression on a row that is not boolean';
 
 CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
 	RETURNS void
@@ -302,7 +302,7 @@ BEGIN
 		END IF;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.check_counted_when(regclass, text, text) IS
+COMMENT ON FUNCTION quota.check_counted_when IS
 	'refuses what cannot tell whether a row is counted, and tables whose rows cannot be told apart';
 
 CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text, mark_when text)
@@ -338,7 +338,7 @@ BEGIN
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 END $$;
-COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text, text) IS 'refuses what cannot be done with rows over the limit';
+COMMENT ON FUNCTION quota.check_on_block IS 'refuses what cannot be done with rows over the limit';
 
 CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
 	RETURNS void
@@ -357,8 +357,7 @@ BEGIN
 			HINT = 'Use on_block raise.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_not_generated(regclass, text, text[]) IS
-	'refuses generated columns where rows are judged before they go in';
+COMMENT ON FUNCTION quota.check_not_generated IS 'refuses generated columns where rows are judged before they go in';
 
 /*
  * The column that tells when a row was made: the one that is given, or the only
@@ -390,7 +389,7 @@ BEGIN
 		format('column "%s" cannot tell when a row was made', given), 'Times are timestamptz.');
 	RETURN given;
 END $$;
-COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
+COMMENT ON FUNCTION quota.time_column IS 'the column that tells when a row was made; NULL: none';
 
 CREATE OR REPLACE FUNCTION quota.quota_attach(
 	"table" regclass,
@@ -463,5 +462,4 @@ BEGIN
 		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'let a counter be charged for the rows of a table, or a gauge follow them';
+COMMENT ON FUNCTION quota.quota_attach IS 'let a counter be charged for the rows of a table, or a gauge follow them';

@@ -8,13 +8,13 @@
 CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text, OUT account text, OUT at timestamptz, OUT n bigint)
 	RETURNS SETOF record
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_count_rows';
-COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
+COMMENT ON FUNCTION quota.count_rows IS
 	'units of the rows of an attached table, and when they were charged, read as its owner; NULL: the time is not known';
 
 CREATE OR REPLACE FUNCTION quota.lock_tables(tables regclass[])
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_tables';
-COMMENT ON FUNCTION quota.lock_tables(regclass[]) IS 'keeps others from writing rows of tables and their partitions';
+COMMENT ON FUNCTION quota.lock_tables IS 'keeps others from writing rows of tables and their partitions';
 
 /*
  * What counters would be if they had been charged for the rows and nothing else,
@@ -54,7 +54,7 @@ BEGIN
 	WHERE isfinite(u.at) IS NOT TRUE
 	HAVING count(*) > 0;
 END $$;
-COMMENT ON FUNCTION quota.recount(regclass[], text) IS
+COMMENT ON FUNCTION quota.recount IS
 	'what counters come to by the rows of attached tables; of account NULL: how many rows have no known time';
 
 /*
@@ -79,7 +79,7 @@ BEGIN
 		) k
 	WHERE COALESCE(k.n, 0) + COALESCE(k.units, 0) <> COALESCE(k.used, 0);
 END $$;
-COMMENT ON FUNCTION quota.drift(regclass[], text) IS 'counters that differ from what the rows come to and reservations hold';
+COMMENT ON FUNCTION quota.drift IS 'counters that differ from what the rows come to and reservations hold';
 
 CREATE OR REPLACE FUNCTION quota.notice_uncounted(n bigint)
 	RETURNS void
@@ -92,7 +92,7 @@ BEGIN
 			HINT = 'Name the column that tells when a row was made as time_column of quota_attach.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.notice_uncounted(bigint) IS 'tells how many rows could not be put into a window';
+COMMENT ON FUNCTION quota.notice_uncounted IS 'tells how many rows could not be put into a window';
 
 /*
  * Counters are locked in the order of charges, and then written by a statement,
@@ -123,7 +123,7 @@ BEGIN
 	FROM unnest(counted) c
 	WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (c.account, c.feature, c.period, c.period_start, 0);
 END $$;
-COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
+COMMENT ON FUNCTION quota.backfill IS 'adds to counters what the rows of a table come to';
 
 CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
@@ -181,4 +181,4 @@ BEGIN
 		JOIN quota.counters c USING (account, feature, period, period_start)
 	ORDER BY r.account, r.period, r.period_start;
 END $$;
-COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS 'count the rows of attached tables again, show the counters that differ, and repair them';
+COMMENT ON FUNCTION quota.quota_reconcile IS 'count the rows of attached tables again, show the counters that differ, and repair them';

@@ -51,19 +51,19 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_audit_id() IS 'refuses the log of a dump whose other rows have been recorded while they were restored';
+COMMENT ON FUNCTION quota.check_audit_id IS 'refuses the log of a dump whose other rows have been recorded while they were restored';
 
 CREATE TRIGGER check_audit_id BEFORE INSERT ON quota.audit_log
 	FOR EACH ROW EXECUTE FUNCTION quota.check_audit_id();
 
 CREATE FUNCTION quota.user_id() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_user_id';
-COMMENT ON FUNCTION quota.user_id() IS
+COMMENT ON FUNCTION quota.user_id IS
 	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
 
 CREATE FUNCTION quota.is_restored(relation oid) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_is_restored';
-COMMENT ON FUNCTION quota.is_restored(oid) IS
+COMMENT ON FUNCTION quota.is_restored IS
 	'whether a trigger was fired by a COPY of the session into its table, by a role with the owner''s rights: a dump is being restored';
 
 /* PL/pgSQL keeps the plan, where an SQL function would be planned for each row */
@@ -81,7 +81,7 @@ BEGIN
 		COALESCE(NULLIF(current_setting('role'), 'none'), session_user),
 		session_user);
 END $$;
-COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one row of the audit log';
+COMMENT ON FUNCTION quota.write_audit IS 'one row of the audit log';
 
 /* plan_cache_mode: nor where the function that changes the rows has its own statements planned each time */
 CREATE FUNCTION quota.audit() RETURNS trigger
@@ -99,7 +99,7 @@ BEGIN
 	PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME::text, COALESCE(after, before)->>'account', before, after);
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
+COMMENT ON FUNCTION quota.audit IS 'records the change of a row';
 
 /*
  * By hand an entry an account, so that no change hides among others. A function of
@@ -155,7 +155,7 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.audit_usage() IS 'records what a statement by hand does to counters';
+COMMENT ON FUNCTION quota.audit_usage IS 'records what a statement by hand does to counters';
 
 /*
  * Not ENABLE ALWAYS: where the changes of another server are replayed, its log

@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
 		WHEN currency = ANY ('{CLF,UYW}') THEN 4
 		ELSE 2
 	END;
-COMMENT ON FUNCTION quota.currency_decimals(text) IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
+COMMENT ON FUNCTION quota.currency_decimals IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
 
 /*
  * Where the clock has been turned back, what was done later by another clock
@@ -32,7 +32,7 @@ BEGIN ATOMIC
 	FROM quota.audit_log l
 	WHERE l.effective_at >= changes_since.at AND (l.effective_at <= quota.now() OR quota.now() = now());
 END;
-COMMENT ON FUNCTION quota.changes_since(timestamptz) IS 'the audit log of what has held only from a time on';
+COMMENT ON FUNCTION quota.changes_since IS 'the audit log of what has held only from a time on';
 
 /* PL/pgSQL keeps the plans of its queries: these are called once a window. */
 CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
@@ -60,7 +60,7 @@ BEGIN
 	END LOOP;
 	RETURN was;
 END $$;
-COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
+COMMENT ON FUNCTION quota.account_at IS
 	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
 
 CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz)
@@ -99,7 +99,7 @@ BEGIN
 			WHERE o.account = of_account AND o.feature = key->>'feature' AND o.period::text = key->>'period')
 	END;
 END $$;
-COMMENT ON FUNCTION quota.row_at(text, text, jsonb, timestamptz) IS
+COMMENT ON FUNCTION quota.row_at IS
 	'the row that contains a key, as it was until a time; NULL: there was none; account NULL: of the catalogue, else an override';
 
 /*
@@ -127,7 +127,7 @@ BEGIN
 			LIMIT 1),
 		quota.window_end(period, period_start, a.timezone, a.cycle_anchor));
 END $$;
-COMMENT ON FUNCTION quota.counter_end(text, @extschema@.quota_period, timestamptz) IS 'the end of a counter''s window';
+COMMENT ON FUNCTION quota.counter_end IS 'the end of a counter''s window';
 
 /*
  * Terms are looked up for windows only whose use is above some limit that
@@ -206,7 +206,7 @@ BEGIN ATOMIC
 			SELECT FROM quota.invoices i
 			WHERE i.account = e.account AND i.period_start = b.invoice_start AND i.currency = v.currency);
 END;
-COMMENT ON FUNCTION quota.unbilled_overage(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION quota.unbilled_overage IS
 	'overage of windows that began at or after a time (NULL: ever) and had ended by another, which no invoice has; a row a window';
 
 /*
@@ -268,7 +268,7 @@ BEGIN
 		RETURN NEXT made;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.quota_invoice_overage(timestamptz) IS
+COMMENT ON FUNCTION quota.quota_invoice_overage IS
 	'make invoices of the overage in billing periods that have ended, each once; those that it made';
 
 CREATE OR REPLACE FUNCTION quota.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
@@ -287,5 +287,5 @@ BEGIN ATOMIC
 		AND (until IS NULL OR i.period_start < until)
 	ORDER BY i.period_start DESC, i.currency;
 END;
-COMMENT ON FUNCTION quota.quota_invoices(text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION quota.quota_invoices IS
 	'the invoices of an account with their lines, a document each, the latest first';

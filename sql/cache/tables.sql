@@ -6,15 +6,15 @@
  */
 CREATE FUNCTION quota.catalog_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_catalog_changed';
-COMMENT ON FUNCTION quota.catalog_changed() IS 'makes all backends drop what they have cached of the table, at commit';
+COMMENT ON FUNCTION quota.catalog_changed IS 'makes all backends drop what they have cached of the table, at commit';
 
 CREATE FUNCTION quota.levels_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_levels_changed';
-COMMENT ON FUNCTION quota.levels_changed() IS 'makes all backends drop the levels of roles, at commit';
+COMMENT ON FUNCTION quota.levels_changed IS 'makes all backends drop the levels of roles, at commit';
 
 CREATE FUNCTION quota.entitlement_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_entitlement_changed';
-COMMENT ON FUNCTION quota.entitlement_changed() IS 'removes an account from the entitlement cache';
+COMMENT ON FUNCTION quota.entitlement_changed IS 'removes an account from the entitlement cache';
 
 DO $do$
 DECLARE

@@ -5,14 +5,14 @@
 CREATE OR REPLACE FUNCTION quota.lock_alone(act text, shared boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_alone';
-COMMENT ON FUNCTION quota.lock_alone(text, boolean) IS
+COMMENT ON FUNCTION quota.lock_alone IS
 	'until the transaction ends nobody else does the same act; shared: nobody else does it alone';
 
 CREATE OR REPLACE FUNCTION quota.shown(name text)
 	RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN CASE WHEN length(name) > 160 THEN left(name, 63) || '...' ELSE name END;
-COMMENT ON FUNCTION quota.shown(text) IS 'a name or path in a document that a caller gave, as an error shows it: cut where it is longer than any';
+COMMENT ON FUNCTION quota.shown IS 'a name or path in a document that a caller gave, as an error shows it: cut where it is longer than any';
 
 /*
  * Plans as code.
@@ -43,8 +43,7 @@ BEGIN
 		ORDER BY p.price NULLS LAST, p.display_order, p.plan
 		LIMIT 1);
 END $$;
-COMMENT ON FUNCTION quota.quota_plan_with(text) IS
-	'the cheapest visible plan that has a feature, or NULL';
+COMMENT ON FUNCTION quota.quota_plan_with IS 'the cheapest visible plan that has a feature, or NULL';
 
 CREATE OR REPLACE FUNCTION quota.quota_export()
 	RETURNS jsonb
@@ -101,8 +100,7 @@ BEGIN ATOMIC
 				LEFT JOIN limits USING (plan)
 				LEFT JOIN flags USING (plan)), '{}'));
 END;
-COMMENT ON FUNCTION quota.quota_export() IS
-	'the catalogue as the document that quota_apply takes';
+COMMENT ON FUNCTION quota.quota_export IS 'the catalogue as the document that quota_apply takes';
 
 /*
  * A part of the document that must be an object; nothing stands for an empty
@@ -137,7 +135,7 @@ BEGIN
 	END LOOP;
 	RETURN value;
 END $$;
-COMMENT ON FUNCTION quota.document_object(jsonb, text, jsonb) IS 'checks one object of a plan document';
+COMMENT ON FUNCTION quota.document_object IS 'checks one object of a plan document';
 
 /*
  * What differs between two documents of quota_export, for one of their members.
@@ -154,7 +152,7 @@ BEGIN ATOMIC
 		WHERE a.value IS DISTINCT FROM b.value
 		GROUP BY 1) c;
 END;
-COMMENT ON FUNCTION quota.document_changes(jsonb, jsonb) IS 'names of what was added, changed and removed';
+COMMENT ON FUNCTION quota.document_changes IS 'names of what was added, changed and removed';
 
 /*
  * Types of the API for PL/pgSQL, which finds what it names when it runs: a body
@@ -164,13 +162,13 @@ CREATE OR REPLACE FUNCTION quota.periods()
 	RETURNS text[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN enum_range(NULL::@extschema@.quota_period)::text[];
-COMMENT ON FUNCTION quota.periods() IS 'the periods, in their order';
+COMMENT ON FUNCTION quota.periods IS 'the periods, in their order';
 
 CREATE OR REPLACE FUNCTION quota.period_of(name text)
 	RETURNS @extschema@.quota_period
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN name::@extschema@.quota_period;
-COMMENT ON FUNCTION quota.period_of(text) IS 'the period of a name';
+COMMENT ON FUNCTION quota.period_of IS 'the period of a name';
 
 CREATE OR REPLACE FUNCTION quota.quota_apply(document jsonb)
 	RETURNS jsonb
@@ -323,5 +321,5 @@ BEGIN
 			quota.document_changes(before->member, after->member) changes
 		WHERE changes <> '{}');
 END $$;
-COMMENT ON FUNCTION quota.quota_apply(jsonb) IS
+COMMENT ON FUNCTION quota.quota_apply IS
 	'make the catalogue equal to a document; returns the names of what was added, changed and removed, {} when nothing was';

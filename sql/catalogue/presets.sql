@@ -155,4 +155,4 @@ BEGIN
 	END IF;
 	RETURN document;
 END $$;
-COMMENT ON FUNCTION quota.quota_preset(text) IS 'the plan document of a shipped example: reports, prompts, messages, jobs or resume';
+COMMENT ON FUNCTION quota.quota_preset IS 'the plan document of a shipped example: reports, prompts, messages, jobs or resume';

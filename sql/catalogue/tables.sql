@@ -89,7 +89,7 @@ BEGIN
 	NEW.name := COALESCE(NEW.name, NEW.plan);
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.plan_name() IS 'a plan without a name is called by its key';
+COMMENT ON FUNCTION quota.plan_name IS 'a plan without a name is called by its key';
 
 CREATE TRIGGER plan_name BEFORE INSERT OR UPDATE ON quota.plans
 	FOR EACH ROW EXECUTE FUNCTION quota.plan_name();
@@ -122,7 +122,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_limit() IS 'refuses a limit or value that does not suit the kind of its feature';
+COMMENT ON FUNCTION quota.check_limit IS 'refuses a limit or value that does not suit the kind of its feature';
 
 CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.plan_limits
 	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();
@@ -135,7 +135,7 @@ CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.plan_features
  */
 CREATE FUNCTION quota.has_use(feature text) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_has_use';
-COMMENT ON FUNCTION quota.has_use(text) IS 'whether anything of a feature has been counted; charges wait until the transaction ends';
+COMMENT ON FUNCTION quota.has_use IS 'whether anything of a feature has been counted; charges wait until the transaction ends';
 
 CREATE FUNCTION quota.check_feature() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER
@@ -159,7 +159,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_feature() IS 'refuses to drop, rename or turn over a feature that is in use';
+COMMENT ON FUNCTION quota.check_feature IS 'refuses to drop, rename or turn over a feature that is in use';
 
 CREATE TRIGGER check_feature BEFORE UPDATE OR DELETE ON quota.features
 	FOR EACH ROW EXECUTE FUNCTION quota.check_feature();

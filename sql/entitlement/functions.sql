@@ -6,40 +6,39 @@
 CREATE OR REPLACE FUNCTION quota.now()
 	RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_now';
-COMMENT ON FUNCTION quota.now() IS 'the time that decisions are made for: the start of the transaction, or setting quota.now';
+COMMENT ON FUNCTION quota.now IS 'the time that decisions are made for: the start of the transaction, or setting quota.now';
 
 CREATE OR REPLACE FUNCTION quota.timezone()
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_timezone';
-COMMENT ON FUNCTION quota.timezone() IS 'setting quota.timezone, the time zone of accounts that have none of their own';
+COMMENT ON FUNCTION quota.timezone IS 'setting quota.timezone, the time zone of accounts that have none of their own';
 
 CREATE OR REPLACE FUNCTION quota.window_start(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
 	RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_window_start';
-COMMENT ON FUNCTION quota.window_start(@extschema@.quota_period, timestamptz, text, timestamptz) IS
+COMMENT ON FUNCTION quota.window_start IS
 	'the first instant of the window that holds a time; NULL time zone: the setting; NULL anchor: the calendar month';
 
 CREATE OR REPLACE FUNCTION quota.window_end(period @extschema@.quota_period, at timestamptz, timezone text, anchor timestamptz)
 	RETURNS timestamptz
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_window_end';
-COMMENT ON FUNCTION quota.window_end(@extschema@.quota_period, timestamptz, text, timestamptz) IS
-	'the first instant after the window that holds a time';
+COMMENT ON FUNCTION quota.window_end IS 'the first instant after the window that holds a time';
 
 CREATE OR REPLACE FUNCTION quota.default_plan()
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_default_plan';
-COMMENT ON FUNCTION quota.default_plan() IS 'the plan of accounts that have no other; NULL: there is none';
+COMMENT ON FUNCTION quota.default_plan IS 'the plan of accounts that have no other; NULL: there is none';
 
 CREATE OR REPLACE FUNCTION quota.charged_counters(owner text, feature text, OUT account text, OUT period @extschema@.quota_period)
 	RETURNS SETOF record
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_charged_counters';
-COMMENT ON FUNCTION quota.charged_counters(text, text) IS
+COMMENT ON FUNCTION quota.charged_counters IS
 	'the counters that are charged when an account is: its own, and those of its pool';
 
 CREATE OR REPLACE FUNCTION quota.account_key(key text)
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_account_key';
-COMMENT ON FUNCTION quota.account_key(text) IS 'the key of an account; an error where it can name none';
+COMMENT ON FUNCTION quota.account_key IS 'the key of an account; an error where it can name none';
 
 /*
  * Without SET search_path, so that the planner can inline them: the names in a
@@ -66,8 +65,7 @@ CREATE OR REPLACE FUNCTION quota.plan_in_effect(a quota.accounts, pool quota.acc
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN COALESCE(quota.own_plan(a), quota.own_plan(pool), quota.default_plan());
-COMMENT ON FUNCTION quota.plan_in_effect(quota.accounts, quota.accounts) IS
-	'the plan of an account, given the rows of it and of its pool; NULL: none';
+COMMENT ON FUNCTION quota.plan_in_effect IS 'the plan of an account, given the rows of it and of its pool; NULL: none';
 
 CREATE OR REPLACE VIEW quota.account_plans WITH (security_invoker = true) AS
 	SELECT a.account, a.name, a.account_type, a.status, a.sponsor,

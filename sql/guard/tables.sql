@@ -58,7 +58,7 @@ BEGIN
 			HINT = 'To compact the table use VACUUM FULL or CLUSTER, for its indexes REINDEX CONCURRENTLY; to follow it, logical decoding.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.refuse_row_triggers() IS
+COMMENT ON FUNCTION quota.refuse_row_triggers IS
 	'refuses row triggers, rules and foreign keys on the tables that charges write';
 
 CREATE EVENT TRIGGER quota_refuse_row_triggers ON ddl_command_end
@@ -86,7 +86,7 @@ BEGIN
 			HINT = 'Publish tables by name, or a schema other than quota.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.warn_of_publication(name) IS 'warns of a publication that carries the signing secrets';
+COMMENT ON FUNCTION quota.warn_of_publication IS 'warns of a publication that carries the signing secrets';
 
 /* SECURITY DEFINER: a function of its own is called, for the script to call it as well. */
 CREATE FUNCTION quota.check_publications() RETURNS event_trigger
@@ -101,7 +101,7 @@ BEGIN
 			OR d.classid = 'pg_publication_rel'::regclass AND d.objid IN (SELECT r.oid FROM pg_publication_rel r WHERE r.prpubid = p.oid)
 			OR d.classid = 'pg_publication_namespace'::regclass AND d.objid IN (SELECT n.oid FROM pg_publication_namespace n WHERE n.pnpubid = p.oid));
 END $$;
-COMMENT ON FUNCTION quota.check_publications() IS 'warns of publications that carry the signing secrets';
+COMMENT ON FUNCTION quota.check_publications IS 'warns of publications that carry the signing secrets';
 
 CREATE EVENT TRIGGER quota_check_publications ON ddl_command_end
 	WHEN TAG IN ('CREATE PUBLICATION', 'ALTER PUBLICATION')

@@ -23,7 +23,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM changed;
 END;
-COMMENT ON FUNCTION quota.change_due_plans() IS 'writes down the plans of accounts whose trial or plan has ended; how many';
+COMMENT ON FUNCTION quota.change_due_plans IS 'writes down the plans of accounts whose trial or plan has ended; how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_usage(retention interval)
 	RETURNS bigint
@@ -47,7 +47,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
+COMMENT ON FUNCTION quota.delete_old_usage IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
 
 /*
  * A counter is lowered if all of its rows can be locked at once, so that nobody
@@ -84,7 +84,7 @@ BEGIN
 	END LOOP;
 	RETURN returned;
 END $$;
-COMMENT ON FUNCTION quota.return_expired_holds() IS 'lowers counters by what reservations held of them that have expired; how many';
+COMMENT ON FUNCTION quota.return_expired_holds IS 'lowers counters by what reservations held of them that have expired; how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_reservations(retention interval)
 	RETURNS bigint
@@ -102,7 +102,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_reservations(interval) IS 'deletes reservations that expired longer ago; how many';
+COMMENT ON FUNCTION quota.delete_old_reservations IS 'deletes reservations that expired longer ago; how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, time_column text, retention interval)
 	RETURNS bigint
@@ -115,7 +115,7 @@ BEGIN
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END $$;
-COMMENT ON FUNCTION quota.delete_older(text, text, interval) IS 'deletes the rows of a table whose time is longer ago; how many';
+COMMENT ON FUNCTION quota.delete_older IS 'deletes the rows of a table whose time is longer ago; how many';
 
 /*
  * The months of the ledger, each a partition of its own, which is not a member
@@ -174,7 +174,7 @@ EXCEPTION
 		END IF;
 		RAISE;
 END $$;
-COMMENT ON FUNCTION quota.make_ledger_months() IS
+COMMENT ON FUNCTION quota.make_ledger_months IS
 	'partitions of the ledger for this month, the next two, and those of events in the default partition; how many; NULL: others were in the way';
 
 CREATE OR REPLACE FUNCTION quota.drop_ledger_months(retention interval)
@@ -205,7 +205,7 @@ BEGIN
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS
+COMMENT ON FUNCTION quota.drop_ledger_months IS
 	'drops the months of the ledger that ended longer ago; how many; NULL: others were in the way';
 
 CREATE OR REPLACE FUNCTION quota.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
@@ -228,5 +228,5 @@ BEGIN ATOMIC
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);
 END;
-COMMENT ON FUNCTION quota.quota_maintain(interval, interval, interval) IS
+COMMENT ON FUNCTION quota.quota_maintain IS
 	'write down plan changes and expired reservations, make the ledger''s months, delete what ended longer ago than the retentions; what was done';

@@ -15,7 +15,7 @@ COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS
 CREATE OR REPLACE FUNCTION quota.forget_rate(owner text, feature text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_forget_rate';
-COMMENT ON FUNCTION quota.forget_rate(text, text) IS 'empties the buckets of a rate of an account';
+COMMENT ON FUNCTION quota.forget_rate IS 'empties the buckets of a rate of an account';
 
 CREATE OR REPLACE FUNCTION quota.quota_rate_clear(account text, feature text DEFAULT NULL)
 	RETURNS void
@@ -30,5 +30,4 @@ BEGIN
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_rate_clear.feature IS NULL OR f.feature = quota_rate_clear.feature);
 END $$;
-COMMENT ON FUNCTION quota.quota_rate_clear(text, text) IS
-	'forget what an account has used of one rate, or of all';
+COMMENT ON FUNCTION quota.quota_rate_clear IS 'forget what an account has used of one rate, or of all';

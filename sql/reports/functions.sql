@@ -13,7 +13,7 @@ BEGIN
 		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, kind);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of which use is counted';
+COMMENT ON FUNCTION quota.check_counted IS 'refuses what is no feature of which use is counted';
 
 /*
  * One account. The first two are on an application's every page: PL/pgSQL keeps
@@ -45,7 +45,7 @@ BEGIN
 			LEFT JOIN quota.accounts a ON a.account = k.account
 			LEFT JOIN quota.accounts p ON p.account = a.pool);
 END $$;
-COMMENT ON FUNCTION quota.quota_usage(text) IS
+COMMENT ON FUNCTION quota.quota_usage IS
 	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
 
 CREATE OR REPLACE FUNCTION quota.quota_status(account text, feature text DEFAULT NULL)
@@ -98,7 +98,7 @@ BEGIN
 			LEFT JOIN quota.limit_overrides o ON o.account = k.account AND o.feature = main.feature AND o.period = main.period
 				AND (quota.now() >= o.expires_at) IS NOT TRUE);
 END $$;
-COMMENT ON FUNCTION quota.quota_status(text, text) IS
+COMMENT ON FUNCTION quota.quota_status IS
 	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
 
 CREATE OR REPLACE FUNCTION quota.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
@@ -117,8 +117,7 @@ BEGIN ATOMIC
 		AND (until IS NULL OR c.period_start < until)
 	ORDER BY c.feature, c.period, c.period_start DESC;
 END;
-COMMENT ON FUNCTION quota.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
-	'the counters of an account, a row a window, the latest first';
+COMMENT ON FUNCTION quota.quota_history IS 'the counters of an account, a row a window, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_forecast(account text, feature text)
 	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
@@ -139,7 +138,7 @@ BEGIN ATOMIC
 	WHERE e.feature = quota_forecast.feature
 	ORDER BY e.period;
 END;
-COMMENT ON FUNCTION quota.quota_forecast(text, text) IS
+COMMENT ON FUNCTION quota.quota_forecast IS
 	'the use of a feature at the end of each window, if it goes on as it did since the window began';
 
 CREATE OR REPLACE FUNCTION quota.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
@@ -158,8 +157,7 @@ BEGIN ATOMIC
 	ORDER BY e.at DESC, e.id DESC
 	LIMIT n;
 END;
-COMMENT ON FUNCTION quota.quota_events(text, timestamptz, timestamptz, text, integer) IS
-	'the ledger of an account, the latest first';
+COMMENT ON FUNCTION quota.quota_events IS 'the ledger of an account, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
@@ -181,8 +179,7 @@ BEGIN ATOMIC
 		LIMIT n) e
 	ORDER BY e.at DESC, e.id DESC;
 END;
-COMMENT ON FUNCTION quota.quota_events_of(text, timestamptz, timestamptz, text, integer) IS
-	'the ledger of what was done on behalf of a user, the latest first';
+COMMENT ON FUNCTION quota.quota_events_of IS 'the ledger of what was done on behalf of a user, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
@@ -195,7 +192,7 @@ BEGIN ATOMIC
 		AND ((SELECT quota.sees_all()) OR p.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY p.account;
 END;
-COMMENT ON FUNCTION quota.quota_sponsored(text) IS
+COMMENT ON FUNCTION quota.quota_sponsored IS
 	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
 
 /*
@@ -214,7 +211,7 @@ BEGIN ATOMIC
 		AND ((SELECT quota.sees_all()) OR c.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY c.ratio DESC, c.account, c.feature, c.period;
 END;
-COMMENT ON FUNCTION quota.quota_near_limit(float8, text) IS
+COMMENT ON FUNCTION quota.quota_near_limit IS
 	'the counters that have reached a share of their limit, the fullest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
@@ -238,7 +235,7 @@ BEGIN ATOMIC
 			LIMIT n) t
 	ORDER BY t.period, t.used DESC, t.account;
 END;
-COMMENT ON FUNCTION quota.quota_top(text, integer, @extschema@.quota_period) IS
+COMMENT ON FUNCTION quota.quota_top IS
 	'the n counters of a feature with most use; without a period, those of each period for which a plan has a limit';
 
 CREATE OR REPLACE FUNCTION quota.quota_totals()
@@ -258,7 +255,7 @@ BEGIN ATOMIC
 			GROUP BY u.feature, u.period) c USING (feature, period)
 	ORDER BY feature, period;
 END;
-COMMENT ON FUNCTION quota.quota_totals() IS
+COMMENT ON FUNCTION quota.quota_totals IS
 	'what all accounts together have used in their current windows, a row a feature and period';
 
 CREATE OR REPLACE FUNCTION quota.accounts_without_row()
@@ -268,7 +265,7 @@ CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 		SELECT count(DISTINCT u.account)
 		FROM quota.usage u
 		WHERE NOT EXISTS (SELECT FROM quota.accounts a WHERE a.account = u.account));
-COMMENT ON FUNCTION quota.accounts_without_row() IS 'how many accounts have counters and no row in quota.accounts';
+COMMENT ON FUNCTION quota.accounts_without_row IS 'how many accounts have counters and no row in quota.accounts';
 
 CREATE OR REPLACE FUNCTION quota.quota_stats()
 	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
@@ -280,7 +277,7 @@ BEGIN ATOMIC
 		count(*) FILTER (WHERE a.status = 'suspended'), count(*) FILTER (WHERE a.status = 'canceled')
 	FROM quota.account_plans a;
 END;
-COMMENT ON FUNCTION quota.quota_stats() IS
+COMMENT ON FUNCTION quota.quota_stats IS
 	'accounts, those that have used something in a current window, and those of each status';
 
 CREATE OR REPLACE FUNCTION quota.quota_plan_stats()
@@ -312,7 +309,7 @@ BEGIN ATOMIC
 			GROUP BY c.plan) u ON u.plan = p.plan
 	ORDER BY p.display_order, p.price, p.plan;
 END;
-COMMENT ON FUNCTION quota.quota_plan_stats() IS 'accounts and estimated revenue, a row a plan';
+COMMENT ON FUNCTION quota.quota_plan_stats IS 'accounts and estimated revenue, a row a plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_search(query text, n integer DEFAULT 20)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
@@ -328,7 +325,7 @@ BEGIN ATOMIC
 		a.name, a.account
 	LIMIT n;
 END;
-COMMENT ON FUNCTION quota.quota_search(text, integer) IS
+COMMENT ON FUNCTION quota.quota_search IS
 	'accounts whose key or name contains a text, in whatever case, the best matches first';
 
 /*
@@ -339,7 +336,7 @@ CREATE OR REPLACE FUNCTION quota.metric_label(name text, value text)
 	RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), E'\n', '\n') || '"';
-COMMENT ON FUNCTION quota.metric_label(text, text) IS 'a label in Prometheus'' text format; NULL without a value';
+COMMENT ON FUNCTION quota.metric_label IS 'a label in Prometheus'' text format; NULL without a value';
 
 CREATE OR REPLACE FUNCTION quota.quota_metrics()
 	RETURNS text
@@ -371,4 +368,4 @@ BEGIN ATOMIC
 						quota.metric_label('feature', f.of->>'feature'), quota.metric_label('period', f.of->>'period')) AS labels) l
 			WHERE f.of ? m.kind AND f.of->>m.figure IS NOT NULL) s;
 END;
-COMMENT ON FUNCTION quota.quota_metrics() IS 'figures of the platform in Prometheus'' text format';
+COMMENT ON FUNCTION quota.quota_metrics IS 'figures of the platform in Prometheus'' text format';

@@ -22,5 +22,4 @@ COMMENT ON FUNCTION @extschema@.quota_release(bigint) IS
 CREATE OR REPLACE FUNCTION quota.return_expired(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_return_expired';
-COMMENT ON FUNCTION quota.return_expired(text, text, @extschema@.quota_period, timestamptz) IS
-	'lowers a counter by the holds that have expired, as its next charge would';
+COMMENT ON FUNCTION quota.return_expired IS 'lowers a counter by the holds that have expired, as its next charge would';

@@ -80,7 +80,7 @@ BEGIN
 			ORDER BY oid;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.grants(text) IS 'what quota_grant grants for a level, in the words of GRANT';
+COMMENT ON FUNCTION quota.grants IS 'what quota_grant grants for a level, in the words of GRANT';
 
 /*
  * GRANT takes the word public for everybody: a role must be one.
@@ -100,7 +100,7 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', quota.shown(role));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';
+COMMENT ON FUNCTION quota.check_role IS 'refuses what is no role';
 
 /*
  * Nothing is granted by way of PUBLIC or of default privileges, nor counted on:
@@ -135,7 +135,7 @@ BEGIN
 	VALUES (role_oid, quota_grant.level, NOT had_usage)
 	ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION quota.quota_grant(text, text) IS
+COMMENT ON FUNCTION quota.quota_grant IS
 	'give a role a level: user charges and shows its user''s accounts, reader shows them, monitor shows all figures, app charges any account, admin manages';
 
 CREATE OR REPLACE FUNCTION quota.quota_revoke(role text)
@@ -161,7 +161,7 @@ BEGIN
 	END IF;
 	DELETE FROM quota.levels l WHERE l.role = role_oid;
 END $$;
-COMMENT ON FUNCTION quota.quota_revoke(text) IS 'take back what quota_grant granted, of every level';
+COMMENT ON FUNCTION quota.quota_revoke IS 'take back what quota_grant granted, of every level';
 
 /* Types of rows and of arrays have the rights of what they are made of. */
 CREATE OR REPLACE FUNCTION quota.revoke_all(class regclass, object oid)
@@ -198,4 +198,4 @@ BEGIN
 			CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.revoke_all(regclass, oid) IS 'takes from everybody but its owner all rights on a relation, function, type or schema';
+COMMENT ON FUNCTION quota.revoke_all IS 'takes from everybody but its owner all rights on a relation, function, type or schema';

@@ -20,25 +20,25 @@ SELECT pg_extension_config_dump('quota.levels', 'WHERE role::oid IN (SELECT r.oi
 CREATE FUNCTION quota.level_functions(OUT function text, OUT level text, OUT accounts text)
 	RETURNS SETOF record
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_level_functions';
-COMMENT ON FUNCTION quota.level_functions() IS
+COMMENT ON FUNCTION quota.level_functions IS
 	'which level may call which public function: for all accounts, for those that its user is a member of, or for those that its user may see';
 
 CREATE FUNCTION quota.current_act() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_current_act';
-COMMENT ON FUNCTION quota.current_act() IS 'the public function that is being called; NULL: none';
+COMMENT ON FUNCTION quota.current_act IS 'the public function that is being called; NULL: none';
 
 CREATE FUNCTION quota.sees_all() RETURNS boolean
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_sees_all';
-COMMENT ON FUNCTION quota.sees_all() IS 'whether the caller may see the rows of all accounts: levels monitor and admin, and the owner';
+COMMENT ON FUNCTION quota.sees_all IS 'whether the caller may see the rows of all accounts: levels monitor and admin, and the owner';
 
 CREATE FUNCTION quota.manages() RETURNS boolean
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_manages';
-COMMENT ON FUNCTION quota.manages() IS 'whether the caller may change the rows of all accounts: level admin, and the owner';
+COMMENT ON FUNCTION quota.manages IS 'whether the caller may change the rows of all accounts: level admin, and the owner';
 
 CREATE FUNCTION quota.acts_as_user() RETURNS boolean
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_acts_as_user';
-COMMENT ON FUNCTION quota.acts_as_user() IS 'whether the function that is being called was called at level user';
+COMMENT ON FUNCTION quota.acts_as_user IS 'whether the function that is being called was called at level user';
 
 CREATE FUNCTION quota.sees_metadata(of_account text) RETURNS boolean
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_sees_metadata';
-COMMENT ON FUNCTION quota.sees_metadata(text) IS 'whether the caller may see what the ledger keeps of the calls of an account';
+COMMENT ON FUNCTION quota.sees_metadata IS 'whether the caller may see what the ledger keeps of the calls of an account';

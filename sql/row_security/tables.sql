@@ -18,7 +18,7 @@ BEGIN ATOMIC
 	FROM quota.account_users m JOIN quota.accounts a ON a.sponsor = m.account
 	WHERE m.user_id = quota.user_id();
 END;
-COMMENT ON FUNCTION quota.visible_accounts() IS
+COMMENT ON FUNCTION quota.visible_accounts IS
 	'accounts that the session''s user is a member of, and those that they sponsor';
 
 DO $$

@@ -27,7 +27,7 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT stripe_prices_pkey DO UPDATE
 		SET (plan, billing_interval, offered) = (excluded.plan, excluded.billing_interval, true);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_price IS
 	'let a price of Stripe name a plan, and be the one that is offered for it; NULL: for the plan''s own billing interval';
 
 /*
@@ -36,7 +36,7 @@ COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
 CREATE OR REPLACE FUNCTION quota.percent_encode(value text)
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_percent_encode';
-COMMENT ON FUNCTION quota.percent_encode(text) IS 'a text as a part of a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
+COMMENT ON FUNCTION quota.percent_encode IS 'a text as a part of a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
 
 /* What is nested more than 8 levels deep comes as it is. */
 CREATE OR REPLACE FUNCTION quota.form_fields(parameters jsonb)
@@ -58,7 +58,7 @@ BEGIN ATOMIC
 	)
 	SELECT f.name, f.value FROM fields f WHERE jsonb_typeof(f.value) NOT IN ('object', 'array') OR f.level = 8;
 END;
-COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that nested parameters amount to, such as line_items[0][price]';
+COMMENT ON FUNCTION quota.form_fields IS 'the fields of a form that nested parameters amount to, such as line_items[0][price]';
 
 /*
  * The key lets the same request be sent again where no answer came, and is
@@ -91,7 +91,7 @@ BEGIN
 			'Idempotency-Key', encode(sha256(convert_to(concat_ws(' ', path, body, to_json(quota.now())), 'UTF8')), 'hex')),
 		'body', body);
 END $$;
-COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
+COMMENT ON FUNCTION quota.stripe_request IS
 	'a request to Stripe''s API; options come in addition to the parameters or in place of them, null leaves one out';
 
 CREATE OR REPLACE FUNCTION quota.check_url(name text, url text)
@@ -102,7 +102,7 @@ BEGIN
 	PERFORM quota.check_argument(name, octet_length(url) <= 8192, 'have at most 8192 bytes');
 	PERFORM quota.check_argument(name, url ~ '^https?://', 'be a URL with http or https');
 END $$;
-COMMENT ON FUNCTION quota.check_url(text, text) IS 'refuses what is no URL of a page';
+COMMENT ON FUNCTION quota.check_url IS 'refuses what is no URL of a page';
 
 CREATE OR REPLACE FUNCTION quota.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
@@ -144,7 +144,7 @@ BEGIN
 			'cancel_url', cancel_url),
 		options);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_checkout(text, text, text, text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_checkout IS
 	'the request to Stripe for a page on which an account subscribes to a plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
@@ -167,7 +167,7 @@ BEGIN
 		jsonb_build_object('customer', customer, 'return_url', return_url),
 		options);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_portal(text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_portal IS
 	'the request to Stripe for a page on which an account manages its subscription';
 
 /*
@@ -176,14 +176,14 @@ COMMENT ON FUNCTION quota.quota_stripe_portal(text, text, jsonb) IS
 CREATE OR REPLACE FUNCTION quota.check_stripe_signature(payload text, signature text, secrets text[])
 	RETURNS void
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_check_stripe_signature';
-COMMENT ON FUNCTION quota.check_stripe_signature(text, text, text[]) IS
+COMMENT ON FUNCTION quota.check_stripe_signature IS
 	'refuses a payload that was signed with none of the secrets, or too long ago';
 
 CREATE OR REPLACE FUNCTION quota.stripe_time(seconds jsonb)
 	RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN to_timestamp((seconds #>> '{}')::bigint::float8);
-COMMENT ON FUNCTION quota.stripe_time(jsonb) IS 'the time that a number of seconds since 1970 stands for';
+COMMENT ON FUNCTION quota.stripe_time IS 'the time that a number of seconds since 1970 stands for';
 
 CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
 	RETURNS text
@@ -194,7 +194,7 @@ CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
 		WHEN NOT s.paid AND s.status = 'active' THEN 'past_due'
 		ELSE s.status
 	END;
-COMMENT ON FUNCTION quota.stripe_status(quota.stripe_subscriptions) IS
+COMMENT ON FUNCTION quota.stripe_status IS
 	'the status of a subscription: what it said last, or what a payment since then makes of it';
 
 CREATE OR REPLACE FUNCTION quota.stripe_gives_plan(s quota.stripe_subscriptions)
@@ -202,7 +202,7 @@ CREATE OR REPLACE FUNCTION quota.stripe_gives_plan(s quota.stripe_subscriptions)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN quota.stripe_status(s) IN ('trialing', 'active', 'past_due') AND s.price IS NOT NULL
 		AND (s.ends_at <= quota.now()) IS NOT TRUE;
-COMMENT ON FUNCTION quota.stripe_gives_plan(quota.stripe_subscriptions) IS
+COMMENT ON FUNCTION quota.stripe_gives_plan IS
 	'whether the account has the plan by this subscription: it is paid for, on trial, or its payment is due';
 
 CREATE OR REPLACE FUNCTION quota.stripe_prices_of(object jsonb)
@@ -211,7 +211,7 @@ CREATE OR REPLACE FUNCTION quota.stripe_prices_of(object jsonb)
 	RETURN ARRAY(
 		SELECT COALESCE(i.item #>> '{price,id}', i.item #>> '{plan,id}')
 		FROM jsonb_array_elements(object #> '{items,data}') i (item));
-COMMENT ON FUNCTION quota.stripe_prices_of(jsonb) IS 'the prices of a subscription''s items, which old versions of Stripe''s API call plans';
+COMMENT ON FUNCTION quota.stripe_prices_of IS 'the prices of a subscription''s items, which old versions of Stripe''s API call plans';
 
 /*
  * What an event says of a subscription; the subscription is NULL where it is of
@@ -287,7 +287,7 @@ BEGIN
 	END IF;
 	RETURN told;
 END $$;
-COMMENT ON FUNCTION quota.stripe_told(jsonb) IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
+COMMENT ON FUNCTION quota.stripe_told IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
 
 /*
  * Of two events of one second the greater rank counts, of two of one rank the one
@@ -316,7 +316,7 @@ BEGIN
 	END IF;
 	RETURN merged;
 END $$;
-COMMENT ON FUNCTION quota.stripe_merged(quota.stripe_subscriptions, quota.stripe_subscriptions) IS
+COMMENT ON FUNCTION quota.stripe_merged IS
 	'what is known of a subscription with what an event says of it; the same where that is older';
 
 /*
@@ -351,7 +351,7 @@ BEGIN
 	END IF;
 	RETURN told.price IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION quota.stripe_is_ours(quota.stripe_subscriptions, text[]) IS
+COMMENT ON FUNCTION quota.stripe_is_ours IS
 	'whether what an event says is of an account and a plan of ours; an error where only one of them is known';
 
 /*
@@ -411,8 +411,7 @@ BEGIN
 		ON CONFLICT DO NOTHING;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.apply_stripe(quota.stripe_subscriptions) IS
-	'makes an account what its subscriptions amount to, one of which has changed';
+COMMENT ON FUNCTION quota.apply_stripe IS 'makes an account what its subscriptions amount to, one of which has changed';
 
 CREATE OR REPLACE FUNCTION quota.hear_stripe(told quota.stripe_subscriptions, prices text[])
 	RETURNS text
@@ -456,7 +455,7 @@ BEGIN
 	PERFORM quota.apply_stripe(heard);
 	RETURN 'applied';
 END $$;
-COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
+COMMENT ON FUNCTION quota.hear_stripe IS
 	'takes in what an event says of a subscription, and the prices that it has; the outcome';
 
 /*
@@ -515,5 +514,5 @@ BEGIN
 			LEFT JOIN quota.accounts p ON p.account = a.pool
 		WHERE e.event = content->>'id');
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_event(text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_event IS
 	'take in a webhook of Stripe: the body as it came, and its Stripe-Signature; what became of it';

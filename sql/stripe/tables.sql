@@ -106,7 +106,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_secret() IS 'refuses what is no secret, without showing it';
+COMMENT ON FUNCTION quota.check_secret IS 'refuses what is no secret, without showing it';
 
 CREATE TRIGGER check_secret BEFORE INSERT OR UPDATE ON quota.stripe_secrets
 	FOR EACH ROW EXECUTE FUNCTION quota.check_secret();
