@@ -1,8 +1,8 @@
 /*
- * Managing accounts. Each function makes one change of a row, in one statement
- * that also makes the account's row where there is none, so that two of them at
- * once follow one another. What they set is all that an account's life needs:
- * ends take effect by themselves (src/entitlement/account.c).
+ * Functions that manage accounts. Each changes one row by one statement, which also
+ * creates the account's row if there is none, so that concurrent calls run one after
+ * the other. A trial or plan ends by itself, without a job
+ * (src/entitlement/account.c).
  */
 CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
 	RETURNS void
@@ -15,8 +15,7 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = format('%s must %s', name, rule);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_argument IS
-	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
+COMMENT ON FUNCTION quota.check_argument IS 'raises an error if an argument is NULL (valid is NULL) or not valid';
 
 CREATE OR REPLACE FUNCTION quota.check_plan(plan text)
 	RETURNS void
@@ -29,7 +28,7 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('plan "%s" does not exist', quota.shown(plan));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_plan IS 'refuses what is no plan';
+COMMENT ON FUNCTION quota.check_plan IS 'raises an error unless a plan exists';
 
 CREATE OR REPLACE FUNCTION quota.kind_of(feature text)
 	RETURNS text
@@ -45,15 +44,15 @@ BEGIN
 	END IF;
 	RETURN kind;
 END $$;
-COMMENT ON FUNCTION quota.kind_of IS 'the kind of a feature; refuses what is none';
+COMMENT ON FUNCTION quota.kind_of IS 'the kind of a feature; raises an error unless it exists';
 
 /*
  * Subscriptions
  */
 
 /*
- * A suspended account stays suspended, and one whose payment is due owes it
- * still: the plan ends by itself all the same.
+ * A suspended account stays suspended, and a past_due one past_due. The new plan
+ * still ends at ends_at.
  */
 CREATE OR REPLACE FUNCTION quota.start_plan(for_account text, plan text, ends_at timestamptz, status text, sponsor text)
 	RETURNS void
@@ -68,7 +67,7 @@ BEGIN ATOMIC
 			trial_ends_at = COALESCE(excluded.trial_ends_at, a.trial_ends_at),
 			sponsor = COALESCE(excluded.sponsor, a.sponsor);
 END;
-COMMENT ON FUNCTION quota.start_plan IS 'puts an account on a plan now; ends_at NULL: for good; sponsor NULL: as it is';
+COMMENT ON FUNCTION quota.start_plan IS 'puts an account on a plan now; ends_at NULL: without an end; sponsor NULL: unchanged';
 
 CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
 	RETURNS quota.accounts
@@ -88,12 +87,12 @@ BEGIN
 	RETURN a;
 END $$;
 COMMENT ON FUNCTION quota.settled IS
-	'a row of quota.accounts as it amounts to now: what has ended is gone, plan is what is in effect (NULL: the default plan)';
+	'a row of quota.accounts with ended trials and plans resolved: plan is the one in effect (NULL: the default plan)';
 
 /*
- * Periods of billing_interval are counted from cycle_anchor on, each from the
- * anchor itself, so that the 31st comes back after a short month; without an
- * anchor they are the calendar's.
+ * Billing periods start at cycle_anchor. Each is computed from the anchor itself, so
+ * that the 31st comes back after a short month. Without an anchor they are calendar
+ * periods.
  */
 CREATE OR REPLACE FUNCTION quota.paid_until(a quota.accounts)
 	RETURNS timestamptz
@@ -212,7 +211,7 @@ BEGIN
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	PERFORM set_config('quota.reason', COALESCE(reason, outer_reason), true);
-	/* an end that hangs on the status stays without it, so that quota_activate gives no more than there was */
+	/* keep the end that the status implies, so that quota_activate gives no more than there was */
 	INSERT INTO quota.accounts AS a (account, status)
 	VALUES (account, 'suspended')
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
@@ -274,7 +273,7 @@ BEGIN
 			WHERE f.kind IN ('counter', 'gauge')
 			GROUP BY l.feature, l.period
 		), figures AS (
-			/* a plan that says nothing of a feature allows none of it; a member of a pool is not limited then */
+			/* a plan without a limit for a feature allows none of it, but does not limit a member of a pool */
 			SELECT w.feature, w.period,
 				COALESCE((
 					SELECT c.used
@@ -292,7 +291,7 @@ BEGIN
 		ORDER BY g.feature, g.period;
 END $$;
 COMMENT ON FUNCTION quota.quota_preview IS
-	'what an account''s limits would be on another plan, a row a feature and window, and by how much its use is over them';
+	'the limits that an account would have on another plan, a row a feature and window, and by how much its use is over them';
 
 /*
  * Overrides and counters
@@ -338,11 +337,10 @@ CREATE OR REPLACE FUNCTION quota.lock_counter(owner text, feature text, period @
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_counter';
 COMMENT ON FUNCTION quota.lock_counter IS
-	'waits for the charges of a counter that have not ended, and makes further ones wait for this transaction';
+	'locks a counter: waits for its open charges, and makes later ones wait for this transaction';
 
 /*
- * A gauge is a level: resetting it unasked would make it differ from the rows
- * that it counts.
+ * Without a feature, gauges are left out: they must equal the rows that they count.
  */
 CREATE OR REPLACE FUNCTION quota.quota_reset(account text, feature text DEFAULT NULL)
 	RETURNS void
@@ -356,9 +354,8 @@ BEGIN
 		PERFORM quota.kind_of(feature);
 	END IF;
 	/*
-	 * All counters that a charge can meet, also such as have no row yet, locked
-	 * in the order of charges: a charge comes before the reset or after it with
-	 * all of its counters.
+	 * Lock all counters that a charge can meet, also those without a row yet, in the
+	 * order of charges, so that a charge runs wholly before the reset or after it.
 	 */
 	current := ARRAY(
 		SELECT c::quota.counters
@@ -378,11 +375,11 @@ BEGIN
 	DELETE FROM quota.usage u
 	USING unnest(current) c
 	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);
-	/* there is nothing left to give back: what reserved it is over */
+	/* their reservations are over: nothing is left to give back */
 	DELETE FROM quota.holds h
 	USING unnest(current) c
 	WHERE (h.account, h.feature, h.period, h.period_start) = (c.account, c.feature, c.period, c.period_start);
-	/* last, since it is not undone */
+	/* last: a rollback does not undo it */
 	PERFORM quota.forget_rate(account, f.feature)
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_reset.feature IS NULL OR f.feature = quota_reset.feature);
@@ -391,7 +388,7 @@ COMMENT ON FUNCTION quota.quota_reset IS
 	'set the current windows of an account back to 0, of one feature or of all that are not gauges';
 
 /*
- * Who belongs together
+ * Sponsors, pools and members
  */
 CREATE OR REPLACE FUNCTION quota.quota_sponsor(sponsor text, account text, plan text)
 	RETURNS void
@@ -476,7 +473,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.quota_remove_user IS 'take back quota_add_user';
 
-/* A reader is shown what the table shows, level user its own memberships. */
+/* Level user sees its own memberships only, a reader what the table shows. */
 CREATE OR REPLACE FUNCTION quota.quota_accounts_of(user_id text)
 	RETURNS TABLE (account text, name text, role text)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER

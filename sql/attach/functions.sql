@@ -4,11 +4,11 @@
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
-COMMENT ON FUNCTION quota.charge_rows IS 'AFTER STATEMENT: charges the rows that came, gives back those that went, each account once';
+COMMENT ON FUNCTION quota.charge_rows IS 'AFTER STATEMENT: charges inserted rows and refunds deleted ones, once an account';
 
 CREATE OR REPLACE FUNCTION quota.truncate_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_truncate_rows';
-COMMENT ON FUNCTION quota.truncate_rows IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
+COMMENT ON FUNCTION quota.truncate_rows IS 'BEFORE TRUNCATE: refunds the rows of one table';
 
 CREATE OR REPLACE FUNCTION quota.begin_filter() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_filter';
@@ -20,23 +20,23 @@ COMMENT ON FUNCTION quota.filter_row IS 'BEFORE ROW: leaves out or marks a row t
 
 CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
-COMMENT ON FUNCTION quota.row_expression IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
+COMMENT ON FUNCTION quota.row_expression IS 'the type of an expression on a row, and the columns that it reads; raises an error if a trigger could not use it';
 
 CREATE OR REPLACE FUNCTION quota.make_expression("table" regclass, expression text, attachment integer, name text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_expression';
 COMMENT ON FUNCTION quota.make_expression IS
-	'keeps an expression of an attachment as a function of the columns that it reads';
+	'stores an expression of an attachment as a function of the columns that it reads';
 
 CREATE OR REPLACE FUNCTION quota.drop_expressions(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_expressions';
-COMMENT ON FUNCTION quota.drop_expressions IS 'drops the functions that keep the expressions of an attachment';
+COMMENT ON FUNCTION quota.drop_expressions IS 'drops the functions of an attachment''s expressions';
 
 CREATE OR REPLACE FUNCTION quota.make_triggers(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_triggers';
-COMMENT ON FUNCTION quota.make_triggers IS 'makes the triggers of an attachment, on its table and the partitions of that';
+COMMENT ON FUNCTION quota.make_triggers IS 'creates the triggers of an attachment, on its table and partitions';
 
 CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
 	RETURNS boolean
@@ -47,7 +47,7 @@ COMMENT ON FUNCTION quota.drop_triggers IS
 CREATE OR REPLACE FUNCTION quota.check_value("table" regclass, "column" text, value text)
 	RETURNS void
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_check_value';
-COMMENT ON FUNCTION quota.check_value IS 'refuses what a column of a table cannot hold, as the table''s owner';
+COMMENT ON FUNCTION quota.check_value IS 'raises an error if a column of a table cannot hold a value; runs as the table''s owner';
 
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
@@ -76,10 +76,10 @@ BEGIN
 	END LOOP;
 	RETURN type;
 END $$;
-COMMENT ON FUNCTION quota.column_type IS 'type of a column, of a domain its base type; refuses one that triggers cannot read';
+COMMENT ON FUNCTION quota.column_type IS 'the type of a column, of a domain its base type; raises an error if triggers cannot read it';
 
 /*
- * An attachment whose table is gone, or whose trigger was dropped by hand, is none.
+ * An attachment without its table, or whose trigger was dropped by hand, is left out.
  */
 CREATE OR REPLACE VIEW quota.attachments WITH (security_invoker = true) AS
 	SELECT a.relation, a.feature, a.account_column,
@@ -99,7 +99,7 @@ CREATE OR REPLACE FUNCTION quota.follow_partitions()
 	RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_partitions';
 COMMENT ON FUNCTION quota.follow_partitions IS
-	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
+	'creates the statement triggers on a new partition; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
@@ -108,7 +108,7 @@ CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
 
-/* An OID can be used again: nothing may stay that names a table which is gone. */
+/* OIDs are reused: nothing that names a dropped table may stay. */
 CREATE OR REPLACE FUNCTION quota.forget_tables()
 	RETURNS event_trigger
 	LANGUAGE plpgsql SECURITY DEFINER
@@ -174,7 +174,7 @@ END $$;
 COMMENT ON FUNCTION quota.quota_detach IS 'stop charging a feature for rows of a table';
 
 /*
- * What quota_attach checks of its arguments, a function each.
+ * Checks of the arguments of quota_attach
  */
 CREATE OR REPLACE FUNCTION quota.check_attached_table("table" regclass, feature text)
 	RETURNS text
@@ -203,9 +203,9 @@ BEGIN
 	RETURN kind;
 END $$;
 COMMENT ON FUNCTION quota.check_attached_table IS
-	'refuses what is no table, and features that cannot be attached; the kind of the feature';
+	'the kind of a feature; raises an error if it cannot be attached to the table';
 
-/* Of rows that are followed the triggers of one table must see every change. */
+/* If rows are followed, the triggers of one table must see every change. */
 CREATE OR REPLACE FUNCTION quota.check_inheritance("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -221,7 +221,7 @@ BEGIN
 			HINT = 'Use a partitioned table.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_inheritance IS 'refuses tables whose rows statements on other tables change';
+COMMENT ON FUNCTION quota.check_inheritance IS 'raises an error if statements on other tables change the rows of a table';
 
 CREATE OR REPLACE FUNCTION quota.check_type(type regtype, allowed regtype[], message text, hint text)
 	RETURNS void
@@ -232,15 +232,15 @@ BEGIN
 		RAISE datatype_mismatch USING MESSAGE = message, DETAIL = format('Its type is %s.', type), HINT = hint;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_type IS 'refuses a type that is none of those allowed';
+COMMENT ON FUNCTION quota.check_type IS 'raises an error unless a type is among those allowed';
 
-/* What is written like a name is one; all else is an expression. */
+/* A name, or the name of a column, is a column; all else is an expression. */
 CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN amount ~ '^[[:alpha:]_][[:alnum:]_$]*$'
 		OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = "table" AND attname = amount AND attnum > 0 AND NOT attisdropped);
-COMMENT ON FUNCTION quota.is_column IS 'whether an amount is a column, and not an expression';
+COMMENT ON FUNCTION quota.is_column IS 'true if an amount is a column, false if it is an expression';
 
 CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
 	RETURNS void
@@ -258,7 +258,7 @@ BEGIN
 		format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
 		'Amounts are smallint, integer or bigint.');
 END $$;
-COMMENT ON FUNCTION quota.check_amount IS 'refuses a column or expression that cannot be an amount';
+COMMENT ON FUNCTION quota.check_amount IS 'raises an error if a column or expression cannot be an amount';
 
 CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition text, argument text, tells text)
 	RETURNS void
@@ -269,7 +269,7 @@ BEGIN
 		format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
 		format('%s is boolean.', argument));
 END $$;
-COMMENT ON FUNCTION quota.check_condition IS 'refuses an expression on a row that is not boolean';
+COMMENT ON FUNCTION quota.check_condition IS 'raises an error unless an expression on a row is boolean';
 
 CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
 	RETURNS void
@@ -293,7 +293,7 @@ BEGIN
 		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
 		WHERE i.indrelid = "table" AND i.indisprimary AND kind = 'counter'
 	LOOP
-		/* of which the text is the same in every session */
+		/* types whose text is the same in every session */
 		IF NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
 			PERFORM quota.check_type(key.type,
 				'{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[],
@@ -303,7 +303,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION quota.check_counted_when IS
-	'refuses what cannot tell whether a row is counted, and tables whose rows cannot be told apart';
+	'raises an error if an expression cannot be counted_when, or rows have no key to remember them by';
 
 CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text, mark_when text)
 	RETURNS void
@@ -322,7 +322,7 @@ BEGIN
 				MESSAGE = 'on_block mark needs status_column and blocked_status';
 		END IF;
 		PERFORM quota.column_type("table", status_column);
-		/* an error now rather than at each row, of the column's own type and length */
+		/* raise the error now, not at each row */
 		PERFORM quota.check_value("table", status_column, blocked_status);
 		IF message_column IS NOT NULL THEN
 			PERFORM quota.check_type(quota.column_type("table", message_column), '{text,varchar,bpchar}'::regtype[],
@@ -338,7 +338,7 @@ BEGIN
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 END $$;
-COMMENT ON FUNCTION quota.check_on_block IS 'refuses what cannot be done with rows over the limit';
+COMMENT ON FUNCTION quota.check_on_block IS 'raises an error if on_block and its columns cannot be used';
 
 CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
 	RETURNS void
@@ -357,11 +357,11 @@ BEGIN
 			HINT = 'Use on_block raise.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_not_generated IS 'refuses generated columns where rows are judged before they go in';
+COMMENT ON FUNCTION quota.check_not_generated IS 'raises an error for generated columns if rows are filtered before they are inserted';
 
 /*
- * The column that tells when a row was made: the one that is given, or the only
- * one that is the current time by default.
+ * The column with the time at which a row was made: the given one, or the only one
+ * whose default is the current time.
  */
 CREATE OR REPLACE FUNCTION quota.time_column("table" regclass, given text, kind text)
 	RETURNS text
@@ -389,7 +389,7 @@ BEGIN
 		format('column "%s" cannot tell when a row was made', given), 'Times are timestamptz.');
 	RETURN given;
 END $$;
-COMMENT ON FUNCTION quota.time_column IS 'the column that tells when a row was made; NULL: none';
+COMMENT ON FUNCTION quota.time_column IS 'the column with the time at which a row was made; NULL: none';
 
 CREATE OR REPLACE FUNCTION quota.quota_attach(
 	"table" regclass,
@@ -440,7 +440,7 @@ BEGIN
 		|| amount_reads || counted_when_reads || mark_when_reads);
 	time_column := quota.time_column("table", time_column, kind);
 
-	/* whose table is gone without a word, as temporary ones go */
+	/* attachments of temporary tables, which go without an event */
 	DELETE FROM quota.attached a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.relation);
 	attached_before := COALESCE(quota.remove_attachment("table", feature), false);
 	INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block,

@@ -1,12 +1,11 @@
 /*
- * Invoices of overage. Charging takes no part: a closing reads the counters of
+ * Invoices of overage. Charges are not involved: a closing reads the counters of
  * windows that have ended, and writes quota.invoices and quota.invoice_lines.
  *
- * What is billed is what was in force when the window ended. Plans, limits,
- * overrides and accounts may be others by the time of the closing, be it by
- * hand or by quota_maintain, so their rows are taken as the audit log tells
- * that they were: what the first change since then has found, or the row as it
- * is where nothing has changed.
+ * It bills by what was in effect when the window ended. Plans, limits, overrides and
+ * accounts may have changed since, by hand or by quota_maintain. So it takes the row
+ * before the first change since then, from the audit log, or the present row if
+ * nothing has changed.
  */
 CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
 	RETURNS integer
@@ -20,9 +19,8 @@ CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
 COMMENT ON FUNCTION quota.currency_decimals IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
 
 /*
- * Where the clock has been turned back, what was done later by another clock
- * counts as if it had always been so. Without SET search_path, so that the
- * planner can inline it.
+ * If the clock was set back, changes made at a later time are ignored. Without SET
+ * search_path, so that the planner can inline it.
  */
 CREATE OR REPLACE FUNCTION quota.changes_since(at timestamptz)
 	RETURNS SETOF quota.audit_log
@@ -32,9 +30,9 @@ BEGIN ATOMIC
 	FROM quota.audit_log l
 	WHERE l.effective_at >= changes_since.at AND (l.effective_at <= quota.now() OR quota.now() = now());
 END;
-COMMENT ON FUNCTION quota.changes_since IS 'the audit log of what has held only from a time on';
+COMMENT ON FUNCTION quota.changes_since IS 'entries of the audit log from a time on';
 
-/* PL/pgSQL keeps the plans of its queries: these are called once a window. */
+/* PL/pgSQL caches the plans of its queries; these functions are called for each window. */
 CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
 	RETURNS quota.accounts
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -54,14 +52,14 @@ BEGIN
 		EXIT WHEN NOT FOUND;
 		was := jsonb_populate_record(NULL::quota.accounts, change.before);
 		EXIT WHEN was.account IS NULL OR was.account = key;
-		/* it had another key, under which there may have been changes before */
+		/* it had another key then, and may have changed under that */
 		key := was.account;
 		renamed_by := change.id;
 	END LOOP;
 	RETURN was;
 END $$;
 COMMENT ON FUNCTION quota.account_at IS
-	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
+	'the row of an account as it was at a time, under its key of then; NULL: there was none';
 
 CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz)
 	RETURNS jsonb
@@ -70,7 +68,7 @@ AS $$
 DECLARE
 	was jsonb;
 BEGIN
-	/* each with its own plan: only one can use the index */
+	/* two queries, since one plan cannot use both indexes */
 	IF of_account IS NULL THEN
 		SELECT l.before INTO was
 		FROM quota.changes_since(row_at.at) l
@@ -100,11 +98,11 @@ BEGIN
 	END;
 END $$;
 COMMENT ON FUNCTION quota.row_at IS
-	'the row that contains a key, as it was until a time; NULL: there was none; account NULL: of the catalogue, else an override';
+	'the row that contains a key, as it was at a time; NULL: there was none; of_account NULL: a row of the catalogue';
 
 /*
- * Where no window of the account begins then, its time zone or anchor was
- * another, of those that it has had since.
+ * If no window of the account starts at period_start now, its time zone or anchor was
+ * another: take the latest with which one does.
  */
 CREATE OR REPLACE FUNCTION quota.counter_end(of_account text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS timestamptz
@@ -130,8 +128,8 @@ END $$;
 COMMENT ON FUNCTION quota.counter_end IS 'the end of a counter''s window';
 
 /*
- * Terms are looked up for windows only whose use is above some limit that
- * charges, or has. A price of 0, and what rounds to 0, is nothing to bill.
+ * Looks up terms only for windows above the lowest limit that charges, or did.
+ * Amounts that round to 0 are not billed.
  */
 CREATE OR REPLACE FUNCTION quota.unbilled_overage(since timestamptz, ended_by timestamptz)
 	RETURNS TABLE (account text, name text, sponsor text, currency text, invoice_start timestamptz, invoice_end timestamptz,
@@ -198,7 +196,7 @@ BEGIN ATOMIC
 			SELECT quota.window_start('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_start,
 				quota.window_end('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_end) b
 	WHERE l.on_limit = 'charge' AND l.overage_price > 0 AND e.used > w.usage_limit AND q.amount > 0
-		/* a member without a plan of its own: its pool pays */
+		/* a member without a plan of its own is paid for by its pool */
 		AND (a.pool IS NULL OR n.own_plan IS NOT NULL)
 		AND (a.bypass OR p.bypass) IS NOT TRUE
 		AND (a.status = 'trialing' AND quota.plan_has_ended(a, e.last_instant) IS NOT TRUE) IS NOT TRUE
@@ -207,14 +205,13 @@ BEGIN ATOMIC
 			WHERE i.account = e.account AND i.period_start = b.invoice_start AND i.currency = v.currency);
 END;
 COMMENT ON FUNCTION quota.unbilled_overage IS
-	'overage of windows that began at or after a time (NULL: ever) and had ended by another, which no invoice has; a row a window';
+	'overage of windows that began at or after since (NULL: ever) and ended by ended_by, without an invoice; a row a window';
 
 /*
- * One closing at a time. Counters that somebody else has locked, or has changed
- * since the statement began, are left for the next one, and so are those of
- * which something is reserved: it waits for nobody but another closing. An
- * invoice is made once, so all that belongs to it is left with them. NOT IN is
- * looked up in a hash, however many rows are expected.
+ * One closing at a time; it waits for nothing but another closing. Counters that
+ * others have locked or changed meanwhile, or that have reservations, are left for
+ * the next one, with all of their invoice, since an invoice is made once. NOT IN uses
+ * a hash, whatever the estimates.
  */
 CREATE OR REPLACE FUNCTION quota.quota_invoice_overage(since timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.invoices
@@ -255,7 +252,7 @@ BEGIN
 		GROUP BY d.account, d.invoice_start, d.currency
 		ORDER BY d.account, d.invoice_start, d.currency
 	LOOP
-		/* a conflict is seen by an older snapshot alone, for which it is a serialization failure */
+		/* only an older snapshot meets a conflict, which is a serialization failure */
 		INSERT INTO quota.invoices (account, name, sponsor, currency, period_start, period_end, total, invoiced_at)
 		VALUES (bill.account, bill.name, bill.sponsor, bill.currency, bill.invoice_start, bill.invoice_end, bill.total, quota.now())
 		ON CONFLICT DO NOTHING
@@ -269,7 +266,7 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION quota.quota_invoice_overage IS
-	'make invoices of the overage in billing periods that have ended, each once; those that it made';
+	'make the invoices of overage in billing periods that have ended; returns those that it made';
 
 CREATE OR REPLACE FUNCTION quota.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF jsonb

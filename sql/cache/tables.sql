@@ -1,12 +1,12 @@
 /*
- * Triggers that drop what is cached of a table when somebody changes it: of the
- * catalogue, of attachments and of levels what backends have, at commit; of accounts
- * and overrides what the entitlement cache has, in shared memory. Row triggers and
- * ENABLE ALWAYS, because replicated changes count as well.
+ * Triggers that drop what is cached of a table when it changes: of the catalogue,
+ * attachments and levels the caches of all backends, at commit; of accounts and
+ * overrides the entitlement cache in shared memory. Row triggers and ENABLE ALWAYS,
+ * so that replicated changes count too.
  */
 CREATE FUNCTION quota.catalog_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_catalog_changed';
-COMMENT ON FUNCTION quota.catalog_changed IS 'makes all backends drop what they have cached of the table, at commit';
+COMMENT ON FUNCTION quota.catalog_changed IS 'makes all backends drop what they cache of the table, at commit';
 
 CREATE FUNCTION quota.levels_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_levels_changed';

@@ -1,5 +1,5 @@
 /*
- * The plans of shipped examples: the document and nothing else.
+ * Plan documents of the examples
  */
 CREATE OR REPLACE FUNCTION quota.quota_preset(name text)
 	RETURNS jsonb

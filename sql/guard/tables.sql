@@ -1,14 +1,14 @@
 /*
- * What must not be made of the tables: guards on DDL. They go by the catalogues
- * alone, which everybody may read: whoever makes a table anywhere fires them,
- * and holds no right on schema quota.
+ * Guards on DDL that would harm the tables. They read the catalogs alone, which
+ * everybody may: whoever creates a table anywhere fires them, without a right on
+ * schema quota.
  */
 
 /*
- * The C code writes these tables without the executor: row triggers do not fire,
- * rules do not rewrite, foreign keys are not checked. What relies on them, such
- * as pg_repack or replication by triggers, would lose charges. A disabled trigger
- * does no harm; so whoever finds one can disable it.
+ * C writes these tables without the executor: row triggers do not fire, rules do not
+ * rewrite, foreign keys are not checked. Tools that rely on them, such as pg_repack
+ * and trigger-based replication, would lose charges. Disabled triggers do no harm:
+ * disable one that is found.
  */
 CREATE FUNCTION quota.refuse_row_triggers() RETURNS event_trigger
 	LANGUAGE plpgsql
@@ -16,7 +16,7 @@ AS $$
 DECLARE
 	fault record;
 BEGIN
-	/* most tables that are made have none of it */
+	/* return early for most tables */
 	IF NOT EXISTS (
 		SELECT FROM pg_event_trigger_ddl_commands() d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 		WHERE d.classid IN ('pg_trigger'::regclass, 'pg_rewrite'::regclass) OR c.relhastriggers OR c.relhasrules OR c.relkind = 'p')
@@ -68,8 +68,8 @@ ALTER EVENT TRIGGER quota_refuse_row_triggers ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER quota_refuse_row_triggers IS 'pg_repack and replication by triggers stop before they start';
 
 /*
- * A publication takes the signing secrets to every subscriber. One of all tables
- * can leave none out.
+ * A publication would send the signing secrets to every subscriber. FOR ALL TABLES
+ * cannot leave a table out.
  */
 CREATE FUNCTION quota.warn_of_publication(publication name) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -88,7 +88,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.warn_of_publication IS 'warns of a publication that carries the signing secrets';
 
-/* SECURITY DEFINER: a function of its own is called, for the script to call it as well. */
+/* SECURITY DEFINER, so it calls a function that the script can call too. */
 CREATE FUNCTION quota.check_publications() RETURNS event_trigger
 	LANGUAGE plpgsql SECURITY DEFINER
 AS $$

@@ -1,6 +1,6 @@
 /*
- * A dump has all rows of every table, and its sequence, unless a condition next to
- * the table says which.
+ * Have pg_dump dump all rows of every table, and its sequence, unless tables.sql has
+ * given the table a condition.
  */
 DO $$
 DECLARE

@@ -1,9 +1,9 @@
 /*
- * The public functions that pass through the gate: one for each function
- * quota.quota_*, its twin, with the same name, arguments, result and comment.
- * quota_gate (src/rights/gate.c) checks the caller, then calls the twin. A twin has the
- * rights of the owner and is executable by nobody else. Functions on tables of the
- * application have a C function of their own, which also checks who owns the table.
+ * Create the public functions: for each function quota.quota_*, its twin, one with
+ * the same name, arguments, result and comment. quota_gate (src/rights/gate.c) checks
+ * the caller, then calls the twin, which has the rights of the owner and is
+ * executable by nobody else. Functions on tables of the application have a C function
+ * of their own, which also checks who owns the table.
  */
 DO $$
 DECLARE

@@ -1,7 +1,6 @@
 /*
- * Housekeeping. Limits hold without it. Rows that another transaction has
- * locked are left for the next time: it waits for no row, and so is in no
- * deadlock.
+ * Maintenance. Limits hold without it. Rows that another transaction has locked are
+ * left for the next time, so it waits for no row and cannot deadlock.
  */
 CREATE OR REPLACE FUNCTION quota.change_due_plans()
 	RETURNS bigint
@@ -23,7 +22,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM changed;
 END;
-COMMENT ON FUNCTION quota.change_due_plans IS 'writes down the plans of accounts whose trial or plan has ended; how many';
+COMMENT ON FUNCTION quota.change_due_plans IS 'writes the plans of accounts whose trial or plan has ended; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_usage(retention interval)
 	RETURNS bigint
@@ -47,11 +46,11 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_usage IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
+COMMENT ON FUNCTION quota.delete_old_usage IS 'deletes counters of windows that ended before the retention, unless they are reserved or not yet billed; returns how many rows';
 
 /*
- * A counter is lowered if all of its rows can be locked at once, so that nobody
- * is waited for; one that is being charged returns what has expired itself.
+ * A counter is lowered if all of its rows can be locked at once, without waiting. A
+ * charge lowers its counter itself.
  */
 CREATE OR REPLACE FUNCTION quota.return_expired_holds()
 	RETURNS bigint
@@ -84,7 +83,7 @@ BEGIN
 	END LOOP;
 	RETURN returned;
 END $$;
-COMMENT ON FUNCTION quota.return_expired_holds IS 'lowers counters by what reservations held of them that have expired; how many';
+COMMENT ON FUNCTION quota.return_expired_holds IS 'lowers counters by expired holds; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_reservations(retention interval)
 	RETURNS bigint
@@ -102,7 +101,7 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_reservations IS 'deletes reservations that expired longer ago; how many';
+COMMENT ON FUNCTION quota.delete_old_reservations IS 'deletes reservations that expired before the retention; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, time_column text, retention interval)
 	RETURNS bigint
@@ -115,17 +114,16 @@ BEGIN
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END $$;
-COMMENT ON FUNCTION quota.delete_older IS 'deletes the rows of a table whose time is longer ago; how many';
+COMMENT ON FUNCTION quota.delete_older IS 'deletes the rows of a table from before the retention; returns how many';
 
 /*
- * The months of the ledger, each a partition of its own, which is not a member
- * of the extension: a dump takes it like any other table.
+ * Months of the ledger: partitions that are not members of the extension, so that a
+ * dump has them like any other table.
  *
- * Whoever has written to the default partition, or to a month that is to be
- * dropped, or has read the ledger, is in the way until its transaction ends. That
- * is waited for half a second, and who would write there or read waits as long;
- * then all is left for the next time. So nobody fails, and it is in no deadlock,
- * which takes a second to be found.
+ * Transactions that have written to the default partition or to a month to be
+ * dropped, or have read the ledger, are waited for half a second, and writers and
+ * readers wait as long; then all is left for the next time. So nobody fails, and
+ * nothing deadlocks, which takes a second to be detected.
  */
 CREATE OR REPLACE FUNCTION quota.make_ledger_months()
 	RETURNS bigint
@@ -138,7 +136,7 @@ DECLARE
 	name text;
 	made bigint := 0;
 BEGIN
-	/* one at a time; does not keep charges out */
+	/* one at a time; charges go on */
 	LOCK TABLE ONLY quota.events IN SHARE UPDATE EXCLUSIVE MODE;
 	FOR month IN
 		SELECT m
@@ -150,7 +148,7 @@ BEGIN
 		ORDER BY m
 	LOOP
 		name := to_char(month, '"quota.events_"YYYY_MM');
-		/* the whole as well: who waited for the default one alone would not see what is moved out of it */
+		/* also the whole: a reader that waited for the default partition alone would miss the moved rows */
 		LOCK TABLE ONLY quota.events, quota.events_default IN ACCESS EXCLUSIVE MODE;
 		EXECUTE format('CREATE TABLE %s (LIKE quota.events_default INCLUDING ALL)', name);
 		PERFORM quota.revoke_all('pg_class'::regclass, name::regclass::oid);
@@ -168,14 +166,14 @@ EXCEPTION
 	WHEN lock_not_available OR deadlock_detected THEN
 		RETURN NULL;
 	WHEN check_violation THEN
-		/* the transaction's snapshot is older than an event of the month, which so was not moved */
+		/* the snapshot is older than an event of the month, which was not moved */
 		IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
 			RETURN NULL;
 		END IF;
 		RAISE;
 END $$;
 COMMENT ON FUNCTION quota.make_ledger_months IS
-	'partitions of the ledger for this month, the next two, and those of events in the default partition; how many; NULL: others were in the way';
+	'creates partitions for this month, the next two, and those of rows in the default partition; returns how many; NULL: could not lock';
 
 CREATE OR REPLACE FUNCTION quota.drop_ledger_months(retention interval)
 	RETURNS bigint
@@ -196,7 +194,7 @@ BEGIN
 			AND make_timestamptz(m[1]::integer, m[2]::integer, 1, 0, 0, 0) + interval '1 month' <= quota.now() - retention
 		ORDER BY c.relname
 	LOOP
-		/* with views on it: whoever may use the schema can make one, without a right to read */
+		/* CASCADE: users of the schema can have made views on it, without a right to read */
 		EXECUTE format('DROP TABLE quota.%I CASCADE', name);
 		PERFORM quota.write_audit('drop'::text, name, NULL::text, NULL::jsonb, NULL::jsonb);
 		dropped := dropped + 1;
@@ -206,7 +204,7 @@ EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION quota.drop_ledger_months IS
-	'drops the months of the ledger that ended longer ago; how many; NULL: others were in the way';
+	'drops months of the ledger that ended before the retention; returns how many; NULL: could not lock';
 
 CREATE OR REPLACE FUNCTION quota.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
 	RETURNS jsonb

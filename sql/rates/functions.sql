@@ -1,16 +1,16 @@
 /*
- * Rates: what stands in shared memory. Charging is that of counters.
+ * Rates, which are in shared memory. They are charged like counters.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_rates(account text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, usage_limit bigint, burst bigint, remaining bigint, resets_in interval)
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rates';
 COMMENT ON FUNCTION @extschema@.quota_rates(text) IS
-	'the rates of an account as they stand, a row a feature and window';
+	'the rates of an account as they are now, a row a feature and period';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_rate_stats(OUT buckets bigint, OUT capacity bigint, OUT evictions bigint, OUT memory bigint)
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_rate_stats';
 COMMENT ON FUNCTION @extschema@.quota_rate_stats() IS
-	'the memory of rates of this database on this server: buckets in use, how many there can be, how many were given up in use, bytes';
+	'memory of the rates of this database: buckets in use, how many fit, how many were evicted in use, bytes';
 
 CREATE OR REPLACE FUNCTION quota.forget_rate(owner text, feature text)
 	RETURNS void
@@ -30,4 +30,4 @@ BEGIN
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_rate_clear.feature IS NULL OR f.feature = quota_rate_clear.feature);
 END $$;
-COMMENT ON FUNCTION quota.quota_rate_clear IS 'forget what an account has used of one rate, or of all';
+COMMENT ON FUNCTION quota.quota_rate_clear IS 'empty one rate of an account, or all';

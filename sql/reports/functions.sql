@@ -1,6 +1,6 @@
 /*
- * Reports, as twins: the gate has checked the account of a report of one. Those
- * of many leave out the rows of accounts that are not the caller's to see.
+ * Reports, as twins. For reports on one account the gate has checked it; those on
+ * many leave out accounts that the caller may not see.
  */
 CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	RETURNS void
@@ -13,14 +13,14 @@ BEGIN
 		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, kind);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_counted IS 'refuses what is no feature of which use is counted';
+COMMENT ON FUNCTION quota.check_counted IS 'raises an error unless a feature is a counter or gauge';
 
 /*
- * One account. The first two are on an application's every page: PL/pgSQL keeps
- * the plans of its queries, where SQL functions are planned at each call before
- * PostgreSQL 18. A feature with several windows is shown by the one that has
- * the least left, and of those the one that ends last. Rates are left out: they
- * tell of the last minute, quota_rates shows them.
+ * One account. Applications call the first two on every page: PL/pgSQL caches the
+ * plans of its queries, where SQL functions are planned at each call before
+ * PostgreSQL 18. A feature with several windows is shown by the one with the least
+ * left, and among equals the one that ends last. Rates are left out; quota_rates
+ * shows them.
  */
 CREATE OR REPLACE FUNCTION quota.quota_usage(account text)
 	RETURNS jsonb
@@ -179,7 +179,7 @@ BEGIN ATOMIC
 		LIMIT n) e
 	ORDER BY e.at DESC, e.id DESC;
 END;
-COMMENT ON FUNCTION quota.quota_events_of IS 'the ledger of what was done on behalf of a user, the latest first';
+COMMENT ON FUNCTION quota.quota_events_of IS 'the ledger of what was done for a user, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
@@ -256,7 +256,7 @@ BEGIN ATOMIC
 	ORDER BY feature, period;
 END;
 COMMENT ON FUNCTION quota.quota_totals IS
-	'what all accounts together have used in their current windows, a row a feature and period';
+	'what all accounts have used in their current windows, a row a feature and period';
 
 CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 	RETURNS bigint
@@ -265,7 +265,7 @@ CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 		SELECT count(DISTINCT u.account)
 		FROM quota.usage u
 		WHERE NOT EXISTS (SELECT FROM quota.accounts a WHERE a.account = u.account));
-COMMENT ON FUNCTION quota.accounts_without_row IS 'how many accounts have counters and no row in quota.accounts';
+COMMENT ON FUNCTION quota.accounts_without_row IS 'the number of accounts with counters and without a row in quota.accounts';
 
 CREATE OR REPLACE FUNCTION quota.quota_stats()
 	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
@@ -329,8 +329,8 @@ COMMENT ON FUNCTION quota.quota_search IS
 	'accounts whose key or name contains a text, in whatever case, the best matches first';
 
 /*
- * Metrics, without a label for the account: a time series for each of a
- * million accounts would be too many.
+ * Metrics have no label for the account, which would be a time series for each of a
+ * million.
  */
 CREATE OR REPLACE FUNCTION quota.metric_label(name text, value text)
 	RETURNS text

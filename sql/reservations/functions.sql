@@ -1,5 +1,5 @@
 /*
- * Reservations. C, and not strict, as charging is: a NULL is an error.
+ * Reservations, in C. Not strict: a NULL raises an error.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account text, feature text, n bigint, ttl interval DEFAULT '5 minutes', key text DEFAULT NULL)
 	RETURNS @extschema@.quota_reservation
@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_commit(id bigint, actual bigint DEF
 	RETURNS @extschema@.quota_decision
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_commit';
 COMMENT ON FUNCTION @extschema@.quota_commit(bigint, bigint) IS
-	'charge what a reservation has really cost, NULL: all that it holds, and end it';
+	'charge the actual use of a reservation, NULL: all that it holds, and end it';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_release(id bigint)
 	RETURNS @extschema@.quota_decision

@@ -1,13 +1,12 @@
 /*
- * Row-level security, for roles that read the tables directly. Level admin sees
- * and changes all rows, level monitor sees those that are figures, anybody else
- * those of the user on whose behalf the session acts; without one, none. The C
- * functions read the tables themselves: it costs a charge nothing and hides
- * nothing from it.
+ * Row-level security, for roles that read the tables directly. Level admin sees and
+ * changes all rows, level monitor sees all rows of figures, others see those of the
+ * session's user, or none without one. C functions read the tables themselves:
+ * policies cost charges nothing and hide nothing from them.
  *
- * The policies are made here and not by quota_grant because pg_dump keeps the
- * grants on an extension's tables but no policies. Partitions of quota.events
- * have none: they are read through the whole, and by themselves show nothing.
+ * The policies are created here, not by quota_grant, because pg_dump keeps grants on
+ * an extension's tables but no policies. Partitions of quota.events have none, so
+ * they show nothing; they are read through the whole.
  */
 CREATE FUNCTION quota.visible_accounts() RETURNS SETOF text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
@@ -26,9 +25,9 @@ DECLARE
 	policy record;
 BEGIN
 	/*
-	 * Rows of no account, which no member sees: keys of the application's rows, who
-	 * changed what and why, and quota.adopted, which quota_adopt alone writes, since
-	 * it decides which trigger is believed. Sub-selects: once a query, not once a row.
+	 * No member sees keys of the application's rows, or who changed what and why.
+	 * quota.adopted is written by quota_adopt alone, since it decides which triggers are
+	 * trusted. Sub-selects run once a query, not once a row.
 	 */
 	FOR policy IN
 		SELECT p.*, "table"
@@ -51,6 +50,6 @@ BEGIN
 	END LOOP;
 END $$;
 
-/* Without a policy: nobody but the owner. */
+/* Without a policy: for the owner alone. */
 ALTER TABLE quota.events_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE quota.stripe_secrets ENABLE ROW LEVEL SECURITY;
