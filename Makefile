@@ -32,12 +32,14 @@ quota--$(EXTVERSION).sql: $(TABLES) $(FUNCTIONS) quota.control
 		-e '/^\tLANGUAGE .*(plpgsql|SECURITY DEFINER)/s/$$/ SET search_path = pg_catalog, pg_temp/'; } > $@
 
 .PHONY: format checkver layers doc-index tidy
+# CHECK=1 only tells what make format would change.
 format:
-	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
+	clang-format $(if $(CHECK),--dry-run --Werror,-i) $(wildcard src/*.[ch] src/*/*.[ch])
 
-# clang-tidy's bug checks
+# clang-tidy's bug checks, on all processors. Assertions tell it what cannot be.
 tidy:
-	clang-tidy --quiet $(OBJS:.o=.c) -- $(filter -I% -D%,$(CPPFLAGS)) -isystem $(shell $(PG_CONFIG) --includedir-server)
+	printf '%s\n' $(OBJS:.o=.c) | xargs -P "$$(nproc)" -I {} clang-tidy --quiet {} -- \
+		$(filter -I% -D%,$(CPPFLAGS)) -DUSE_ASSERT_CHECKING -isystem $(shell $(PG_CONFIG) --includedir-server)
 
 # No call goes up or in a circle. WRITE=1 puts the list of files into doc/design.md.
 layers: $(OBJS)
