@@ -11,7 +11,7 @@ EXTRA_CLEAN = $(DATA_built) results output_iso regression.diffs regression.out
 # Folders of sql in the order in which the script runs them: first tables.sql of
 # each, then all else. install makes functions from those before it, and takes
 # from everybody what stands before it.
-DOMAINS = api rights catalogue entitlement accounts adoption usage reservations rates attach reports billing stripe audit ledger maintenance row_security guard install
+DOMAINS = api rights catalogue entitlement accounts adoption usage reservations rates attach reports billing stripe audit ledger maintenance row_security cache guard install
 TABLES = $(foreach domain,$(DOMAINS),$(wildcard sql/$(domain)/tables.sql))
 FUNCTIONS = $(foreach domain,$(DOMAINS),$(filter-out %/tables.sql,$(sort $(wildcard sql/$(domain)/*.sql))))
 
@@ -22,20 +22,24 @@ include $(PGXS)
 $(OBJS): $(wildcard src/*.h src/*/*.h)
 
 # The install script creates and never replaces: an object planted beforehand
-# is an error. The names of schema objects are quoted where they are looked up.
+# is an error. Every function in PL/pgSQL or with the owner's rights gets the
+# same search_path here, so that none can go without.
 quota--$(EXTVERSION).sql: $(TABLES) $(FUNCTIONS) quota.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION quota" to load this file. \quit'; \
 	   echo 'SET LOCAL search_path TO pg_catalog, pg_temp;'; \
 	   echo 'SET LOCAL standard_conforming_strings TO on;'; \
-	   cat $(TABLES) $(FUNCTIONS) | sed 's/^CREATE OR REPLACE /CREATE /'; } > $@
+	   cat $(TABLES) $(FUNCTIONS) | sed -E -e 's/^CREATE OR REPLACE /CREATE /' \
+		-e '/^\tLANGUAGE .*(plpgsql|SECURITY DEFINER)/s/$$/ SET search_path = pg_catalog, pg_temp/'; } > $@
 
 .PHONY: format checkver layers doc-index tidy
+# CHECK=1 only tells what make format would change.
 format:
-	clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
+	clang-format $(if $(CHECK),--dry-run --Werror,-i) $(wildcard src/*.[ch] src/*/*.[ch])
 
-# clang-tidy's bug checks
+# clang-tidy's bug checks, on all processors. Assertions tell it what cannot be.
 tidy:
-	clang-tidy --quiet $(OBJS:.o=.c) -- $(filter -I% -D%,$(CPPFLAGS)) -isystem $(shell $(PG_CONFIG) --includedir-server)
+	printf '%s\n' $(OBJS:.o=.c) | xargs -P "$$(nproc)" -I {} clang-tidy --quiet {} -- \
+		$(filter -I% -D%,$(CPPFLAGS)) -DUSE_ASSERT_CHECKING -isystem $(shell $(PG_CONFIG) --includedir-server)
 
 # No call goes up or in a circle. WRITE=1 puts the list of files into doc/design.md.
 layers: $(OBJS)

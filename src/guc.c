@@ -224,7 +224,10 @@ check_now(char **newval, void **extra, GucSource source pg_attribute_unused())
 	kept = quota_compat_guc_alloc(strlen(text) + 1);
 	*extra = quota_compat_guc_alloc(sizeof(TimestampTz));
 	if (kept == NULL || *extra == NULL)
+	{
+		quota_compat_guc_free(kept);
 		return false;
+	}
 	*(TimestampTz *) *extra = now;
 	strcpy(kept, text);
 	quota_compat_guc_free(*newval);

@@ -1,13 +1,12 @@
 /*
- * Managing accounts. Each function makes one change of a row, in one statement
- * that also makes the account's row where there is none, so that two of them at
- * once follow one another. What they set is all that an account's life needs:
- * ends take effect by themselves (src/entitlement/account.c).
+ * Functions that manage accounts. Each changes one row by one statement, which also
+ * creates the account's row if there is none, so that concurrent calls run one after
+ * the other. A trial or plan ends by itself, without a job
+ * (src/entitlement/account.c).
  */
 CREATE OR REPLACE FUNCTION quota.check_argument(name text, valid boolean, rule text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF valid IS NULL THEN
@@ -16,33 +15,44 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = format('%s must %s', name, rule);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_argument(text, boolean, text) IS
-	'refuses an argument that is not valid; NULL, as a comparison makes it of a NULL, is told as such';
+COMMENT ON FUNCTION quota.check_argument IS 'raises an error if an argument is NULL (valid is NULL) or not valid';
 
-CREATE OR REPLACE FUNCTION quota.check_exists(kind text, key text)
+CREATE OR REPLACE FUNCTION quota.check_plan(plan text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF key IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = format('%s must not be null', kind);
-	ELSIF NOT (CASE kind
-		WHEN 'plan' THEN EXISTS (SELECT FROM quota.plans p WHERE p.plan = key)
-		WHEN 'feature' THEN EXISTS (SELECT FROM quota.features f WHERE f.feature = key)
-	END) THEN
-		RAISE undefined_object USING MESSAGE = format('%s "%s" does not exist', kind, quota.shown(key));
+	IF plan IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'plan must not be null';
+	ELSIF NOT EXISTS (SELECT FROM quota.plans p WHERE p.plan = check_plan.plan) THEN
+		RAISE undefined_object USING MESSAGE = format('plan "%s" does not exist', quota.shown(plan));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_exists(text, text) IS 'refuses what is no plan or feature';
+COMMENT ON FUNCTION quota.check_plan IS 'raises an error unless a plan exists';
+
+CREATE OR REPLACE FUNCTION quota.kind_of(feature text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $$
+DECLARE
+	kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = kind_of.feature);
+BEGIN
+	IF feature IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
+	ELSIF kind IS NULL THEN
+		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
+	END IF;
+	RETURN kind;
+END $$;
+COMMENT ON FUNCTION quota.kind_of IS 'the kind of a feature; raises an error unless it exists';
 
 /*
  * Subscriptions
  */
 
 /*
- * A suspended account stays suspended, and one whose payment is due owes it
- * still: the plan ends by itself all the same.
+ * A suspended account stays suspended, and a past_due one past_due. The new plan
+ * still ends at ends_at.
  */
 CREATE OR REPLACE FUNCTION quota.start_plan(for_account text, plan text, ends_at timestamptz, status text, sponsor text)
 	RETURNS void
@@ -57,13 +67,11 @@ BEGIN ATOMIC
 			trial_ends_at = COALESCE(excluded.trial_ends_at, a.trial_ends_at),
 			sponsor = COALESCE(excluded.sponsor, a.sponsor);
 END;
-COMMENT ON FUNCTION quota.start_plan(text, text, timestamptz, text, text) IS
-	'puts an account on a plan now; ends_at NULL: for good; sponsor NULL: as it is';
+COMMENT ON FUNCTION quota.start_plan IS 'puts an account on a plan now; ends_at NULL: without an end; sponsor NULL: unchanged';
 
 CREATE OR REPLACE FUNCTION quota.settled(a quota.accounts)
 	RETURNS quota.accounts
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF a.status = 'canceled' THEN
@@ -78,18 +86,17 @@ BEGIN
 	END IF;
 	RETURN a;
 END $$;
-COMMENT ON FUNCTION quota.settled(quota.accounts) IS
-	'a row of quota.accounts as it amounts to now: what has ended is gone, plan is what is in effect (NULL: the default plan)';
+COMMENT ON FUNCTION quota.settled IS
+	'a row of quota.accounts with ended trials and plans resolved: plan is the one in effect (NULL: the default plan)';
 
 /*
- * Periods of billing_interval are counted from cycle_anchor on, each from the
- * anchor itself, so that the 31st comes back after a short month; without an
- * anchor they are the calendar's.
+ * Billing periods start at cycle_anchor. Each is computed from the anchor itself, so
+ * that the 31st comes back after a short month. Without an anchor they are calendar
+ * periods.
  */
 CREATE OR REPLACE FUNCTION quota.paid_until(a quota.accounts)
 	RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	zone text := COALESCE(a.timezone, quota.timezone());
@@ -119,7 +126,7 @@ BEGIN
 			LATERAL (SELECT (anchor + k * ('1 ' || unit)::interval) AT TIME ZONE zone AS period_end) e
 		WHERE unit = COALESCE(paid.billing_interval, 'month') AND period_end > quota.now());
 END $$;
-COMMENT ON FUNCTION quota.paid_until(quota.accounts) IS 'the end of the account''s current billing period';
+COMMENT ON FUNCTION quota.paid_until IS 'the end of the account''s current billing period';
 
 CREATE OR REPLACE FUNCTION quota.change_at_period_end(for_account text, to_plan text)
 	RETURNS void
@@ -137,17 +144,16 @@ BEGIN ATOMIC
 					ELSE COALESCE(s.plan_ends_at, quota.paid_until(s)) END
 			FROM quota.settled(a) s);
 END;
-COMMENT ON FUNCTION quota.change_at_period_end(text, text) IS
+COMMENT ON FUNCTION quota.change_at_period_end IS
 	'puts an account on a plan (NULL: the default plan) when its trial, plan or billing period ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_set_plan(account text, plan text, duration interval DEFAULT NULL, at_period_end boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('at_period_end', at_period_end IN (true, false), 'be true or false');
 	IF duration IS NOT NULL THEN
 		PERFORM quota.check_argument('duration', duration > '0', 'be positive');
@@ -159,27 +165,25 @@ BEGIN
 		PERFORM quota.start_plan(account, plan, quota.now() + duration, 'active', NULL);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_set_plan(text, text, interval, boolean) IS
+COMMENT ON FUNCTION quota.quota_set_plan IS
 	'put an account on a plan, now (for a duration, then the default plan) or when what it has paid for ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_start_trial(account text, plan text, duration interval)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('duration', duration > '0', 'be positive');
 	PERFORM quota.start_plan(account, plan, quota.now() + duration, 'trialing', NULL);
 END $$;
-COMMENT ON FUNCTION quota.quota_start_trial(text, text, interval) IS
+COMMENT ON FUNCTION quota.quota_start_trial IS
 	'put an account on a plan for trial; the default plan follows, or what quota_set_plan sets at_period_end';
 
 CREATE OR REPLACE FUNCTION quota.quota_cancel(account text, at_period_end boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -195,13 +199,11 @@ BEGIN
 			plan_ends_at = LEAST(a.plan_ends_at, excluded.plan_ends_at),
 			next_plan = NULL;
 END $$;
-COMMENT ON FUNCTION quota.quota_cancel(text, boolean) IS
-	'put an account on the default plan, now or when what it has paid for ends';
+COMMENT ON FUNCTION quota.quota_cancel IS 'put an account on the default plan, now or when what it has paid for ends';
 
 CREATE OR REPLACE FUNCTION quota.quota_suspend(account text, reason text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	outer_reason text := COALESCE(current_setting('quota.reason', true), '');
@@ -209,7 +211,7 @@ BEGIN
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	PERFORM set_config('quota.reason', COALESCE(reason, outer_reason), true);
-	/* an end that hangs on the status stays without it, so that quota_activate gives no more than there was */
+	/* keep the end that the status implies, so that quota_activate gives no more than there was */
 	INSERT INTO quota.accounts AS a (account, status)
 	VALUES (account, 'suspended')
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
@@ -220,12 +222,11 @@ BEGIN
 			next_plan = CASE WHEN a.status <> 'canceled' THEN a.next_plan END;
 	PERFORM set_config('quota.reason', outer_reason, true);
 END $$;
-COMMENT ON FUNCTION quota.quota_suspend(text, text) IS 'refuse an account everything until quota_activate';
+COMMENT ON FUNCTION quota.quota_suspend IS 'refuse an account everything until quota_activate';
 
 CREATE OR REPLACE FUNCTION quota.quota_activate(account text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -234,18 +235,17 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE
 		SET status = CASE a.status WHEN 'trialing' THEN a.status ELSE 'active' END;
 END $$;
-COMMENT ON FUNCTION quota.quota_activate(text) IS 'end the suspension of an account, or that its payment is due';
+COMMENT ON FUNCTION quota.quota_activate IS 'end the suspension of an account, or that its payment is due';
 
 CREATE OR REPLACE FUNCTION quota.quota_preview(account text, plan text)
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used bigint, limit_now bigint, limit_then bigint, over_by bigint)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	SELECT a.* INTO present FROM quota.accounts a WHERE a.account = quota_preview.account;
 	RETURN QUERY
 		WITH plans (planned, plan) AS (
@@ -273,7 +273,7 @@ BEGIN
 			WHERE f.kind IN ('counter', 'gauge')
 			GROUP BY l.feature, l.period
 		), figures AS (
-			/* a plan that says nothing of a feature allows none of it; a member of a pool is not limited then */
+			/* a plan without a limit for a feature allows none of it, but does not limit a member of a pool */
 			SELECT w.feature, w.period,
 				COALESCE((
 					SELECT c.used
@@ -290,8 +290,8 @@ BEGIN
 		FROM figures g
 		ORDER BY g.feature, g.period;
 END $$;
-COMMENT ON FUNCTION quota.quota_preview(text, text) IS
-	'what an account''s limits would be on another plan, a row a feature and window, and by how much its use is over them';
+COMMENT ON FUNCTION quota.quota_preview IS
+	'the limits that an account would have on another plan, a row a feature and window, and by how much its use is over them';
 
 /*
  * Overrides and counters
@@ -299,11 +299,10 @@ COMMENT ON FUNCTION quota.quota_preview(text, text) IS
 CREATE OR REPLACE FUNCTION quota.quota_set_override(account text, feature text, period @extschema@.quota_period, usage_limit bigint, expires_at timestamptz DEFAULT NULL, reason text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('feature', feature);
+	PERFORM quota.kind_of(feature);
 	PERFORM quota.check_argument('period', period BETWEEN 'second' AND 'cycle', 'be a period');
 	PERFORM quota.check_argument('reason', octet_length(reason) <= 1024 OR reason IS NULL, 'have at most 1024 bytes');
 	IF usage_limit IS NOT NULL THEN
@@ -314,17 +313,16 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT limit_overrides_pkey DO UPDATE
 		SET (usage_limit, expires_at, reason) = (excluded.usage_limit, excluded.expires_at, excluded.reason);
 END $$;
-COMMENT ON FUNCTION quota.quota_set_override(text, text, @extschema@.quota_period, bigint, timestamptz, text) IS
+COMMENT ON FUNCTION quota.quota_set_override IS
 	'give one account its own limit (NULL: unlimited) in place of the plan''s, until expires_at';
 
 CREATE OR REPLACE FUNCTION quota.quota_clear_override(account text, feature text, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('feature', feature);
+	PERFORM quota.kind_of(feature);
 	DELETE FROM quota.limit_overrides o
 	WHERE o.account = quota_clear_override.account AND o.feature = quota_clear_override.feature
 		AND o.period = COALESCE(quota_clear_override.period, o.period);
@@ -333,35 +331,31 @@ BEGIN
 			MESSAGE = format('account "%s" has no override of feature "%s"%s', account, feature, ' for period ' || period);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_clear_override(text, text, @extschema@.quota_period) IS
-	'take back quota_set_override, for one period or all';
+COMMENT ON FUNCTION quota.quota_clear_override IS 'take back quota_set_override, for one period or all';
 
 CREATE OR REPLACE FUNCTION quota.lock_counter(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_counter';
-COMMENT ON FUNCTION quota.lock_counter(text, text, @extschema@.quota_period, timestamptz) IS
-	'waits for the charges of a counter that have not ended, and makes further ones wait for this transaction';
+COMMENT ON FUNCTION quota.lock_counter IS
+	'locks a counter: waits for its open charges, and makes later ones wait for this transaction';
 
 /*
- * A gauge is a level: resetting it unasked would make it differ from the rows
- * that it counts.
+ * Without a feature, gauges are left out: they must equal the rows that they count.
  */
 CREATE OR REPLACE FUNCTION quota.quota_reset(account text, feature text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	current quota.counters[];
 BEGIN
 	PERFORM quota.account_key(account);
 	IF feature IS NOT NULL THEN
-		PERFORM quota.check_exists('feature', feature);
+		PERFORM quota.kind_of(feature);
 	END IF;
 	/*
-	 * All counters that a charge can meet, also such as have no row yet, locked
-	 * in the order of charges: a charge comes before the reset or after it with
-	 * all of its counters.
+	 * Lock all counters that a charge can meet, also those without a row yet, in the
+	 * order of charges, so that a charge runs wholly before the reset or after it.
 	 */
 	current := ARRAY(
 		SELECT c::quota.counters
@@ -381,39 +375,37 @@ BEGIN
 	DELETE FROM quota.usage u
 	USING unnest(current) c
 	WHERE (u.account, u.feature, u.period, u.period_start) = (c.account, c.feature, c.period, c.period_start);
-	/* there is nothing left to give back: what reserved it is over */
+	/* their reservations are over: nothing is left to give back */
 	DELETE FROM quota.holds h
 	USING unnest(current) c
 	WHERE (h.account, h.feature, h.period, h.period_start) = (c.account, c.feature, c.period, c.period_start);
-	/* last, since it is not undone */
+	/* last: a rollback does not undo it */
 	PERFORM quota.forget_rate(account, f.feature)
 	FROM quota.features f
 	WHERE f.kind = 'rate' AND (quota_reset.feature IS NULL OR f.feature = quota_reset.feature);
 END $$;
-COMMENT ON FUNCTION quota.quota_reset(text, text) IS
+COMMENT ON FUNCTION quota.quota_reset IS
 	'set the current windows of an account back to 0, of one feature or of all that are not gauges';
 
 /*
- * Who belongs together
+ * Sponsors, pools and members
  */
 CREATE OR REPLACE FUNCTION quota.quota_sponsor(sponsor text, account text, plan text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument('sponsor', octet_length(sponsor) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
 	PERFORM quota.account_key(account);
 	PERFORM quota.check_argument('sponsor', sponsor <> account, 'be another account');
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.start_plan(account, plan, NULL::timestamptz, 'active', sponsor);
 END $$;
-COMMENT ON FUNCTION quota.quota_sponsor(text, text, text) IS 'put an account on a plan that another account pays for';
+COMMENT ON FUNCTION quota.quota_sponsor IS 'put an account on a plan that another account pays for';
 
 CREATE OR REPLACE FUNCTION quota.quota_unsponsor(account text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -424,12 +416,11 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('account "%s" has no sponsor', account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_unsponsor(text) IS 'take back quota_sponsor: the account has the default plan';
+COMMENT ON FUNCTION quota.quota_unsponsor IS 'take back quota_sponsor: the account has the default plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_set_pool(account text, pool text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -448,13 +439,12 @@ BEGIN
 	VALUES (account, pool)
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO UPDATE SET pool = excluded.pool;
 END $$;
-COMMENT ON FUNCTION quota.quota_set_pool(text, text) IS
+COMMENT ON FUNCTION quota.quota_set_pool IS
 	'let an account draw on the counters of another, within limits of its own; NULL: no longer';
 
 CREATE OR REPLACE FUNCTION quota.quota_add_user(account text, user_id text, role text DEFAULT 'MEMBER')
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -466,13 +456,11 @@ BEGIN
 	VALUES (account, user_id, role)
 	ON CONFLICT ON CONSTRAINT account_users_pkey DO UPDATE SET role = excluded.role;
 END $$;
-COMMENT ON FUNCTION quota.quota_add_user(text, text, text) IS
-	'make a user of the application a member of an account, or change its role';
+COMMENT ON FUNCTION quota.quota_add_user IS 'make a user of the application a member of an account, or change its role';
 
 CREATE OR REPLACE FUNCTION quota.quota_remove_user(account text, user_id text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.account_key(account);
@@ -483,13 +471,12 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('user "%s" does not belong to account "%s"', user_id, account);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_remove_user(text, text) IS 'take back quota_add_user';
+COMMENT ON FUNCTION quota.quota_remove_user IS 'take back quota_add_user';
 
-/* A reader is shown what the table shows, level user its own memberships. */
+/* Level user sees its own memberships only, a reader what the table shows. */
 CREATE OR REPLACE FUNCTION quota.quota_accounts_of(user_id text)
 	RETURNS TABLE (account text, name text, role text)
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument('user_id', octet_length(user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
@@ -501,4 +488,4 @@ BEGIN
 			AND (NOT quota.acts_as_user() OR u.user_id = quota.user_id())
 		ORDER BY u.account;
 END $$;
-COMMENT ON FUNCTION quota.quota_accounts_of(text) IS 'the accounts that a user is a member of, and its role in each';
+COMMENT ON FUNCTION quota.quota_accounts_of IS 'the accounts that a user is a member of, and its role in each';

@@ -1,5 +1,5 @@
 /*
- * Who uses it. An account needs no row: without one it has the default plan.
+ * Accounts. An account needs no row: without one it has the default plan.
  */
 CREATE TABLE quota.accounts (
 	account text COLLATE "C" PRIMARY KEY
@@ -29,26 +29,26 @@ CREATE TABLE quota.accounts (
 CREATE INDEX accounts_plan ON quota.accounts (plan);
 CREATE INDEX accounts_sponsor ON quota.accounts (sponsor) WHERE sponsor IS NOT NULL;
 CREATE INDEX accounts_pool ON quota.accounts (pool) WHERE pool IS NOT NULL;
-COMMENT ON TABLE quota.accounts IS 'who uses it; an account without a row has the default plan';
+COMMENT ON TABLE quota.accounts IS 'accounts; one without a row has the default plan';
 COMMENT ON COLUMN quota.accounts.account IS 'the application''s own key as text';
 COMMENT ON COLUMN quota.accounts.plan IS 'NULL: the default plan';
 COMMENT ON COLUMN quota.accounts.status IS
 	'suspended is refused everything; trialing ends at trial_ends_at; canceled has the default plan; past_due keeps its plan';
 COMMENT ON COLUMN quota.accounts.next_plan IS 'the plan after trial_ends_at or plan_ends_at; NULL: the default plan';
 COMMENT ON COLUMN quota.accounts.cycle_anchor IS 'where the windows of period cycle begin; NULL: with the calendar month';
-COMMENT ON COLUMN quota.accounts.timezone IS 'of the calendar windows; NULL: setting quota.timezone';
+COMMENT ON COLUMN quota.accounts.timezone IS 'time zone of the calendar windows; NULL: setting quota.timezone';
 COMMENT ON COLUMN quota.accounts.sponsor IS 'the account that pays for this one; it needs no row either';
 COMMENT ON COLUMN quota.accounts.pool IS
 	'the account whose counters this one draws on, within limits of its own; it needs no row either, and its own pool does not count';
 COMMENT ON COLUMN quota.accounts.bypass IS 'never refused, still counted';
-COMMENT ON COLUMN quota.accounts.adopted_by IS 'the row of quota.adopted whose table has the account; NULL: none';
+COMMENT ON COLUMN quota.accounts.adopted_by IS 'row of quota.adopted for the table that has the account; NULL: none';
 COMMENT ON COLUMN quota.accounts.adopted_late IS
-	'it had members before a row of that table named it: the row changes no members, and the account stays when it goes';
-SELECT pg_extension_config_dump('quota.accounts', '');
+	'the account had members before a row of the adopted table named it: the row changes no members, and the account stays when the row is deleted';
 
 /*
- * Tables of the application whose rows are accounts. accounts.adopted_by has no foreign key: each new account would
- * lock the one row here, and one that was adopted since the transaction's snapshot would be refused.
+ * Tables of the application whose rows are accounts. accounts.adopted_by has no
+ * foreign key: inserting an account would lock the row here, and fail if the table
+ * was adopted after the transaction's snapshot.
  */
 CREATE TABLE quota.adopted (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -60,18 +60,9 @@ CREATE TABLE quota.adopted (
 	owner_column text,
 	created_column text
 );
-COMMENT ON TABLE quota.adopted IS 'the tables that quota_adopt made quota follow, and by which columns';
-COMMENT ON SEQUENCE quota.adopted_id_seq IS 'of quota.adopted';
+COMMENT ON TABLE quota.adopted IS 'tables that quota_adopt follows, with the columns that it reads';
 COMMENT ON COLUMN quota.adopted.id IS 'the argument of the triggers on the table';
-COMMENT ON COLUMN quota.adopted.name_column IS 'NULL, as in the columns after it: none';
-SELECT pg_extension_config_dump('quota.adopted', '');
-SELECT pg_extension_config_dump('quota.adopted_id_seq', '');
-
-/* Written by quota_adopt alone: what it says decides which trigger is believed. */
-ALTER TABLE quota.adopted ENABLE ROW LEVEL SECURITY;
-CREATE POLICY manager ON quota.adopted FOR SELECT
-	USING ((SELECT quota.manages()));
-COMMENT ON POLICY manager ON quota.adopted IS 'level admin sees all rows';
+COMMENT ON COLUMN quota.adopted.name_column IS 'NULL, here and in the next columns: none';
 
 CREATE TABLE quota.account_users (
 	account text COLLATE "C" NOT NULL
@@ -82,8 +73,7 @@ CREATE TABLE quota.account_users (
 	PRIMARY KEY (account, user_id)
 );
 CREATE INDEX account_users_user ON quota.account_users (user_id);
-COMMENT ON TABLE quota.account_users IS 'which of the application''s users belong to an account';
-SELECT pg_extension_config_dump('quota.account_users', '');
+COMMENT ON TABLE quota.account_users IS 'users of the application that are members of an account';
 
 CREATE TABLE quota.limit_overrides (
 	account text COLLATE "C" NOT NULL
@@ -97,17 +87,16 @@ CREATE TABLE quota.limit_overrides (
 	PRIMARY KEY (account, feature, period)
 );
 CREATE INDEX limit_overrides_feature ON quota.limit_overrides (feature);
-COMMENT ON TABLE quota.limit_overrides IS 'one account''s own limit in place of the plan''s, while it lasts';
+COMMENT ON TABLE quota.limit_overrides IS 'an account''s own limits in place of the plan''s, until they expire';
 COMMENT ON COLUMN quota.limit_overrides.usage_limit IS 'units a window; NULL: unlimited';
 COMMENT ON COLUMN quota.limit_overrides.expires_at IS 'NULL: does not expire';
-SELECT pg_extension_config_dump('quota.limit_overrides', '');
 
 CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.limit_overrides
 	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();
 
 CREATE FUNCTION quota.check_account() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_check_account';
-COMMENT ON FUNCTION quota.check_account() IS 'refuses an unknown time zone and keeps updated_at';
+COMMENT ON FUNCTION quota.check_account IS 'refuses an unknown time zone and keeps updated_at';
 
 CREATE TRIGGER check_account BEFORE INSERT OR UPDATE ON quota.accounts
 	FOR EACH ROW EXECUTE FUNCTION quota.check_account();

@@ -1,28 +1,27 @@
 /*
- * A running product's accounts. quota_adopt takes the rows of the application's
- * accounts table over and makes triggers that follow it. Name, type and owner
- * are the application's; plan, status and all else are managed here once the
- * account has its row.
+ * Adoption of the application's accounts table: quota_adopt creates an account for
+ * each row, and triggers that follow the table. Name, type and owner come from the
+ * application; plan, status and all else are managed here once the account has its
+ * row.
  *
- * quota.adopted says which table is followed by which columns. The triggers have
- * one argument, the number of its row. src/trigger/adopt.c checks who calls, and that the
- * trigger is one of ours, and calls the functions here as the extension's owner.
- * They read the application's rows by quota.adopted_rows alone.
+ * quota.adopted has the table and its columns. The triggers have one argument, the
+ * number of its row. src/trigger/adopt.c checks the caller and the trigger, then
+ * calls the functions here as the extension's owner. They read the application's rows
+ * only through quota.adopted_rows.
  *
- * An account has one table at most, accounts.adopted_by. No row of another table
- * changes it.
+ * An account belongs to at most one adopted table, accounts.adopted_by. Rows of other
+ * tables do not change it.
  */
 
 CREATE OR REPLACE FUNCTION quota.adopted_rows(adoption bigint, old boolean)
 	RETURNS TABLE (account text, name text, plan text, account_type text, owner text, created_at timestamptz)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'quota_adopted_rows';
-COMMENT ON FUNCTION quota.adopted_rows(bigint, boolean) IS
+COMMENT ON FUNCTION quota.adopted_rows IS
 	'the rows of an adopted table as accounts: in its trigger the new or old rows of the statement, elsewhere all';
 
 CREATE OR REPLACE FUNCTION quota.known_plan(plan text, of_account text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF plan IS NOT NULL AND NOT EXISTS (SELECT FROM quota.plans p WHERE p.plan = known_plan.plan) THEN
@@ -32,33 +31,31 @@ BEGIN
 	END IF;
 	RETURN plan;
 END $$;
-COMMENT ON FUNCTION quota.known_plan(text, text) IS 'the plan that the application''s row of an account names; refuses what is no plan';
+COMMENT ON FUNCTION quota.known_plan IS 'the plan that the application''s row of an account names; raises an error unless it exists';
 
 CREATE OR REPLACE FUNCTION quota.refuse_key(key text)
 	RETURNS void
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RAISE unique_violation USING
 		MESSAGE = format('key "%s" is taken', quota.shown(key)),
 		DETAIL = 'It is that of an account that this table does not have.';
 END $$;
-COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another account; tells nothing of it';
+COMMENT ON FUNCTION quota.refuse_key IS 'raises the error for a key that another account has, and shows nothing of that account';
 
 /*
- * Plans. adopted_rows says that it returns one row, so that accounts are found by
- * their key, which is linear in the rows whatever their number; a plan that is kept
- * from when there were few accounts would read them all for each row.
+ * Query plans. adopted_rows is declared to return one row, so that accounts are
+ * always found by index, in time linear in the rows. A cached plan from when there
+ * were few accounts would scan them all for each row.
  */
 
 /*
- * Which plan an account has is managed here once there is a row: what the
- * application's column says then is not even looked at.
+ * The application's plan column counts only when the account is created.
  *
- * An account that is there without a table becomes this one's. Where it has members,
- * somebody else has made it: unless the table is being adopted just now, it is
- * marked as adopted late, which keeps its members, and the account when the row goes.
+ * An existing account that no table has is taken by this one. If it has members,
+ * somebody else created it: unless the table is being adopted now, it is marked
+ * adopted_late, which keeps its members, and the account when the row is deleted.
  *
  * Each step is a statement of its own, since it must see what the step before has
  * waited for. Locks: accounts in the order of keys, new ones first.
@@ -66,7 +63,6 @@ COMMENT ON FUNCTION quota.refuse_key(text) IS 'the error for a key of another ac
 CREATE OR REPLACE FUNCTION quota.take_accounts(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean, adopting boolean)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -83,7 +79,7 @@ BEGIN
 	ORDER BY r.account COLLATE "C"
 	ON CONFLICT ON CONSTRAINT accounts_pkey DO NOTHING;
 	GET DIAGNOSTICS added = ROW_COUNT;
-	/* where all are new there is nothing to look for in what was there */
+	/* if all are new, nothing existing has to change */
 	all_new := added > 0;
 	IF all_new THEN
 		all_new := added = (SELECT count(*) FROM quota.adopted_rows(take_accounts.adoption, false));
@@ -129,31 +125,31 @@ BEGIN
 	END IF;
 	RETURN jsonb_build_object('added', added, 'changed', changed, 'owners', owners);
 END $$;
-COMMENT ON FUNCTION quota.take_accounts(bigint, boolean, boolean, boolean, boolean) IS
-	'makes accounts and their owners what rows of an adopted table say, and tells how many it changed';
+COMMENT ON FUNCTION quota.take_accounts IS
+	'creates and updates accounts and their owners from the rows of an adopted table; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.note_rename(old_key text, new_key text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_note_rename';
-COMMENT ON FUNCTION quota.note_rename(text, text) IS
-	'until the transaction ends, a row that moves from the one account to the other has moved with its account';
+COMMENT ON FUNCTION quota.note_rename IS
+	'until the transaction ends, treats a row that moves between the two accounts as moved with its account';
 
 /*
- * An account must not get a fresh allowance by changing its key. A gauge that an
- * attached table counts stays with the table's rows: where these follow the key, as
- * by ON UPDATE CASCADE, their trigger moves it, after this. A counter goes with the
- * account, and the trigger of rows that follow learns that there is nothing to
- * move. What is reserved goes with the account, and can be settled. Where a key of
- * a call has been used under both, the answer of the new one stands.
+ * Renaming an account must not give it a fresh allowance.
+ *
+ * A gauge of an attached table stays with the rows of the table: if they follow the
+ * key, as by ON UPDATE CASCADE, their trigger moves it later. A counter moves with
+ * the account, and the trigger of the rows is told that nothing has to move.
+ * Reservations move with the account. If both accounts have used an idempotency key,
+ * the answer of the new one stays.
  *
  * Locks: subscriptions, then the account, as webhooks do; reservations, then
- * counters, as settling does; those that came while it waited for a counter after
- * it.
+ * counters, as settling does. Reservations made while it waited for a counter come
+ * after it.
  */
 CREATE OR REPLACE FUNCTION quota.rename_account(old_key text, new_key text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	with_rows text[];
@@ -172,7 +168,7 @@ BEGIN
 	UPDATE quota.accounts SET sponsor = new_key WHERE sponsor = old_key;
 	UPDATE quota.accounts SET pool = new_key WHERE pool = old_key;
 	UPDATE quota.limit_overrides SET account = new_key WHERE account = old_key;
-	/* a closing is waited for; where both have been billed for the same time, each invoice stays whose it was */
+	/* wait for a closing; where both have an invoice of the same time, each keeps its own */
 	PERFORM quota.lock_alone('invoices'::text, shared => true);
 	UPDATE quota.invoices SET sponsor = new_key WHERE sponsor = old_key;
 	WITH moved AS (
@@ -228,28 +224,24 @@ BEGIN
 	UPDATE quota.reservations SET account = new_key WHERE account = old_key;
 	UPDATE quota.holds SET account = new_key WHERE account = old_key;
 END $$;
-COMMENT ON FUNCTION quota.rename_account(text, text) IS
-	'gives an account another key, with its members, overrides, invoices, counters, reservations, keys of calls, Stripe''s customer and subscriptions, and those that it sponsors or is the pool of';
+COMMENT ON FUNCTION quota.rename_account IS 'gives an account another key, and moves all that belongs to it';
 
 CREATE OR REPLACE FUNCTION quota.follow_insert(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_insert(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an INSERT into an adopted table';
+COMMENT ON FUNCTION quota.follow_insert IS 'applies an INSERT into an adopted table to quota.accounts';
 
 /*
- * A suspended account leaves its old key suspended: else a new row with that key
- * would be an account that nobody has suspended. One that the table has adopted late
- * is not the table's to rename.
+ * The old key of a suspended account stays suspended, so that a new row with that key
+ * is not a way out. An account that is adopted late is not renamed.
  */
 CREATE OR REPLACE FUNCTION quota.follow_key(adoption bigint, old_key text, new_key text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
@@ -268,12 +260,11 @@ BEGIN
 		INSERT INTO quota.accounts (account, status) VALUES (old_key, 'suspended');
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.follow_key(bigint, text, text) IS 'renames an account whose row in an adopted table has got another key';
+COMMENT ON FUNCTION quota.follow_key IS 'renames an account whose row in an adopted table has a new key';
 
 CREATE OR REPLACE FUNCTION quota.follow_update(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -292,14 +283,14 @@ BEGIN
 	END IF;
 	PERFORM quota.take_accounts(adoption, follow_name, follow_type, follow_owner, false);
 END $$;
-COMMENT ON FUNCTION quota.follow_update(bigint, boolean, boolean, boolean) IS 'quota.accounts follows an UPDATE of a row of an adopted table';
+COMMENT ON FUNCTION quota.follow_update IS 'applies an UPDATE of a row of an adopted table to quota.accounts';
 
 CREATE OR REPLACE FUNCTION quota.is_suspended(present quota.accounts)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN present.status = 'suspended'
 		OR EXISTS (SELECT FROM quota.accounts p WHERE p.account = present.pool AND p.status = 'suspended');
-COMMENT ON FUNCTION quota.is_suspended(quota.accounts) IS 'whether an account or its pool is suspended';
+COMMENT ON FUNCTION quota.is_suspended IS 'whether an account or its pool is suspended';
 
 CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, present quota.accounts)
 	RETURNS boolean
@@ -311,18 +302,16 @@ CREATE OR REPLACE FUNCTION quota.gives_less(override quota.limit_overrides, pres
 			FROM quota.plan_limits l
 			WHERE l.feature = override.feature
 				AND l.plan = COALESCE(present.plan, (SELECT p.plan FROM quota.plans p WHERE p.is_default)));
-COMMENT ON FUNCTION quota.gives_less(quota.limit_overrides, quota.accounts) IS
-	'whether an override allows an account less than its plan would';
+COMMENT ON FUNCTION quota.gives_less IS 'whether an override allows an account less than its plan would';
 
 /*
- * What limits an account stays, so that DELETE and INSERT of its row are no way
- * round it: the suspension with the account's row, overrides by which it has
- * less, and its counters. Of what the table has adopted late all stays.
+ * Deleting and inserting its row must not free an account of its limits: a suspension
+ * stays with the account's row, and so do overrides below the plan's limit, and
+ * counters. An account that is adopted late stays as it is.
  */
 CREATE OR REPLACE FUNCTION quota.follow_delete(adoption bigint, follow_name boolean, follow_type boolean, follow_owner boolean)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
@@ -352,17 +341,16 @@ BEGIN
 	USING quota.adopted_rows(follow_delete.adoption, true) r
 	WHERE a.account = r.account AND a.adopted_by = follow_delete.adoption;
 END $$;
-COMMENT ON FUNCTION quota.follow_delete(bigint, boolean, boolean, boolean) IS 'quota.accounts follows a DELETE or TRUNCATE of an adopted table';
+COMMENT ON FUNCTION quota.follow_delete IS 'applies a DELETE or TRUNCATE of an adopted table to quota.accounts';
 
-/* It checks that the trigger is one of ours before it reads anything, and reads and writes as the extension's owner. */
+/* Checks that quota_adopt made the trigger before it reads anything; reads and writes as the extension's owner. */
 CREATE OR REPLACE FUNCTION quota.follow_accounts() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_accounts';
-COMMENT ON FUNCTION quota.follow_accounts() IS 'quota.accounts follows the rows of an adopted table';
+COMMENT ON FUNCTION quota.follow_accounts IS 'trigger of adopted tables: applies changes of the rows to quota.accounts';
 
 CREATE OR REPLACE FUNCTION quota.drop_adoption("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	trigger_name name;
@@ -375,16 +363,15 @@ BEGIN
 	END LOOP;
 	PERFORM quota.check_adoption_triggers("table", 0);
 END $$;
-COMMENT ON FUNCTION quota.drop_adoption(regclass) IS 'drops the triggers of quota_adopt from a table';
+COMMENT ON FUNCTION quota.drop_adoption IS 'drops the triggers of quota_adopt from a table';
 
 /*
- * The table is locked, and yet its name can come to be another's: who owns its
- * schema may rename that. The DDL is undone then.
+ * The table is locked, but the owner of its schema may rename the schema, so that its
+ * name means another table. The error then undoes the DDL.
  */
 CREATE OR REPLACE FUNCTION quota.check_adoption_triggers("table" regclass, expected int)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF (SELECT count(*) FROM pg_trigger WHERE tgrelid = "table" AND tgfoid = 'quota.follow_accounts()'::regprocedure) <> expected THEN
@@ -393,18 +380,17 @@ BEGIN
 			HINT = 'Try again.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_adoption_triggers(regclass, int) IS 'refuses to go on where triggers came to or went from another table than was meant';
+COMMENT ON FUNCTION quota.check_adoption_triggers IS 'raises an error unless the table has the expected number of triggers';
 
 /*
- * Statement triggers where rows come and go, so that a thousand accounts are one
- * statement. An UPDATE fires for the rows in which a column changed that is
- * followed: applications update their accounts for many other reasons.
- * src/trigger/adopt.c has the same list.
+ * INSERT and DELETE have statement triggers, so that a thousand accounts are one
+ * statement. UPDATE has a row trigger for changes of the followed columns, since
+ * applications update accounts for many other reasons. src/trigger/adopt.c has the
+ * same list.
  */
 CREATE OR REPLACE FUNCTION quota.create_adoption("table" regclass, adoption bigint, followed text[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	action text := format('EXECUTE FUNCTION quota.follow_accounts(%L)', adoption);
@@ -419,12 +405,11 @@ BEGIN
 		(SELECT string_agg(format('OLD.%1$I IS DISTINCT FROM NEW.%1$I', c), ' OR ') FROM unnest(followed) c), action);
 	PERFORM quota.check_adoption_triggers("table", 4);
 END $$;
-COMMENT ON FUNCTION quota.create_adoption(regclass, bigint, text[]) IS 'makes the triggers of quota_adopt on a table';
+COMMENT ON FUNCTION quota.create_adoption IS 'makes the triggers of quota_adopt on a table';
 
 CREATE OR REPLACE FUNCTION quota.check_adoption("table" regclass, key_column text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
@@ -448,12 +433,18 @@ BEGIN
 			HINT = 'It needs a primary key or a unique constraint of its own, which is not deferrable.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_adoption(regclass, text) IS 'refuses what is no table of accounts';
+COMMENT ON FUNCTION quota.check_adoption IS 'raises an error for a table that cannot be adopted';
 
-CREATE OR REPLACE FUNCTION quota.quota_adopt("table" regclass, key_column text, name_column text, plan_column text, type_column text, owner_column text, created_column text)
+CREATE OR REPLACE FUNCTION quota.quota_adopt(
+	"table" regclass,
+	key_column text,
+	name_column text DEFAULT NULL,
+	plan_column text DEFAULT NULL,
+	type_column text DEFAULT NULL,
+	owner_column text DEFAULT NULL,
+	created_column text DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
@@ -470,7 +461,7 @@ BEGIN
 			(excluded.key_column, excluded.name_column, excluded.plan_column, excluded.type_column, excluded.owner_column, excluded.created_column)
 	RETURNING a.id INTO adoption;
 	taken := quota.take_accounts(adoption, columns[2] IS NOT NULL, columns[4] IS NOT NULL, columns[5] IS NOT NULL, true);
-	/* those whose rows went unseen, or that another column named before */
+	/* release accounts whose rows are gone, or that another column named before */
 	UPDATE quota.accounts a
 	SET adopted_by = NULL, adopted_late = false
 	WHERE a.adopted_by = adoption
@@ -479,36 +470,22 @@ BEGIN
 	PERFORM quota.create_adoption("table", adoption, array_remove(ARRAY[columns[1], columns[2], columns[4], columns[5]], NULL));
 	RETURN taken;
 END $$;
-COMMENT ON FUNCTION quota.quota_adopt(regclass, text, text, text, text, text, text) IS 'quota_adopt, by the extension''s owner, of a table that is locked';
+COMMENT ON FUNCTION quota.quota_adopt IS 'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
 
 CREATE OR REPLACE FUNCTION quota.release_adoption(adoption bigint)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM FROM quota.accounts a WHERE a.adopted_by = adoption ORDER BY a.account FOR NO KEY UPDATE;
 	UPDATE quota.accounts a SET adopted_by = NULL, adopted_late = false WHERE a.adopted_by = adoption;
 	DELETE FROM quota.adopted a WHERE a.id = adoption;
 END $$;
-COMMENT ON FUNCTION quota.release_adoption(bigint) IS 'forgets an adoption; its accounts stay, and no table has them';
-
-CREATE OR REPLACE FUNCTION quota.forget_adopted_tables()
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	PERFORM quota.release_adoption(a.id)
-	FROM pg_event_trigger_dropped_objects() d JOIN quota.adopted a ON a.relation = d.objid
-	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
-END $$;
-COMMENT ON FUNCTION quota.forget_adopted_tables() IS 'for quota.forget_tables: releases the accounts of dropped tables';
+COMMENT ON FUNCTION quota.release_adoption IS 'forgets an adoption; its accounts stay, without a table';
 
 CREATE OR REPLACE FUNCTION quota.quota_unadopt("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	adoption bigint := (SELECT a.id FROM quota.adopted a WHERE a.relation = "table");
@@ -519,22 +496,4 @@ BEGIN
 	PERFORM quota.drop_adoption("table");
 	PERFORM quota.release_adoption(adoption);
 END $$;
-COMMENT ON FUNCTION quota.quota_unadopt(regclass) IS 'quota_unadopt, by the extension''s owner, of a table that is locked';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_adopt(
-	"table" regclass,
-	key_column text,
-	name_column text DEFAULT NULL,
-	plan_column text DEFAULT NULL,
-	type_column text DEFAULT NULL,
-	owner_column text DEFAULT NULL,
-	created_column text DEFAULT NULL)
-	RETURNS jsonb
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_adopt';
-COMMENT ON FUNCTION @extschema@.quota_adopt(regclass, text, text, text, text, text, text) IS
-	'take over the accounts of an application''s table, and follow it; how many were added, changed and given an owner';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_unadopt("table" regclass)
-	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_unadopt';
-COMMENT ON FUNCTION @extschema@.quota_unadopt(regclass) IS 'stop following a table of accounts; what was taken over stays';
+COMMENT ON FUNCTION quota.quota_unadopt IS 'stop following a table of accounts; what was taken over stays';

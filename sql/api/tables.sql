@@ -1,6 +1,6 @@
 /*
- * Types of the API. Their order is that of the C enums in src/rules/period.h and
- * src/rules/decide.h.
+ * Types of the API. The order of the values is that of the C enums in
+ * src/rules/period.h and src/rules/decide.h.
  */
 CREATE TYPE @extschema@.quota_period AS ENUM
 	('second', 'minute', 'hour', 'day', 'week', 'month', 'year', 'lifetime', 'cycle');
@@ -8,7 +8,7 @@ COMMENT ON TYPE @extschema@.quota_period IS
 	'window of a limit: a calendar window, lifetime, or cycle (monthly from the account''s cycle_anchor)';
 
 CREATE TYPE @extschema@.quota_verdict AS ENUM ('ALLOW', 'ALLOW_WITH_WARNING', 'BLOCK');
-COMMENT ON TYPE @extschema@.quota_verdict IS 'what was decided';
+COMMENT ON TYPE @extschema@.quota_verdict IS 'verdict of a decision';
 
 CREATE TYPE @extschema@.quota_decision AS (
 	account text,
@@ -29,7 +29,7 @@ CREATE TYPE @extschema@.quota_decision AS (
 	message text
 );
 COMMENT ON TYPE @extschema@.quota_decision IS
-	'a decision and the figures that it rests on; with several windows, those of the tightest';
+	'a decision and the figures behind it; with several windows those of the tightest';
 
 CREATE TYPE @extschema@.quota_reservation AS (
 	id bigint,
@@ -51,7 +51,7 @@ CREATE TYPE @extschema@.quota_reservation AS (
 	message text
 );
 COMMENT ON TYPE @extschema@.quota_reservation IS
-	'what quota_reserve returns: the reservation, NULL where it was denied, and the columns of quota_decision';
+	'result of quota_reserve: id of the reservation, NULL if denied, and the columns of quota_decision';
 
 CREATE SCHEMA quota;
 COMMENT ON SCHEMA quota IS 'plans, accounts and usage of the extension quota';

@@ -4,55 +4,54 @@
  */
 CREATE OR REPLACE FUNCTION quota.charge_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_charge_rows';
-COMMENT ON FUNCTION quota.charge_rows() IS 'AFTER STATEMENT: charges the rows that came, gives back those that went, each account once';
+COMMENT ON FUNCTION quota.charge_rows IS 'AFTER STATEMENT: charges inserted rows and refunds deleted ones, once an account';
 
 CREATE OR REPLACE FUNCTION quota.truncate_rows() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_truncate_rows';
-COMMENT ON FUNCTION quota.truncate_rows() IS 'BEFORE TRUNCATE: gives back what the rows of one table amount to';
+COMMENT ON FUNCTION quota.truncate_rows IS 'BEFORE TRUNCATE: refunds the rows of one table';
 
 CREATE OR REPLACE FUNCTION quota.begin_filter() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_begin_filter';
-COMMENT ON FUNCTION quota.begin_filter() IS 'BEFORE STATEMENT: opens the filter of a statement''s rows, for skip and mark';
+COMMENT ON FUNCTION quota.begin_filter IS 'BEFORE STATEMENT: opens the filter of a statement''s rows, for skip and mark';
 
 CREATE OR REPLACE FUNCTION quota.filter_row() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_filter_row';
-COMMENT ON FUNCTION quota.filter_row() IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
+COMMENT ON FUNCTION quota.filter_row IS 'BEFORE ROW: leaves out or marks a row that the limit refuses';
 
 CREATE OR REPLACE FUNCTION quota.row_expression("table" regclass, expression text, OUT type regtype, OUT columns text[])
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_row_expression';
-COMMENT ON FUNCTION quota.row_expression(regclass, text) IS 'the type of an expression on a row, and the columns that it reads; an error where a trigger could not use it';
+COMMENT ON FUNCTION quota.row_expression IS 'the type of an expression on a row, and the columns that it reads; raises an error if a trigger could not use it';
 
 CREATE OR REPLACE FUNCTION quota.make_expression("table" regclass, expression text, attachment integer, name text)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_expression';
-COMMENT ON FUNCTION quota.make_expression(regclass, text, integer, text) IS
-	'keeps an expression of an attachment as a function of the columns that it reads';
+COMMENT ON FUNCTION quota.make_expression IS
+	'stores an expression of an attachment as a function of the columns that it reads';
 
 CREATE OR REPLACE FUNCTION quota.drop_expressions(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_expressions';
-COMMENT ON FUNCTION quota.drop_expressions(integer) IS 'drops the functions that keep the expressions of an attachment';
+COMMENT ON FUNCTION quota.drop_expressions IS 'drops the functions of an attachment''s expressions';
 
 CREATE OR REPLACE FUNCTION quota.make_triggers(attachment integer)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_make_triggers';
-COMMENT ON FUNCTION quota.make_triggers(integer) IS 'makes the triggers of an attachment, on its table and the partitions of that';
+COMMENT ON FUNCTION quota.make_triggers IS 'creates the triggers of an attachment, on its table and partitions';
 
 CREATE OR REPLACE FUNCTION quota.drop_triggers("table" regclass, feature text)
 	RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_drop_triggers';
-COMMENT ON FUNCTION quota.drop_triggers(regclass, text) IS
+COMMENT ON FUNCTION quota.drop_triggers IS
 	'drops the triggers of an attached feature from a table and its partitions; false: there were none';
 
 CREATE OR REPLACE FUNCTION quota.check_value("table" regclass, "column" text, value text)
 	RETURNS void
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_check_value';
-COMMENT ON FUNCTION quota.check_value(regclass, text, text) IS 'refuses what a column of a table cannot hold, as the table''s owner';
+COMMENT ON FUNCTION quota.check_value IS 'raises an error if a column of a table cannot hold a value; runs as the table''s owner';
 
 CREATE OR REPLACE FUNCTION quota.column_type("table" regclass, "column" text)
 	RETURNS regtype
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type oid;
@@ -77,10 +76,10 @@ BEGIN
 	END LOOP;
 	RETURN type;
 END $$;
-COMMENT ON FUNCTION quota.column_type(regclass, text) IS 'type of a column, of a domain its base type; refuses one that triggers cannot read';
+COMMENT ON FUNCTION quota.column_type IS 'the type of a column, of a domain its base type; raises an error if triggers cannot read it';
 
 /*
- * An attachment whose table is gone, or whose trigger was dropped by hand, is none.
+ * An attachment without its table, or whose trigger was dropped by hand, is left out.
  */
 CREATE OR REPLACE VIEW quota.attachments WITH (security_invoker = true) AS
 	SELECT a.relation, a.feature, a.account_column,
@@ -99,8 +98,8 @@ COMMENT ON COLUMN quota.attachments.amount IS 'a column or an expression; NULL: 
 CREATE OR REPLACE FUNCTION quota.follow_partitions()
 	RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_follow_partitions';
-COMMENT ON FUNCTION quota.follow_partitions() IS
-	'gives a new partition the statement triggers of its partitioned table; refuses children of a table whose rows are followed';
+COMMENT ON FUNCTION quota.follow_partitions IS
+	'creates the statement triggers on a new partition; refuses children of a table whose rows are followed';
 
 CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
@@ -109,11 +108,10 @@ CREATE EVENT TRIGGER quota_follow_partitions ON ddl_command_end
 COMMENT ON EVENT TRIGGER quota_follow_partitions IS
 	'partitions made after quota_attach are charged as those before';
 
-/* An OID can be used again: nothing may stay that names a table which is gone. */
+/* OIDs are reused: nothing that names a dropped table may stay. */
 CREATE OR REPLACE FUNCTION quota.forget_tables()
 	RETURNS event_trigger
 	LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	attachments integer[];
@@ -128,26 +126,22 @@ BEGIN
 		RETURNING a.id
 	)
 	SELECT array_agg(g.id) INTO attachments FROM gone g;
-	PERFORM quota.forget_adopted_tables();
+	PERFORM quota.release_adoption(a.id)
+	FROM pg_event_trigger_dropped_objects() d JOIN quota.adopted a ON a.relation = d.objid
+	WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
 	PERFORM quota.drop_expressions(id) FROM unnest(attachments) id;
 END $$;
-COMMENT ON FUNCTION quota.forget_tables() IS 'deletes what quota.attached and quota.charged_rows have of dropped tables';
+COMMENT ON FUNCTION quota.forget_tables IS 'detaches and releases tables that are dropped, and forgets their charged rows';
 
 CREATE EVENT TRIGGER quota_forget_tables ON sql_drop
 	/* a table can become a view */
 	WHEN TAG IN ('DROP TABLE', 'DROP VIEW', 'DROP FOREIGN TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP TYPE')
 	EXECUTE FUNCTION quota.forget_tables();
-COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments and charged rows go with their table';
-
-CREATE OR REPLACE FUNCTION @extschema@.quota_detach("table" regclass, feature text)
-	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_detach';
-COMMENT ON FUNCTION @extschema@.quota_detach(regclass, text) IS 'stop charging a feature for rows of a table';
+COMMENT ON EVENT TRIGGER quota_forget_tables IS 'attachments, adoptions and charged rows go with their table';
 
 CREATE OR REPLACE FUNCTION quota.remove_attachment("table" regclass, feature text)
 	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	attachment integer;
@@ -161,12 +155,11 @@ BEGIN
 	PERFORM quota.drop_expressions(attachment);
 	RETURN quota.drop_triggers("table", feature);
 END $$;
-COMMENT ON FUNCTION quota.remove_attachment(regclass, text) IS 'removes an attachment with its functions and triggers; false: it had no triggers any more; NULL: there was none';
+COMMENT ON FUNCTION quota.remove_attachment IS 'removes an attachment with its functions and triggers; false: it had no triggers any more; NULL: there was none';
 
 CREATE OR REPLACE FUNCTION quota.quota_detach("table" regclass, feature text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF "table" IS NULL OR feature IS NULL THEN
@@ -178,15 +171,14 @@ BEGIN
 	END IF;
 	DELETE FROM quota.charged_rows c WHERE c.relation = "table" AND c.feature = quota_detach.feature;
 END $$;
-COMMENT ON FUNCTION quota.quota_detach(regclass, text) IS 'what quota_detach does once it is known who calls it';
+COMMENT ON FUNCTION quota.quota_detach IS 'stop charging a feature for rows of a table';
 
 /*
- * What quota_attach checks of its arguments, a function each.
+ * Checks of the arguments of quota_attach
  */
 CREATE OR REPLACE FUNCTION quota.check_attached_table("table" regclass, feature text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind text;
@@ -203,23 +195,20 @@ BEGIN
 			DETAIL = 'Rows that come by way of its parent would not be charged.',
 			HINT = 'Attach the partitioned table.';
 	END IF;
-	SELECT f.kind INTO kind FROM quota.features f WHERE f.feature = check_attached_table.feature;
-	IF NOT FOUND THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
-	ELSIF kind NOT IN ('counter', 'gauge') THEN
+	kind := quota.kind_of(feature);
+	IF kind NOT IN ('counter', 'gauge') THEN
 		RAISE wrong_object_type USING
 			MESSAGE = format('feature "%s" of kind %s cannot be attached to a table', feature, kind);
 	END IF;
 	RETURN kind;
 END $$;
-COMMENT ON FUNCTION quota.check_attached_table(regclass, text) IS
-	'refuses what is no table, and features that cannot be attached; the kind of the feature';
+COMMENT ON FUNCTION quota.check_attached_table IS
+	'the kind of a feature; raises an error if it cannot be attached to the table';
 
-/* Of rows that are followed the triggers of one table must see every change. */
+/* If rows are followed, the triggers of one table must see every change. */
 CREATE OR REPLACE FUNCTION quota.check_inheritance("table" regclass)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (
@@ -232,76 +221,59 @@ BEGIN
 			HINT = 'Use a partitioned table.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_inheritance(regclass) IS 'refuses tables whose rows statements on other tables change';
+COMMENT ON FUNCTION quota.check_inheritance IS 'raises an error if statements on other tables change the rows of a table';
 
-CREATE OR REPLACE FUNCTION quota.check_account_column("table" regclass, "column" text)
+CREATE OR REPLACE FUNCTION quota.check_type(type regtype, allowed regtype[], message text, hint text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF quota.column_type("table", "column") <> ALL
-		('{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot name an account', "column"),
-			DETAIL = format('Its type is %s.', quota.column_type("table", "column")),
-			HINT = 'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.';
+	IF type <> ALL (allowed) THEN
+		RAISE datatype_mismatch USING MESSAGE = message, DETAIL = format('Its type is %s.', type), HINT = hint;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_account_column(regclass, text) IS 'refuses a column that cannot name an account';
+COMMENT ON FUNCTION quota.check_type IS 'raises an error unless a type is among those allowed';
 
-/* What is written like a name is one; all else is an expression. */
+/* A name, or the name of a column, is a column; all else is an expression. */
 CREATE OR REPLACE FUNCTION quota.is_column("table" regclass, amount text)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN amount ~ '^[[:alpha:]_][[:alnum:]_$]*$'
 		OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = "table" AND attname = amount AND attnum > 0 AND NOT attisdropped);
-COMMENT ON FUNCTION quota.is_column(regclass, text) IS 'whether an amount is a column, and not an expression';
+COMMENT ON FUNCTION quota.is_column IS 'true if an amount is a column, false if it is an expression';
 
 CREATE OR REPLACE FUNCTION quota.check_amount("table" regclass, amount text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	is_column boolean := quota.is_column("table", amount);
-	type regtype;
 BEGIN
 	IF amount IS NULL THEN
 		RETURN;
 	END IF;
-	type := CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END;
-	IF type <> ALL ('{smallint,integer,bigint}'::regtype[]) THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
-			DETAIL = format('Its type is %s.', type),
-			HINT = 'Amounts are smallint, integer or bigint.';
-	END IF;
+	PERFORM quota.check_type(
+		CASE WHEN is_column THEN quota.column_type("table", amount) ELSE (quota.row_expression("table", amount)).type END,
+		'{smallint,integer,bigint}'::regtype[],
+		format('%s "%s" cannot be an amount', CASE WHEN is_column THEN 'column' ELSE 'expression' END, quota.shown(amount)),
+		'Amounts are smallint, integer or bigint.');
 END $$;
-COMMENT ON FUNCTION quota.check_amount(regclass, text) IS 'refuses a column or expression that cannot be an amount';
+COMMENT ON FUNCTION quota.check_amount IS 'raises an error if a column or expression cannot be an amount';
 
 CREATE OR REPLACE FUNCTION quota.check_condition("table" regclass, condition text, argument text, tells text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	type regtype;
 BEGIN
-	type := (quota.row_expression("table", condition)).type;
-	IF type <> 'boolean'::regtype THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
-			DETAIL = format('Its type is %s.', type),
-			HINT = format('%s is boolean.', argument);
-	END IF;
+	PERFORM quota.check_type((quota.row_expression("table", condition)).type, '{boolean}'::regtype[],
+		format('expression "%s" cannot tell whether a row is %s', quota.shown(condition), tells),
+		format('%s is boolean.', argument));
 END $$;
-COMMENT ON FUNCTION quota.check_condition(regclass, text, text, text) IS 'refuses an expression on a row that is not boolean';
+COMMENT ON FUNCTION quota.check_condition IS 'raises an error unless an expression on a row is boolean';
 
 CREATE OR REPLACE FUNCTION quota.check_counted_when("table" regclass, counted_when text, kind text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	key record;
@@ -321,23 +293,21 @@ BEGIN
 		FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
 		WHERE i.indrelid = "table" AND i.indisprimary AND kind = 'counter'
 	LOOP
-		/* of which the text is the same in every session */
-		IF key.type <> ALL ('{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[])
-			AND NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
-			RAISE datatype_mismatch USING
-				MESSAGE = format('column "%s" of the primary key cannot be used to remember rows', key.attname),
-				DETAIL = format('Its type is %s.', key.type),
-				HINT = 'Keys are text, varchar, char, name, uuid, smallint, integer, bigint, numeric, boolean, oid, date, timestamp, timestamptz or enums.';
+		/* types whose text is the same in every session */
+		IF NOT EXISTS (SELECT FROM pg_type WHERE oid = key.type AND typtype = 'e') THEN
+			PERFORM quota.check_type(key.type,
+				'{text,varchar,bpchar,name,uuid,smallint,integer,bigint,numeric,boolean,oid,date,timestamp,timestamptz}'::regtype[],
+				format('column "%s" of the primary key cannot be used to remember rows', key.attname),
+				'Keys are text, varchar, char, name, uuid, smallint, integer, bigint, numeric, boolean, oid, date, timestamp, timestamptz or enums.');
 		END IF;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.check_counted_when(regclass, text, text) IS
-	'refuses what cannot tell whether a row is counted, and tables whose rows cannot be told apart';
+COMMENT ON FUNCTION quota.check_counted_when IS
+	'raises an error if an expression cannot be counted_when, or rows have no key to remember them by';
 
 CREATE OR REPLACE FUNCTION quota.check_on_block("table" regclass, on_block text, status_column text, blocked_status text, message_column text, mark_when text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	CASE on_block
@@ -352,13 +322,12 @@ BEGIN
 				MESSAGE = 'on_block mark needs status_column and blocked_status';
 		END IF;
 		PERFORM quota.column_type("table", status_column);
-		/* an error now rather than at each row, of the column's own type and length */
+		/* raise the error now, not at each row */
 		PERFORM quota.check_value("table", status_column, blocked_status);
-		IF message_column IS NOT NULL
-			AND quota.column_type("table", message_column) <> ALL ('{text,varchar,bpchar}'::regtype[]) THEN
-			RAISE datatype_mismatch USING
-				MESSAGE = format('column "%s" cannot hold a message', message_column),
-				DETAIL = format('Its type is %s.', quota.column_type("table", message_column));
+		IF message_column IS NOT NULL THEN
+			PERFORM quota.check_type(quota.column_type("table", message_column), '{text,varchar,bpchar}'::regtype[],
+				format('column "%s" cannot hold a message', message_column),
+				'Messages are text, varchar or char.');
 		END IF;
 		IF mark_when IS NOT NULL THEN
 			PERFORM quota.check_condition("table", mark_when, 'mark_when', 'marked');
@@ -369,12 +338,11 @@ BEGIN
 			HINT = 'There are: raise, skip, mark.';
 	END CASE;
 END $$;
-COMMENT ON FUNCTION quota.check_on_block(regclass, text, text, text, text, text) IS 'refuses what cannot be done with rows over the limit';
+COMMENT ON FUNCTION quota.check_on_block IS 'raises an error if on_block and its columns cannot be used';
 
 CREATE OR REPLACE FUNCTION quota.check_not_generated("table" regclass, on_block text, columns text[])
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	generated name;
@@ -389,17 +357,15 @@ BEGIN
 			HINT = 'Use on_block raise.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_not_generated(regclass, text, text[]) IS
-	'refuses generated columns where rows are judged before they go in';
+COMMENT ON FUNCTION quota.check_not_generated IS 'raises an error for generated columns if rows are filtered before they are inserted';
 
 /*
- * The column that tells when a row was made: the one that is given, or the only
- * one that is the current time by default.
+ * The column with the time at which a row was made: the given one, or the only one
+ * whose default is the current time.
  */
 CREATE OR REPLACE FUNCTION quota.time_column("table" regclass, given text, kind text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	found text[];
@@ -418,17 +384,14 @@ BEGIN
 		RAISE invalid_parameter_value USING
 			MESSAGE = 'time_column is for counters only',
 			DETAIL = 'A gauge has no windows of time.';
-	ELSIF quota.column_type("table", given) <> 'timestamptz'::regtype THEN
-		RAISE datatype_mismatch USING
-			MESSAGE = format('column "%s" cannot tell when a row was made', given),
-			DETAIL = format('Its type is %s.', quota.column_type("table", given)),
-			HINT = 'Times are timestamptz.';
 	END IF;
+	PERFORM quota.check_type(quota.column_type("table", given), '{timestamptz}'::regtype[],
+		format('column "%s" cannot tell when a row was made', given), 'Times are timestamptz.');
 	RETURN given;
 END $$;
-COMMENT ON FUNCTION quota.time_column(regclass, text, text) IS 'the column that tells when a row was made; NULL: none';
+COMMENT ON FUNCTION quota.time_column IS 'the column with the time at which a row was made; NULL: none';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
+CREATE OR REPLACE FUNCTION quota.quota_attach(
 	"table" regclass,
 	feature text,
 	account_column text,
@@ -442,26 +405,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_attach(
 	time_column text DEFAULT NULL,
 	mark_when text DEFAULT NULL)
 	RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_attach';
-COMMENT ON FUNCTION @extschema@.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'let a counter be charged for the rows of a table, or a gauge follow them';
-
-CREATE OR REPLACE FUNCTION quota.quota_attach(
-	"table" regclass,
-	feature text,
-	account_column text,
-	amount_column text,
-	on_block text,
-	counted_when text,
-	status_column text,
-	blocked_status text,
-	message_column text,
-	backfill boolean,
-	time_column text,
-	mark_when text)
-	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	kind text;
@@ -481,7 +425,9 @@ BEGIN
 	IF kind = 'gauge' OR counted_when IS NOT NULL THEN
 		PERFORM quota.check_inheritance("table");
 	END IF;
-	PERFORM quota.check_account_column("table", account_column);
+	PERFORM quota.check_type(quota.column_type("table", account_column), '{text,varchar,bpchar,uuid,smallint,integer,bigint}'::regtype[],
+		format('column "%s" cannot name an account', account_column),
+		'Accounts are named by text, varchar, char, uuid, smallint, integer or bigint.');
 	PERFORM quota.check_amount("table", amount_column);
 	PERFORM quota.check_counted_when("table", counted_when, kind);
 	PERFORM quota.check_on_block("table", on_block, status_column, blocked_status, message_column, mark_when);
@@ -494,7 +440,7 @@ BEGIN
 		|| amount_reads || counted_when_reads || mark_when_reads);
 	time_column := quota.time_column("table", time_column, kind);
 
-	/* whose table is gone without a word, as temporary ones go */
+	/* attachments of temporary tables, which go without an event */
 	DELETE FROM quota.attached a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.relation);
 	attached_before := COALESCE(quota.remove_attachment("table", feature), false);
 	INSERT INTO quota.attached (relation, feature, account_column, amount_column, on_block,
@@ -516,5 +462,4 @@ BEGIN
 		PERFORM quota.backfill("table", feature);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.quota_attach(regclass, text, text, text, text, text, text, text, text, boolean, text, text) IS
-	'what quota_attach does once it is known who calls it';
+COMMENT ON FUNCTION quota.quota_attach IS 'let a counter be charged for the rows of a table, or a gauge follow them';

@@ -1,30 +1,29 @@
 /*
- * Counting the rows of attached tables again: for those that are there before
- * quota_attach, and to show and repair counters that differ from their rows.
+ * Counts the rows of attached tables: for those that exist before quota_attach, and
+ * to show and repair counters that differ from their rows.
  *
- * The functions that look are STABLE, so that all of their queries see one
- * snapshot: a charge and its row are in it both or neither.
+ * Functions that only read are STABLE, so that all of their queries see one snapshot,
+ * with both a charge and its row or neither.
  */
 CREATE OR REPLACE FUNCTION quota.count_rows("table" regclass, feature text, OUT account text, OUT at timestamptz, OUT n bigint)
 	RETURNS SETOF record
 	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_count_rows';
-COMMENT ON FUNCTION quota.count_rows(regclass, text) IS
-	'units of the rows of an attached table, and when they were charged, read as its owner; NULL: the time is not known';
+COMMENT ON FUNCTION quota.count_rows IS
+	'units of the rows of an attached table, and when they were charged, read as its owner; at NULL: unknown';
 
 CREATE OR REPLACE FUNCTION quota.lock_tables(tables regclass[])
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_tables';
-COMMENT ON FUNCTION quota.lock_tables(regclass[]) IS 'keeps others from writing rows of tables and their partitions';
+COMMENT ON FUNCTION quota.lock_tables IS 'locks tables and their partitions against writes';
 
 /*
- * What counters would be if they had been charged for the rows and nothing else,
- * in the windows in which an account, and its pool, is charged now or has been.
- * Rows without a time are one line without an account, whose n is their number.
+ * The counters as charges for the rows alone would have made them, in all windows in
+ * which an account, and its pool, is charged now or was. Rows without a time are
+ * summed up in one row without an account, whose n is their number.
  */
 CREATE OR REPLACE FUNCTION quota.recount(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, n bigint)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
@@ -55,17 +54,16 @@ BEGIN
 	WHERE isfinite(u.at) IS NOT TRUE
 	HAVING count(*) > 0;
 END $$;
-COMMENT ON FUNCTION quota.recount(regclass[], text) IS
-	'what counters come to by the rows of attached tables; of account NULL: how many rows have no known time';
+COMMENT ON FUNCTION quota.recount IS
+	'the counters by the rows of attached tables; account NULL: the number of rows without a time';
 
 /*
- * What is reserved is used until it expires, as quota.counters has it: no row of
- * the tables says so yet.
+ * Reservations count as used until they expire, as in quota.counters, though no row
+ * stands for them.
  */
 CREATE OR REPLACE FUNCTION quota.drift(tables regclass[], feature text)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, held bigint, recorded bigint)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
@@ -81,12 +79,11 @@ BEGIN
 		) k
 	WHERE COALESCE(k.n, 0) + COALESCE(k.units, 0) <> COALESCE(k.used, 0);
 END $$;
-COMMENT ON FUNCTION quota.drift(regclass[], text) IS 'counters that differ from what the rows come to and reservations hold';
+COMMENT ON FUNCTION quota.drift IS 'counters that differ from the rows of attached tables and the reservations';
 
 CREATE OR REPLACE FUNCTION quota.notice_uncounted(n bigint)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF n > 0 THEN
@@ -95,16 +92,15 @@ BEGIN
 			HINT = 'Name the column that tells when a row was made as time_column of quota_attach.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.notice_uncounted(bigint) IS 'tells how many rows could not be put into a window';
+COMMENT ON FUNCTION quota.notice_uncounted IS 'raises a notice with the number of rows that have no window';
 
 /*
- * Counters are locked in the order of charges, and then written by a statement,
+ * Locks counters in the order of charges, and then writes them by one statement,
  * which the audit log records.
  */
 CREATE OR REPLACE FUNCTION quota.backfill("table" regclass, feature text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	counted quota.counters[];
@@ -127,18 +123,11 @@ BEGIN
 	FROM unnest(counted) c
 	WHERE (u.account, u.feature, u.period, u.period_start, u.slot) = (c.account, c.feature, c.period, c.period_start, 0);
 END $$;
-COMMENT ON FUNCTION quota.backfill(regclass, text) IS 'adds to counters what the rows of a table come to';
+COMMENT ON FUNCTION quota.backfill IS 'adds the rows of a table to counters';
 
-CREATE OR REPLACE FUNCTION @extschema@.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
-	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_reconcile';
-COMMENT ON FUNCTION @extschema@.quota_reconcile(regclass, text, boolean) IS
-	'count the rows of attached tables again, show the counters that differ, and repair them';
-
-CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean)
+CREATE OR REPLACE FUNCTION quota.quota_reconcile("table" regclass, feature text, repair boolean DEFAULT false)
 	RETURNS TABLE (account text, period @extschema@.quota_period, period_start timestamptz, counted bigint, recorded bigint, drift bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	tables regclass[];
@@ -167,14 +156,14 @@ BEGIN
 		RETURN;
 	END IF;
 
-	/* rows and their charges stay as they are until the counters have been written */
+	/* keep rows and their charges as they are until the counters are written */
 	PERFORM quota.lock_tables(tables);
 	differing := ARRAY(
 		SELECT ROW(d.account, quota_reconcile.feature, d.period, d.period_start, d.counted)::quota.counters
 		FROM quota.drift(tables, quota_reconcile.feature) d
 		ORDER BY d.account COLLATE "C", d.period, d.period_start);
 	PERFORM quota.notice_uncounted(d.used) FROM unnest(differing) d WHERE d.account IS NULL;
-	/* which locks them; what is reserved may have changed until then, and stays */
+	/* locks the counters; reservations made meanwhile stay */
 	PERFORM quota.return_expired(d.account, d.feature, d.period, d.period_start) FROM unnest(differing) d WHERE d.account IS NOT NULL;
 	RETURN QUERY
 	WITH repaired AS (
@@ -192,4 +181,4 @@ BEGIN
 		JOIN quota.counters c USING (account, feature, period, period_start)
 	ORDER BY r.account, r.period, r.period_start;
 END $$;
-COMMENT ON FUNCTION quota.quota_reconcile(regclass, text, boolean) IS 'what quota_reconcile does once it is known who calls it';
+COMMENT ON FUNCTION quota.quota_reconcile IS 'count the rows of attached tables again, show the counters that differ, and repair them';

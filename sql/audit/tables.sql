@@ -1,8 +1,8 @@
 /*
- * Who changed what, when and why. Row triggers write it, so that a statement
- * by hand is recorded like a function; charging fires no trigger and writes
- * nothing here. The trigger functions are SECURITY DEFINER because whoever is
- * recorded must not be able to write the record.
+ * The audit log: who changed what, when and why. Row triggers write it, so that a
+ * statement by hand is recorded like a function. Charges fire no trigger and are not
+ * recorded. The trigger functions are SECURITY DEFINER because the role that is
+ * recorded must not be able to write the log.
  */
 CREATE TABLE quota.audit_log (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -22,29 +22,25 @@ CREATE INDEX audit_log_account ON quota.audit_log (account, at);
 CREATE INDEX audit_log_act ON quota.audit_log (act, at);
 CREATE INDEX audit_log_catalog ON quota.audit_log (effective_at) WHERE account IS NULL;
 COMMENT ON TABLE quota.audit_log IS 'every change of the catalogue, of accounts, members, overrides, invoices, levels and Stripe''s prices and customers, and of counters by hand';
-COMMENT ON SEQUENCE quota.audit_log_id_seq IS 'of quota.audit_log';
 COMMENT ON COLUMN quota.audit_log.at IS 'start of the transaction, whatever quota.now says';
-COMMENT ON COLUMN quota.audit_log.effective_at IS
-	'quota.now(): from when on the change held; invoices are made out by what held before';
+COMMENT ON COLUMN quota.audit_log.effective_at IS 'quota.now() of the change; invoices use what was in effect before';
 COMMENT ON COLUMN quota.audit_log.act IS
-	'the function that made the change; insert, update, delete or truncate: a statement by hand';
-COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or of counters of several accounts by a function';
+	'the function that made the change; insert, update, delete or truncate for a statement by hand';
+COMMENT ON COLUMN quota.audit_log.account IS 'NULL: a change of the catalogue or of levels, or by a function of counters of several accounts';
 COMMENT ON COLUMN quota.audit_log.before IS
-	'the row; of quota.usage an array of rows, or how many rows and units where a function changed several accounts; NULL: inserted';
+	'the row; for quota.usage an array of rows, or the numbers of rows and units where a function changed several accounts; NULL: inserted';
 COMMENT ON COLUMN quota.audit_log.after IS 'as before; NULL: deleted';
-COMMENT ON COLUMN quota.audit_log.reason IS 'that of an override, or setting quota.reason';
+COMMENT ON COLUMN quota.audit_log.reason IS 'reason of an override, or setting quota.reason';
 COMMENT ON COLUMN quota.audit_log.user_id IS 'quota.user_id()';
-COMMENT ON COLUMN quota.audit_log.role IS 'the role of SET ROLE; without one that of the session';
-COMMENT ON COLUMN quota.audit_log.session_role IS 'who logged in';
-SELECT pg_extension_config_dump('quota.audit_log', '');
-SELECT pg_extension_config_dump('quota.audit_log_id_seq', '');
+COMMENT ON COLUMN quota.audit_log.role IS 'the role set by SET ROLE, else that of the session';
+COMMENT ON COLUMN quota.audit_log.session_role IS 'the role that logged in';
 
 /*
- * Rows that a dump brings by INSERT are like any other to the triggers below,
- * so that the log has grown before the dump's own log comes.
+ * Rows that a dump restores by INSERT fire the triggers below, so the log has new
+ * entries before the dump's own are restored.
  */
 CREATE FUNCTION quota.check_audit_id() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	IF EXISTS (SELECT FROM quota.audit_log l WHERE l.id = NEW.id) THEN
@@ -54,25 +50,24 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_audit_id() IS 'refuses the log of a dump whose other rows have been recorded while they were restored';
+COMMENT ON FUNCTION quota.check_audit_id IS 'refuses the log of a dump if the restore of other rows was recorded under the same numbers';
 
 CREATE TRIGGER check_audit_id BEFORE INSERT ON quota.audit_log
 	FOR EACH ROW EXECUTE FUNCTION quota.check_audit_id();
 
 CREATE FUNCTION quota.user_id() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_user_id';
-COMMENT ON FUNCTION quota.user_id() IS
-	'the application''s user on whose behalf the session acts: setting quota.user, else the sub of request.jwt.claims';
+COMMENT ON FUNCTION quota.user_id IS
+	'user of the application for whom the session acts: setting quota.user, else the sub of request.jwt.claims';
 
 CREATE FUNCTION quota.is_restored(relation oid) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_is_restored';
-COMMENT ON FUNCTION quota.is_restored(oid) IS
-	'whether a trigger was fired by a COPY of the session into its table, by a role with the owner''s rights: a dump is being restored';
+COMMENT ON FUNCTION quota.is_restored IS
+	'true if a trigger was fired by COPY of the session into its table, by a role with the owner''s rights: a restore';
 
-/* PL/pgSQL keeps the plan, where an SQL function would be planned for each row */
+/* PL/pgSQL caches the plan; an SQL function would be planned for each row */
 CREATE FUNCTION quota.write_audit(act text, table_name text, changed_account text, before jsonb, after jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	INSERT INTO quota.audit_log (effective_at, act, account, table_name, before, after, reason, user_id, role, session_role)
@@ -85,11 +80,11 @@ BEGIN
 		COALESCE(NULLIF(current_setting('role'), 'none'), session_user),
 		session_user);
 END $$;
-COMMENT ON FUNCTION quota.write_audit(text, text, text, jsonb, jsonb) IS 'one row of the audit log';
+COMMENT ON FUNCTION quota.write_audit IS 'writes a row of the audit log';
 
-/* plan_cache_mode: nor where the function that changes the rows has its own statements planned each time */
+/* plan_cache_mode: the caller may have force_custom_plan */
 CREATE FUNCTION quota.audit() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
+	LANGUAGE plpgsql SECURITY DEFINER SET plan_cache_mode = auto
 AS $$
 DECLARE
 	before jsonb;
@@ -103,16 +98,15 @@ BEGIN
 	PERFORM quota.write_audit(TG_OP, TG_TABLE_NAME::text, COALESCE(after, before)->>'account', before, after);
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.audit() IS 'records the change of a row';
+COMMENT ON FUNCTION quota.audit IS 'records the change of a row';
 
 /*
- * By hand an entry an account, so that no change hides among others. A function of
- * ours that changes counters of several accounts, as quota_attach and
- * quota_maintain can of most, makes one entry with sums. Of an UPDATE the rows tell
- * whose counters they are as they were before.
+ * A statement by hand is recorded account by account, so that no change hides among
+ * others. A function that changes counters of several accounts, such as quota_attach,
+ * writes one entry with sums. In an UPDATE the old rows say whose the counters are.
  */
 CREATE FUNCTION quota.audit_usage() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
 	change record;
@@ -159,27 +153,27 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.audit_usage() IS 'records what a statement by hand does to counters';
+COMMENT ON FUNCTION quota.audit_usage IS 'records a statement that changes counters';
 
 /*
- * Not ENABLE ALWAYS: where the changes of another server are replayed, its log
- * is replayed as well. The triggers have no condition: what a foreign key
- * cascades is recorded like the change itself, and the functions find out what
- * a dump brings.
+ * Not ENABLE ALWAYS: where changes of another server are replayed, its log is
+ * replayed too. The triggers have no condition: cascades of foreign keys are recorded
+ * like other changes, and the functions detect a restore.
  */
 DO $do$
 DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels}'::text[] LOOP
-		EXECUTE format('CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%I
-			FOR EACH ROW EXECUTE FUNCTION quota.audit()', name);
-	END LOOP;
-	FOREACH name IN ARRAY '{plans,features,plan_limits,plan_features,accounts,account_users,limit_overrides,invoices,invoice_lines,stripe_prices,stripe_customers,levels,usage}'::text[] LOOP
-		EXECUTE format('CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
+		EXECUTE format('
+			CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON quota.%1$I
+				FOR EACH ROW EXECUTE FUNCTION quota.audit();
+			CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.%1$I
+				FOR EACH STATEMENT EXECUTE FUNCTION quota.audit()', name);
 	END LOOP;
 END $do$;
+CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quota.usage
+	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit();
 CREATE TRIGGER audit_insert AFTER INSERT ON quota.usage REFERENCING NEW TABLE AS came
 	FOR EACH STATEMENT EXECUTE FUNCTION quota.audit_usage();
 CREATE TRIGGER audit_update AFTER UPDATE ON quota.usage REFERENCING OLD TABLE AS gone NEW TABLE AS came

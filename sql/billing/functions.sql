@@ -1,12 +1,11 @@
 /*
- * Invoices of overage. Charging takes no part: a closing reads the counters of
+ * Invoices of overage. Charges are not involved: a closing reads the counters of
  * windows that have ended, and writes quota.invoices and quota.invoice_lines.
  *
- * What is billed is what was in force when the window ended. Plans, limits,
- * overrides and accounts may be others by the time of the closing, be it by
- * hand or by quota_maintain, so their rows are taken as the audit log tells
- * that they were: what the first change since then has found, or the row as it
- * is where nothing has changed.
+ * It bills by what was in effect when the window ended. Plans, limits, overrides and
+ * accounts may have changed since, by hand or by quota_maintain. So it takes the row
+ * before the first change since then, from the audit log, or the present row if
+ * nothing has changed.
  */
 CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
 	RETURNS integer
@@ -17,12 +16,11 @@ CREATE OR REPLACE FUNCTION quota.currency_decimals(currency text)
 		WHEN currency = ANY ('{CLF,UYW}') THEN 4
 		ELSE 2
 	END;
-COMMENT ON FUNCTION quota.currency_decimals(text) IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
+COMMENT ON FUNCTION quota.currency_decimals IS 'the decimals of a currency''s smallest unit, as in ISO 4217';
 
 /*
- * Where the clock has been turned back, what was done later by another clock
- * counts as if it had always been so. Without SET search_path, so that the
- * planner can inline it.
+ * If the clock was set back, changes made at a later time are ignored. Without SET
+ * search_path, so that the planner can inline it.
  */
 CREATE OR REPLACE FUNCTION quota.changes_since(at timestamptz)
 	RETURNS SETOF quota.audit_log
@@ -32,13 +30,12 @@ BEGIN ATOMIC
 	FROM quota.audit_log l
 	WHERE l.effective_at >= changes_since.at AND (l.effective_at <= quota.now() OR quota.now() = now());
 END;
-COMMENT ON FUNCTION quota.changes_since(timestamptz) IS 'the audit log of what has held only from a time on';
+COMMENT ON FUNCTION quota.changes_since IS 'entries of the audit log from a time on';
 
-/* PL/pgSQL keeps the plans of its queries: these are called once a window. */
+/* PL/pgSQL caches the plans of its queries; these functions are called for each window. */
 CREATE OR REPLACE FUNCTION quota.account_at(key text, at timestamptz)
 	RETURNS quota.accounts
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	was quota.accounts;
@@ -55,21 +52,23 @@ BEGIN
 		EXIT WHEN NOT FOUND;
 		was := jsonb_populate_record(NULL::quota.accounts, change.before);
 		EXIT WHEN was.account IS NULL OR was.account = key;
-		/* it had another key, under which there may have been changes before */
+		/* it had another key then, and may have changed under that */
 		key := was.account;
 		renamed_by := change.id;
 	END LOOP;
 	RETURN was;
 END $$;
-COMMENT ON FUNCTION quota.account_at(text, timestamptz) IS
-	'the row of an account as it was until a time, under the key that it had; NULL: there was none';
+COMMENT ON FUNCTION quota.account_at IS
+	'the row of an account as it was at a time, under its key of then; NULL: there was none';
 
-CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz, OUT changed boolean, OUT was jsonb)
+CREATE OR REPLACE FUNCTION quota.row_at(table_name text, of_account text, key jsonb, at timestamptz)
+	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	was jsonb;
 BEGIN
-	/* each with its own plan: only one can use the index */
+	/* two queries, since one plan cannot use both indexes */
 	IF of_account IS NULL THEN
 		SELECT l.before INTO was
 		FROM quota.changes_since(row_at.at) l
@@ -83,78 +82,31 @@ BEGIN
 		ORDER BY l.at, l.id
 		LIMIT 1;
 	END IF;
-	changed := FOUND;
-	IF NOT was @> key THEN
-		was := NULL;
+	IF FOUND THEN
+		RETURN CASE WHEN was @> key THEN was END;
 	END IF;
+	RETURN CASE table_name
+		WHEN 'plans' THEN (
+			SELECT to_jsonb(p) FROM quota.plans p
+			WHERE p.plan = key->>'plan' OR p.is_default = (key->>'is_default')::boolean)
+		WHEN 'plan_limits' THEN (
+			SELECT to_jsonb(l) FROM quota.plan_limits l
+			WHERE l.plan = key->>'plan' AND l.feature = key->>'feature' AND l.period::text = key->>'period')
+		WHEN 'limit_overrides' THEN (
+			SELECT to_jsonb(o) FROM quota.limit_overrides o
+			WHERE o.account = of_account AND o.feature = key->>'feature' AND o.period::text = key->>'period')
+	END;
 END $$;
-COMMENT ON FUNCTION quota.row_at(text, text, jsonb, timestamptz) IS
-	'whether the row that contains a key has changed since a time, and what it was before; account NULL: a row of the catalogue';
-
-CREATE OR REPLACE FUNCTION quota.override_at(of_account text, feature text, period @extschema@.quota_period, at timestamptz)
-	RETURNS quota.limit_overrides
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	change record := quota.row_at('limit_overrides', of_account, jsonb_build_object('account', of_account, 'feature', feature, 'period', period), at);
-	was quota.limit_overrides;
-BEGIN
-	IF change.changed THEN
-		RETURN jsonb_populate_record(NULL::quota.limit_overrides, change.was);
-	END IF;
-	SELECT o.* INTO was
-	FROM quota.limit_overrides o
-	WHERE o.account = of_account AND o.feature = override_at.feature AND o.period = override_at.period;
-	RETURN was;
-END $$;
-COMMENT ON FUNCTION quota.override_at(text, text, @extschema@.quota_period, timestamptz) IS
-	'the override of an account as it was until a time, expired or not; NULL: there was none';
-
-CREATE OR REPLACE FUNCTION quota.limit_at(plan text, feature text, period @extschema@.quota_period, at timestamptz)
-	RETURNS quota.plan_limits
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	change record := quota.row_at('plan_limits', NULL, jsonb_build_object('plan', plan, 'feature', feature, 'period', period), at);
-	was quota.plan_limits;
-BEGIN
-	IF change.changed THEN
-		RETURN jsonb_populate_record(NULL::quota.plan_limits, change.was);
-	END IF;
-	SELECT p.* INTO was
-	FROM quota.plan_limits p
-	WHERE p.plan = limit_at.plan AND p.feature = limit_at.feature AND p.period = limit_at.period;
-	RETURN was;
-END $$;
-COMMENT ON FUNCTION quota.limit_at(text, text, @extschema@.quota_period, timestamptz) IS
-	'the limit of a plan as it was until a time; NULL: there was none';
-
-CREATE OR REPLACE FUNCTION quota.currency_at(plan text, at timestamptz)
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN (
-		SELECT CASE WHEN r.changed THEN r.was->>'currency' ELSE (SELECT p.currency FROM quota.plans p WHERE p.plan = currency_at.plan) END
-		FROM quota.row_at('plans', NULL, jsonb_build_object('plan', plan), at) r);
-COMMENT ON FUNCTION quota.currency_at(text, timestamptz) IS 'the currency of a plan as it was until a time';
-
-CREATE OR REPLACE FUNCTION quota.default_plan_at(at timestamptz)
-	RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
-	RETURN (
-		SELECT CASE WHEN r.changed THEN r.was->>'plan' ELSE quota.default_plan() END
-		FROM quota.row_at('plans', NULL, '{"is_default": true}', at) r);
-COMMENT ON FUNCTION quota.default_plan_at(timestamptz) IS 'the default plan as it was until a time; NULL: there was none';
+COMMENT ON FUNCTION quota.row_at IS
+	'the row that contains a key, as it was at a time; NULL: there was none; of_account NULL: a row of the catalogue';
 
 /*
- * Where no window of the account begins then, its time zone or anchor was
- * another, of those that it has had since.
+ * If no window of the account starts at period_start now, its time zone or anchor was
+ * another: take the latest with which one does.
  */
 CREATE OR REPLACE FUNCTION quota.counter_end(of_account text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a quota.accounts;
@@ -173,11 +125,11 @@ BEGIN
 			LIMIT 1),
 		quota.window_end(period, period_start, a.timezone, a.cycle_anchor));
 END $$;
-COMMENT ON FUNCTION quota.counter_end(text, @extschema@.quota_period, timestamptz) IS 'the end of a counter''s window';
+COMMENT ON FUNCTION quota.counter_end IS 'the end of a counter''s window';
 
 /*
- * Terms are looked up for windows only whose use is above some limit that
- * charges, or has. A price of 0, and what rounds to 0, is nothing to bill.
+ * Looks up terms only for windows above the lowest limit that charges, or did.
+ * Amounts that round to 0 are not billed.
  */
 CREATE OR REPLACE FUNCTION quota.unbilled_overage(since timestamptz, ended_by timestamptz)
 	RETURNS TABLE (account text, name text, sponsor text, currency text, invoice_start timestamptz, invoice_end timestamptz,
@@ -227,13 +179,16 @@ BEGIN ATOMIC
 		CROSS JOIN LATERAL quota.account_at(a.pool, e.period_end) p
 		CROSS JOIN LATERAL (SELECT quota.own_plan(a, e.last_instant) AS own_plan) n
 		CROSS JOIN LATERAL (
-			SELECT COALESCE(n.own_plan, quota.own_plan(p, e.last_instant), quota.default_plan_at(e.period_end)) COLLATE "C" AS plan) k
-		CROSS JOIN LATERAL quota.limit_at(k.plan, e.feature, e.period, e.period_end) l
-		CROSS JOIN LATERAL quota.override_at(COALESCE(a.account, e.account), e.feature, e.period, e.period_end) o
+			SELECT COALESCE(n.own_plan, quota.own_plan(p, e.last_instant), quota.row_at('plans', NULL, '{"is_default": true}', e.period_end)->>'plan') COLLATE "C" AS plan) k
+		CROSS JOIN LATERAL jsonb_populate_record(NULL::quota.plan_limits, quota.row_at('plan_limits', NULL,
+			jsonb_build_object('plan', k.plan, 'feature', e.feature, 'period', e.period), e.period_end)) l
+		CROSS JOIN LATERAL (SELECT COALESCE(a.account, e.account) AS key) c
+		CROSS JOIN LATERAL jsonb_populate_record(NULL::quota.limit_overrides, quota.row_at('limit_overrides', c.key,
+			jsonb_build_object('account', c.key, 'feature', e.feature, 'period', e.period), e.period_end)) o
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN o.account IS NOT NULL AND (e.last_instant >= o.expires_at) IS NOT TRUE
 				THEN o.usage_limit ELSE l.usage_limit END AS usage_limit) w
-		CROSS JOIN LATERAL (SELECT quota.currency_at(k.plan, e.period_end) AS currency) v
+		CROSS JOIN LATERAL (SELECT quota.row_at('plans', NULL, jsonb_build_object('plan', k.plan), e.period_end)->>'currency' AS currency) v
 		CROSS JOIN LATERAL (
 			SELECT u.quantity, round(u.quantity * l.overage_price, quota.currency_decimals(v.currency)) AS amount
 			FROM (SELECT LEAST(e.used - w.usage_limit, l.overage_cap) AS quantity) u) q
@@ -241,7 +196,7 @@ BEGIN ATOMIC
 			SELECT quota.window_start('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_start,
 				quota.window_end('cycle', e.last_instant, a.timezone, a.cycle_anchor) AS invoice_end) b
 	WHERE l.on_limit = 'charge' AND l.overage_price > 0 AND e.used > w.usage_limit AND q.amount > 0
-		/* a member without a plan of its own: its pool pays */
+		/* a member without a plan of its own is paid for by its pool */
 		AND (a.pool IS NULL OR n.own_plan IS NOT NULL)
 		AND (a.bypass OR p.bypass) IS NOT TRUE
 		AND (a.status = 'trialing' AND quota.plan_has_ended(a, e.last_instant) IS NOT TRUE) IS NOT TRUE
@@ -249,20 +204,18 @@ BEGIN ATOMIC
 			SELECT FROM quota.invoices i
 			WHERE i.account = e.account AND i.period_start = b.invoice_start AND i.currency = v.currency);
 END;
-COMMENT ON FUNCTION quota.unbilled_overage(timestamptz, timestamptz) IS
-	'overage of windows that began at or after a time (NULL: ever) and had ended by another, which no invoice has; a row a window';
+COMMENT ON FUNCTION quota.unbilled_overage IS
+	'overage of windows that began at or after since (NULL: ever) and ended by ended_by, without an invoice; a row a window';
 
 /*
- * One closing at a time. Counters that somebody else has locked, or has changed
- * since the statement began, are left for the next one, and so are those of
- * which something is reserved: it waits for nobody but another closing. An
- * invoice is made once, so all that belongs to it is left with them. NOT IN is
- * looked up in a hash, however many rows are expected.
+ * One closing at a time; it waits for nothing but another closing. Counters that
+ * others have locked or changed meanwhile, or that have reservations, are left for
+ * the next one, with all of their invoice, since an invoice is made once. NOT IN uses
+ * a hash, whatever the estimates.
  */
 CREATE OR REPLACE FUNCTION quota.quota_invoice_overage(since timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.invoices
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	bill record;
@@ -299,7 +252,7 @@ BEGIN
 		GROUP BY d.account, d.invoice_start, d.currency
 		ORDER BY d.account, d.invoice_start, d.currency
 	LOOP
-		/* a conflict is seen by an older snapshot alone, for which it is a serialization failure */
+		/* only an older snapshot meets a conflict, which is a serialization failure */
 		INSERT INTO quota.invoices (account, name, sponsor, currency, period_start, period_end, total, invoiced_at)
 		VALUES (bill.account, bill.name, bill.sponsor, bill.currency, bill.invoice_start, bill.invoice_end, bill.total, quota.now())
 		ON CONFLICT DO NOTHING
@@ -312,13 +265,12 @@ BEGIN
 		RETURN NEXT made;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.quota_invoice_overage(timestamptz) IS
-	'make invoices of the overage in billing periods that have ended, each once; those that it made';
+COMMENT ON FUNCTION quota.quota_invoice_overage IS
+	'make the invoices of overage in billing periods that have ended; returns those that it made';
 
 CREATE OR REPLACE FUNCTION quota.quota_invoices(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF jsonb
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_invoices.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');
@@ -332,5 +284,5 @@ BEGIN ATOMIC
 		AND (until IS NULL OR i.period_start < until)
 	ORDER BY i.period_start DESC, i.currency;
 END;
-COMMENT ON FUNCTION quota.quota_invoices(text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION quota.quota_invoices IS
 	'the invoices of an account with their lines, a document each, the latest first';

@@ -1,7 +1,7 @@
 /*
- * What overage has come to. An invoice is a document of the past: it holds what
- * was in force, and refers to no plan, feature or account. The primary key of
- * the lines is that of a counter's window, which so is billed once.
+ * Invoices of overage. An invoice keeps what was in effect and has no foreign key to
+ * plans, features or accounts. The primary key of the lines is that of a counter's
+ * window, so that it is billed once.
  */
 CREATE TABLE quota.invoices (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -17,15 +17,12 @@ CREATE TABLE quota.invoices (
 	UNIQUE (account, period_start, currency)
 );
 COMMENT ON TABLE quota.invoices IS 'the overage of an account in a billing period and a currency';
-COMMENT ON SEQUENCE quota.invoices_id_seq IS 'of quota.invoices';
-COMMENT ON COLUMN quota.invoices.account IS 'whose use it is';
-COMMENT ON COLUMN quota.invoices.name IS 'of the account, when its last window ended';
-COMMENT ON COLUMN quota.invoices.sponsor IS 'the account that pays for it; NULL: none, it pays itself';
-COMMENT ON COLUMN quota.invoices.period_start IS 'of the billing period: the account''s window of period cycle';
+COMMENT ON COLUMN quota.invoices.account IS 'the account that used it';
+COMMENT ON COLUMN quota.invoices.name IS 'name of the account when its last window ended';
+COMMENT ON COLUMN quota.invoices.sponsor IS 'the account that pays; NULL: the account itself';
+COMMENT ON COLUMN quota.invoices.period_start IS 'start of the billing period: the account''s window of period cycle';
 COMMENT ON COLUMN quota.invoices.total IS 'the sum of the lines, in currency';
 COMMENT ON COLUMN quota.invoices.invoiced_at IS 'quota.now()';
-SELECT pg_extension_config_dump('quota.invoices', '');
-SELECT pg_extension_config_dump('quota.invoices_id_seq', '');
 
 CREATE TABLE quota.invoice_lines (
 	account text COLLATE "C" NOT NULL
@@ -44,12 +41,11 @@ CREATE TABLE quota.invoice_lines (
 	PRIMARY KEY (account, feature, period, period_start)
 );
 CREATE INDEX invoice_lines_invoice ON quota.invoice_lines (invoice);
-COMMENT ON TABLE quota.invoice_lines IS 'a row a counter''s window whose overage was billed';
+COMMENT ON TABLE quota.invoice_lines IS 'windows of counters whose overage is billed';
 COMMENT ON COLUMN quota.invoice_lines.account IS 'that of the invoice';
-COMMENT ON COLUMN quota.invoice_lines.period_start IS 'of the counter''s window, as in quota.usage';
+COMMENT ON COLUMN quota.invoice_lines.period_start IS 'start of the counter''s window, as in quota.usage';
 COMMENT ON COLUMN quota.invoice_lines.plan IS 'in effect when the window ended, like the limit and the price';
-COMMENT ON COLUMN quota.invoice_lines.used IS 'when it was billed';
-COMMENT ON COLUMN quota.invoice_lines.quantity IS 'units past the limit, of those overage_cap at most';
+COMMENT ON COLUMN quota.invoice_lines.used IS 'use when it was billed';
+COMMENT ON COLUMN quota.invoice_lines.quantity IS 'units past the limit, at most overage_cap';
 COMMENT ON COLUMN quota.invoice_lines.unit_price IS 'overage_price of the plan';
-COMMENT ON COLUMN quota.invoice_lines.amount IS 'quantity * unit_price, rounded to what the currency can pay';
-SELECT pg_extension_config_dump('quota.invoice_lines', '');
+COMMENT ON COLUMN quota.invoice_lines.amount IS 'quantity * unit_price, rounded to the smallest unit of the currency';

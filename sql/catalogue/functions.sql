@@ -1,34 +1,27 @@
 /*
- * LOCK TABLE is no way to have one at a time: whoever may use schema quota is in
- * the way of it by PREPARE of a DELETE, which needs no right on the table.
+ * LOCK TABLE does not do: every user of schema quota could block it by PREPARE of a
+ * DELETE, which needs no right on the table.
  */
 CREATE OR REPLACE FUNCTION quota.lock_alone(act text, shared boolean DEFAULT false)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_lock_alone';
-COMMENT ON FUNCTION quota.lock_alone(text, boolean) IS
-	'until the transaction ends nobody else does the same act; shared: nobody else does it alone';
+COMMENT ON FUNCTION quota.lock_alone IS 'locks an act until the transaction ends, exclusively or shared';
 
 CREATE OR REPLACE FUNCTION quota.shown(name text)
 	RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN CASE WHEN length(name) > 160 THEN left(name, 63) || '...' ELSE name END;
-COMMENT ON FUNCTION quota.shown(text) IS 'a name or path in a document that a caller gave, as an error shows it: cut where it is longer than any';
+COMMENT ON FUNCTION quota.shown IS 'a name or path that a caller gave, as errors show it: shortened if it is longer than any can be';
 
 /*
- * Plans as code.
+ * Plans as code
  */
 CREATE OR REPLACE FUNCTION quota.quota_plan_with(feature text)
 	RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF quota_plan_with.feature IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
-	ELSIF NOT EXISTS (SELECT FROM quota.features f WHERE f.feature = quota_plan_with.feature) THEN
-		RAISE undefined_object USING
-			MESSAGE = format('feature "%s" does not exist', quota.shown(quota_plan_with.feature));
-	END IF;
+	PERFORM quota.kind_of(feature);
 	RETURN (
 		SELECT p.plan
 		FROM quota.plans p
@@ -49,13 +42,11 @@ BEGIN
 		ORDER BY p.price NULLS LAST, p.display_order, p.plan
 		LIMIT 1);
 END $$;
-COMMENT ON FUNCTION quota.quota_plan_with(text) IS
-	'the cheapest visible plan that has a feature, or NULL';
+COMMENT ON FUNCTION quota.quota_plan_with IS 'the cheapest visible plan that has a feature, or NULL';
 
 CREATE OR REPLACE FUNCTION quota.quota_export()
 	RETURNS jsonb
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH limits AS (
 		SELECT plan, jsonb_object_agg(feature, periods) AS document
@@ -108,18 +99,15 @@ BEGIN ATOMIC
 				LEFT JOIN limits USING (plan)
 				LEFT JOIN flags USING (plan)), '{}'));
 END;
-COMMENT ON FUNCTION quota.quota_export() IS
-	'the catalogue as the document that quota_apply takes';
+COMMENT ON FUNCTION quota.quota_export IS 'the catalogue as the document that quota_apply takes';
 
 /*
- * A part of the document that must be an object; nothing stands for an empty
- * one. members: the type of each key that it may have, '' for any; NULL: all
- * keys may be there, each with an object.
+ * Check an object of the document; NULL counts as an empty one. members: the type of
+ * each permitted key, '' for any; NULL: any key, each with an object.
  */
 CREATE OR REPLACE FUNCTION quota.document_object(value jsonb, path text, members jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	member record;
@@ -145,15 +133,14 @@ BEGIN
 	END LOOP;
 	RETURN value;
 END $$;
-COMMENT ON FUNCTION quota.document_object(jsonb, text, jsonb) IS 'checks one object of a plan document';
+COMMENT ON FUNCTION quota.document_object IS 'checks one object of a plan document';
 
 /*
- * What differs between two documents of quota_export, for one of their members.
+ * Compare two documents of quota_export, by one of their members.
  */
 CREATE OR REPLACE FUNCTION quota.document_changes(before jsonb, after jsonb)
 	RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT COALESCE(jsonb_object_agg(change, names), '{}')
 	FROM (
@@ -163,28 +150,27 @@ BEGIN ATOMIC
 		WHERE a.value IS DISTINCT FROM b.value
 		GROUP BY 1) c;
 END;
-COMMENT ON FUNCTION quota.document_changes(jsonb, jsonb) IS 'names of what was added, changed and removed';
+COMMENT ON FUNCTION quota.document_changes IS 'names of what was added, changed and removed';
 
 /*
- * Types of the API for PL/pgSQL, which finds what it names when it runs: a body
- * that is parsed here is bound to them.
+ * Types of the API, for PL/pgSQL, which would look them up by name at run time.
+ * Bodies that are parsed here are bound to them.
  */
 CREATE OR REPLACE FUNCTION quota.periods()
 	RETURNS text[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN enum_range(NULL::@extschema@.quota_period)::text[];
-COMMENT ON FUNCTION quota.periods() IS 'the periods, in their order';
+COMMENT ON FUNCTION quota.periods IS 'the periods, in their order';
 
 CREATE OR REPLACE FUNCTION quota.period_of(name text)
 	RETURNS @extschema@.quota_period
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN name::@extschema@.quota_period;
-COMMENT ON FUNCTION quota.period_of(text) IS 'the period of a name';
+COMMENT ON FUNCTION quota.period_of IS 'a period by its name';
 
 CREATE OR REPLACE FUNCTION quota.quota_apply(document jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	before jsonb;
@@ -200,7 +186,7 @@ BEGIN
 	IF document IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'document must not be null';
 	END IF;
-	/* every check before the first write, so that an error names the document's fault */
+	/* all checks come before the first write, so that an error names the fault in the document */
 	PERFORM quota.document_object(document, 'document', '{"features": "", "plans": ""}'::jsonb);
 	features := quota.document_object(document->'features', 'features', NULL::jsonb);
 	plans := quota.document_object(document->'plans', 'plans', NULL::jsonb);
@@ -246,7 +232,7 @@ BEGIN
 	PERFORM quota.lock_alone('catalogue'::text);
 	before := quota.quota_export();
 
-	/* what is left out goes, unless somebody uses it */
+	/* plans and features that are left out are deleted, unless they are in use */
 	SELECT p.plan AS plan, count(*) AS accounts INTO item
 	FROM quota.plans p JOIN quota.accounts a ON p.plan IN (a.plan, a.next_plan)
 	WHERE NOT plans ? p.plan
@@ -268,7 +254,7 @@ BEGIN
 	END IF;
 	DELETE FROM quota.plans p WHERE NOT plans ? p.plan;
 	DELETE FROM quota.features f WHERE NOT features ? f.feature;
-	/* limits of another kind than the feature will be would not let it change */
+	/* limits of the old kind would keep a feature from changing its kind */
 	DELETE FROM quota.plan_limits l
 	USING quota.features f
 	WHERE f.feature = l.feature AND f.kind <> features->f.feature->>'kind';
@@ -333,5 +319,5 @@ BEGIN
 			quota.document_changes(before->member, after->member) changes
 		WHERE changes <> '{}');
 END $$;
-COMMENT ON FUNCTION quota.quota_apply(jsonb) IS
+COMMENT ON FUNCTION quota.quota_apply IS
 	'make the catalogue equal to a document; returns the names of what was added, changed and removed, {} when nothing was';

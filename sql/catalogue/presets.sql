@@ -1,10 +1,9 @@
 /*
- * The plans of shipped examples: the document and nothing else.
+ * Plan documents of the examples
  */
 CREATE OR REPLACE FUNCTION quota.quota_preset(name text)
 	RETURNS jsonb
 	LANGUAGE plpgsql IMMUTABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	document jsonb := CASE name
@@ -156,4 +155,4 @@ BEGIN
 	END IF;
 	RETURN document;
 END $$;
-COMMENT ON FUNCTION quota.quota_preset(text) IS 'the plan document of a shipped example: reports, prompts, messages, jobs or resume';
+COMMENT ON FUNCTION quota.quota_preset IS 'the plan document of a shipped example: reports, prompts, messages, jobs or resume';

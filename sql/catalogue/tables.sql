@@ -1,5 +1,5 @@
 /*
- * The catalogue: what is sold. Few rows, read through a cache in each backend.
+ * The catalogue: plans, features and limits. Few rows, cached in each backend.
  */
 CREATE TABLE quota.plans (
 	plan text COLLATE "C" PRIMARY KEY
@@ -19,13 +19,12 @@ CREATE TABLE quota.plans (
 		CHECK (jsonb_typeof(metadata) = 'object' AND octet_length(metadata::text) <= 65536)
 );
 CREATE UNIQUE INDEX plans_one_default ON quota.plans (is_default) WHERE is_default;
-COMMENT ON TABLE quota.plans IS 'what is sold';
-COMMENT ON COLUMN quota.plans.name IS 'for people; the key where none is given';
-COMMENT ON COLUMN quota.plans.price IS 'a billing_interval, in currency; NULL: not stated';
+COMMENT ON TABLE quota.plans IS 'plans that accounts can have';
+COMMENT ON COLUMN quota.plans.name IS 'for people; by default the key';
+COMMENT ON COLUMN quota.plans.price IS 'per billing_interval, in currency; NULL: not stated';
 COMMENT ON COLUMN quota.plans.is_default IS 'the plan of accounts that have no other; at most one';
-COMMENT ON COLUMN quota.plans.visible IS 'offered to everybody; only such plans are named in hints';
+COMMENT ON COLUMN quota.plans.visible IS 'offered to everybody; hints name only such plans';
 COMMENT ON COLUMN quota.plans.rate_multiplier IS 'factor on every limit of kind rate';
-SELECT pg_extension_config_dump('quota.plans', '');
 
 CREATE TABLE quota.features (
 	/* 48 bytes leave room for the names of the triggers that quota_attach makes */
@@ -38,14 +37,13 @@ CREATE TABLE quota.features (
 	user_max bigint NOT NULL DEFAULT 1 CHECK (user_max >= 0),
 	user_overage boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE quota.features IS 'what can be limited or gated';
+COMMENT ON TABLE quota.features IS 'features that can be limited or gated';
 COMMENT ON COLUMN quota.features.kind IS
 	'counter: starts again with each window; gauge: a level that goes up and down; rate: a short window in shared memory; flag: a gate or a static value';
-COMMENT ON COLUMN quota.features.unit IS 'what one of it is called, in the singular';
-COMMENT ON COLUMN quota.features.ledger IS 'whether each change is to be written to the ledger';
+COMMENT ON COLUMN quota.features.unit IS 'name of one unit, in the singular';
+COMMENT ON COLUMN quota.features.ledger IS 'true: each change is written to the ledger';
 COMMENT ON COLUMN quota.features.user_max IS 'units that level user may charge in one call; 0: none at all';
-COMMENT ON COLUMN quota.features.user_overage IS 'whether level user may charge past a limit that charges';
-SELECT pg_extension_config_dump('quota.features', '');
+COMMENT ON COLUMN quota.features.user_overage IS 'true: level user may charge past a limit that charges';
 
 CREATE TABLE quota.plan_limits (
 	plan text COLLATE "C" NOT NULL
@@ -65,13 +63,12 @@ CREATE TABLE quota.plan_limits (
 	PRIMARY KEY (plan, feature, period)
 );
 CREATE INDEX plan_limits_feature ON quota.plan_limits (feature);
-COMMENT ON TABLE quota.plan_limits IS 'how much of a feature a plan allows, a row a window';
+COMMENT ON TABLE quota.plan_limits IS 'limits of plans, a row a feature and period';
 COMMENT ON COLUMN quota.plan_limits.usage_limit IS 'units a window; NULL: unlimited';
 COMMENT ON COLUMN quota.plan_limits.on_limit IS
 	'past the limit: block refuses, warn allows, charge allows at overage_price a unit up to overage_cap units';
 COMMENT ON COLUMN quota.plan_limits.warn_ratio IS 'share of the limit from which on decisions warn';
 COMMENT ON COLUMN quota.plan_limits.block_ratio IS 'share of the limit up to which block still allows';
-SELECT pg_extension_config_dump('quota.plan_limits', '');
 
 CREATE TABLE quota.plan_features (
 	plan text COLLATE "C" NOT NULL
@@ -84,26 +81,25 @@ CREATE TABLE quota.plan_features (
 CREATE INDEX plan_features_feature ON quota.plan_features (feature);
 COMMENT ON TABLE quota.plan_features IS 'gates and static settings of a plan';
 COMMENT ON COLUMN quota.plan_features.value IS 'false and null: the plan does not have the feature';
-SELECT pg_extension_config_dump('quota.plan_features', '');
 
 CREATE FUNCTION quota.plan_name() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	NEW.name := COALESCE(NEW.name, NEW.plan);
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.plan_name() IS 'a plan without a name is called by its key';
+COMMENT ON FUNCTION quota.plan_name IS 'gives a plan without a name its key as name';
 
 CREATE TRIGGER plan_name BEFORE INSERT OR UPDATE ON quota.plans
 	FOR EACH ROW EXECUTE FUNCTION quota.plan_name();
 
 /*
- * A limit must suit its feature's kind. The foreign key reports a feature
- * that does not exist.
+ * A limit must suit the kind of its feature. The foreign key reports a missing
+ * feature.
  */
 CREATE FUNCTION quota.check_limit() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 DECLARE
 	feature_kind text := (SELECT kind FROM quota.features WHERE feature = NEW.feature);
@@ -126,7 +122,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_limit() IS 'refuses a limit or value that does not suit the kind of its feature';
+COMMENT ON FUNCTION quota.check_limit IS 'refuses a limit or value that does not suit the kind of its feature';
 
 CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.plan_limits
 	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();
@@ -134,15 +130,15 @@ CREATE TRIGGER check_limit BEFORE INSERT OR UPDATE ON quota.plan_features
 	FOR EACH ROW EXECUTE FUNCTION quota.check_limit();
 
 /*
- * Counted use outlives no feature: usage has no foreign key, since charging
- * and restoring would pay for it at each row.
+ * A feature cannot be deleted while it has counted use. quota.usage has no foreign
+ * key, which would cost each charge and restored row.
  */
 CREATE FUNCTION quota.has_use(feature text) RETURNS boolean
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_has_use';
-COMMENT ON FUNCTION quota.has_use(text) IS 'whether anything of a feature has been counted; charges wait until the transaction ends';
+COMMENT ON FUNCTION quota.has_use IS 'true if a feature has counted use; charges of it wait until the transaction ends';
 
 CREATE FUNCTION quota.check_feature() RETURNS trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
 	IF TG_OP = 'UPDATE' AND (NEW.feature, NEW.kind) = (OLD.feature, OLD.kind) THEN
@@ -163,7 +159,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_feature() IS 'refuses to drop, rename or turn over a feature that is in use';
+COMMENT ON FUNCTION quota.check_feature IS 'refuses to delete or rename a feature that is in use, or to change its kind';
 
 CREATE TRIGGER check_feature BEFORE UPDATE OR DELETE ON quota.features
 	FOR EACH ROW EXECUTE FUNCTION quota.check_feature();

@@ -1,22 +1,22 @@
 /*
- * What must not be made of the tables: guards on DDL. They go by the catalogues
- * alone, which everybody may read: whoever makes a table anywhere fires them,
- * and holds no right on schema quota.
+ * Guards on DDL that would harm the tables. They read the catalogs alone, which
+ * everybody may: whoever creates a table anywhere fires them, without a right on
+ * schema quota.
  */
 
 /*
- * The C code writes these tables without the executor: row triggers do not fire,
- * rules do not rewrite, foreign keys are not checked. What relies on them, such
- * as pg_repack or replication by triggers, would lose charges. A disabled trigger
- * does no harm; so whoever finds one can disable it.
+ * C writes these tables without the executor: row triggers do not fire, rules do not
+ * rewrite, foreign keys are not checked. Tools that rely on them, such as pg_repack
+ * and trigger-based replication, would lose charges. Disabled triggers do no harm:
+ * disable one that is found.
  */
 CREATE FUNCTION quota.refuse_row_triggers() RETURNS event_trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 DECLARE
 	fault record;
 BEGIN
-	/* most tables that are made have none of it */
+	/* return early for most tables */
 	IF NOT EXISTS (
 		SELECT FROM pg_event_trigger_ddl_commands() d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 		WHERE d.classid IN ('pg_trigger'::regclass, 'pg_rewrite'::regclass) OR c.relhastriggers OR c.relhasrules OR c.relkind = 'p')
@@ -58,7 +58,7 @@ BEGIN
 			HINT = 'To compact the table use VACUUM FULL or CLUSTER, for its indexes REINDEX CONCURRENTLY; to follow it, logical decoding.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.refuse_row_triggers() IS
+COMMENT ON FUNCTION quota.refuse_row_triggers IS
 	'refuses row triggers, rules and foreign keys on the tables that charges write';
 
 CREATE EVENT TRIGGER quota_refuse_row_triggers ON ddl_command_end
@@ -68,12 +68,11 @@ ALTER EVENT TRIGGER quota_refuse_row_triggers ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER quota_refuse_row_triggers IS 'pg_repack and replication by triggers stop before they start';
 
 /*
- * A publication takes the signing secrets to every subscriber. One of all tables
- * can leave none out.
+ * A publication would send the signing secrets to every subscriber. FOR ALL TABLES
+ * cannot leave a table out.
  */
 CREATE FUNCTION quota.warn_of_publication(publication name) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF EXISTS (
@@ -87,11 +86,11 @@ BEGIN
 			HINT = 'Publish tables by name, or a schema other than quota.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.warn_of_publication(name) IS 'warns of a publication that carries the signing secrets';
+COMMENT ON FUNCTION quota.warn_of_publication IS 'warns of a publication that carries the signing secrets';
 
-/* SECURITY DEFINER: a function of its own is called, for the script to call it as well. */
+/* SECURITY DEFINER, so it calls a function that the script can call too. */
 CREATE FUNCTION quota.check_publications() RETURNS event_trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
 	PERFORM quota.warn_of_publication(p.pubname)
@@ -102,7 +101,7 @@ BEGIN
 			OR d.classid = 'pg_publication_rel'::regclass AND d.objid IN (SELECT r.oid FROM pg_publication_rel r WHERE r.prpubid = p.oid)
 			OR d.classid = 'pg_publication_namespace'::regclass AND d.objid IN (SELECT n.oid FROM pg_publication_namespace n WHERE n.pnpubid = p.oid));
 END $$;
-COMMENT ON FUNCTION quota.check_publications() IS 'warns of publications that carry the signing secrets';
+COMMENT ON FUNCTION quota.check_publications IS 'warns of publications that carry the signing secrets';
 
 CREATE EVENT TRIGGER quota_check_publications ON ddl_command_end
 	WHEN TAG IN ('CREATE PUBLICATION', 'ALTER PUBLICATION')

@@ -1,8 +1,8 @@
 /*
- * Public functions whose first argument is an account, for accounts named by
- * uuid and bigint: made from the one for text. In C each has an entry of its own
- * (QUOTA_ACCOUNT_FUNCTION in src/argument.h); all others are nothing but a call of
- * the one for text, with the rights of whoever calls.
+ * Create overloads for accounts named by uuid and bigint, from public functions whose
+ * first argument is an account as text. C functions have an entry for each
+ * (QUOTA_ACCOUNT_FUNCTION in src/argument.h); all others call the function for text,
+ * with the rights of the caller.
  */
 DO $$
 DECLARE

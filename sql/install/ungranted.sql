@@ -1,6 +1,6 @@
 /*
- * Nothing is for anybody but the owner, whatever PostgreSQL grants to PUBLIC and
- * ALTER DEFAULT PRIVILEGES to others: last, when all objects are there.
+ * Revoke what PostgreSQL grants to PUBLIC and ALTER DEFAULT PRIVILEGES to others.
+ * Last, when all objects exist.
  */
 DO $$
 BEGIN

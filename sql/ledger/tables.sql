@@ -1,14 +1,13 @@
 /*
  * The ledger: a row for each charge, refund and denial of features with `ledger`.
- * Only the C code writes it, straight into a partition (src/tables/ledger.c), and
- * nobody has the right to change a row. It is partitioned by month, so that old
- * months go by DROP; quota_maintain makes the partitions, and what it has made
- * none for goes into the default one.
+ * Only C writes it, straight into a partition (src/tables/ledger.c), and nobody has
+ * the right to change a row. It is partitioned by month, so that old months are
+ * dropped. quota_maintain makes the partitions; until then rows go into the default
+ * one.
  *
- * The indexes are those of each partition, and the whole has none: pg_dump
- * writes what quota_maintain has made as tables of their own, which are attached
- * before their indexes are restored. An index of the whole would have made them
- * already, and the restore would fail.
+ * Each partition has the indexes, and the whole has none: pg_dump writes partitions
+ * as tables, which are attached before their indexes are restored. An index of the
+ * whole would have created those already, and the restore would fail.
  */
 CREATE SEQUENCE quota.events_id_seq;
 CREATE TABLE quota.events (
@@ -35,25 +34,21 @@ CREATE TABLE quota.events_default PARTITION OF quota.events (PRIMARY KEY (accoun
 CREATE INDEX events_default_user ON quota.events_default (user_id, at) WHERE user_id IS NOT NULL;
 CREATE INDEX events_default_kind ON quota.events_default (kind, at);
 COMMENT ON TABLE quota.events IS 'the ledger: a row for each charge, refund and denial of features with ledger';
-COMMENT ON TABLE quota.events_default IS 'events of months for which quota_maintain has made no partition yet';
-COMMENT ON SEQUENCE quota.events_id_seq IS 'of quota.events';
-COMMENT ON COLUMN quota.events.at IS 'the time that the decision was made for: start of the transaction, or setting quota.now';
+COMMENT ON TABLE quota.events_default IS 'events of months without a partition yet';
+COMMENT ON COLUMN quota.events.at IS 'time of the decision: start of the transaction, or setting quota.now';
 COMMENT ON COLUMN quota.events.user_id IS 'quota.user_id()';
 COMMENT ON COLUMN quota.events.plan IS 'the plan in effect; NULL: none';
-COMMENT ON COLUMN quota.events.what IS 'consume, enforce, record, refund, trigger, ...: what was called';
+COMMENT ON COLUMN quota.events.what IS 'what was called: consume, enforce, record, refund, trigger, ...';
 COMMENT ON COLUMN quota.events.kind IS
 	'of a denial quota_exceeded, feature_not_in_plan or account_suspended; else kind of the metadata, or what';
-COMMENT ON COLUMN quota.events.amount IS 'units charged; less than 0: given back; of a denial: asked for';
-COMMENT ON COLUMN quota.events.used IS 'in the window that the decision tells, after the charge';
+COMMENT ON COLUMN quota.events.amount IS 'units charged, negative if refunded; of a denial: asked for';
+COMMENT ON COLUMN quota.events.used IS 'use in the window of the decision, after the charge';
 COMMENT ON COLUMN quota.events.usage_limit IS 'of that window; NULL: unlimited';
 COMMENT ON COLUMN quota.events.period_start IS 'as in quota.usage: -infinity for lifetime';
-COMMENT ON COLUMN quota.events.metadata IS 'as the caller gave it';
-SELECT pg_extension_config_dump('quota.events', '');
-SELECT pg_extension_config_dump('quota.events_default', '');
-SELECT pg_extension_config_dump('quota.events_id_seq', '');
+COMMENT ON COLUMN quota.events.metadata IS 'as given by the caller';
 
 /*
- * Thresholds that counters have reached. Only the C code writes it.
+ * Thresholds that counters have reached. Only C writes it.
  */
 CREATE TABLE quota.alerts (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -69,10 +64,7 @@ CREATE TABLE quota.alerts (
 );
 CREATE INDEX alerts_account ON quota.alerts (account, at);
 COMMENT ON TABLE quota.alerts IS 'thresholds that counters have reached, each once a window';
-COMMENT ON SEQUENCE quota.alerts_id_seq IS 'of quota.alerts';
-COMMENT ON COLUMN quota.alerts.at IS 'the time that the decision was made for';
+COMMENT ON COLUMN quota.alerts.at IS 'time of the decision';
 COMMENT ON COLUMN quota.alerts.period_start IS 'as in quota.usage: -infinity for lifetime';
 COMMENT ON COLUMN quota.alerts.threshold IS 'warn: warn_ratio of the limit; limit: the limit itself';
-COMMENT ON COLUMN quota.alerts.used IS 'after the charge that reached it';
-SELECT pg_extension_config_dump('quota.alerts', '');
-SELECT pg_extension_config_dump('quota.alerts_id_seq', '');
+COMMENT ON COLUMN quota.alerts.used IS 'use after the charge that reached it';

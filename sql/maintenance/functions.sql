@@ -1,12 +1,10 @@
 /*
- * Housekeeping. Limits hold without it. Rows that another transaction has
- * locked are left for the next time: it waits for no row, and so is in no
- * deadlock.
+ * Maintenance. Limits hold without it. Rows that another transaction has locked are
+ * left for the next time, so it waits for no row and cannot deadlock.
  */
 CREATE OR REPLACE FUNCTION quota.change_due_plans()
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH due AS (
 		SELECT a.account
@@ -24,12 +22,11 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM changed;
 END;
-COMMENT ON FUNCTION quota.change_due_plans() IS 'writes down the plans of accounts whose trial or plan has ended; how many';
+COMMENT ON FUNCTION quota.change_due_plans IS 'writes the plans of accounts whose trial or plan has ended; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_usage(retention interval)
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH old AS (
 		SELECT u.ctid AS at
@@ -49,29 +46,15 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_usage(interval) IS 'deletes counters of windows that ended longer ago, unless something of them is reserved or yet to be billed; how many rows';
-
-CREATE OR REPLACE FUNCTION quota.delete_old_overrides(retention interval)
-	RETURNS bigint
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	WITH deleted AS (
-		DELETE FROM quota.limit_overrides o WHERE o.expires_at <= quota.now() - retention
-		RETURNING 1
-	)
-	SELECT count(*) FROM deleted;
-END;
-COMMENT ON FUNCTION quota.delete_old_overrides(interval) IS 'deletes overrides that expired longer ago; how many';
+COMMENT ON FUNCTION quota.delete_old_usage IS 'deletes counters of windows that ended before the retention, unless they are reserved or not yet billed; returns how many rows';
 
 /*
- * A counter is lowered if all of its rows can be locked at once, so that nobody
- * is waited for; one that is being charged returns what has expired itself.
+ * A counter is lowered if all of its rows can be locked at once, without waiting. A
+ * charge lowers its counter itself.
  */
 CREATE OR REPLACE FUNCTION quota.return_expired_holds()
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	counter record;
@@ -100,12 +83,11 @@ BEGIN
 	END LOOP;
 	RETURN returned;
 END $$;
-COMMENT ON FUNCTION quota.return_expired_holds() IS 'lowers counters by what reservations held of them that have expired; how many';
+COMMENT ON FUNCTION quota.return_expired_holds IS 'lowers counters by expired holds; returns how many';
 
 CREATE OR REPLACE FUNCTION quota.delete_old_reservations(retention interval)
 	RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH old AS (
 		SELECT r.id
@@ -119,36 +101,33 @@ BEGIN ATOMIC
 	)
 	SELECT count(*) FROM deleted;
 END;
-COMMENT ON FUNCTION quota.delete_old_reservations(interval) IS 'deletes reservations that expired longer ago; how many';
+COMMENT ON FUNCTION quota.delete_old_reservations IS 'deletes reservations that expired before the retention; returns how many';
 
-CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, retention interval)
+CREATE OR REPLACE FUNCTION quota.delete_older(table_name text, time_column text, retention interval)
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	deleted bigint;
 BEGIN
-	EXECUTE format('DELETE FROM quota.%I WHERE at <= quota.now() - $1', table_name) USING retention;
+	EXECUTE format('DELETE FROM quota.%I WHERE %I <= quota.now() - $1', table_name, time_column) USING retention;
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END $$;
-COMMENT ON FUNCTION quota.delete_older(text, interval) IS 'deletes the rows of a table that were written longer ago; how many';
+COMMENT ON FUNCTION quota.delete_older IS 'deletes the rows of a table from before the retention; returns how many';
 
 /*
- * The months of the ledger, each a partition of its own, which is not a member
- * of the extension: a dump takes it like any other table.
+ * Months of the ledger: partitions that are not members of the extension, so that a
+ * dump has them like any other table.
  *
- * Whoever has written to the default partition, or to a month that is to be
- * dropped, or has read the ledger, is in the way until its transaction ends. That
- * is waited for half a second, and who would write there or read waits as long;
- * then all is left for the next time. So nobody fails, and it is in no deadlock,
- * which takes a second to be found.
+ * Transactions that have written to the default partition or to a month to be
+ * dropped, or have read the ledger, are waited for half a second, and writers and
+ * readers wait as long; then all is left for the next time. So nobody fails, and
+ * nothing deadlocks, which takes a second to be detected.
  */
 CREATE OR REPLACE FUNCTION quota.make_ledger_months()
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 	SET timezone = 'UTC'
 	SET lock_timeout = '500ms'
 AS $$
@@ -157,7 +136,7 @@ DECLARE
 	name text;
 	made bigint := 0;
 BEGIN
-	/* one at a time; does not keep charges out */
+	/* one at a time; charges go on */
 	LOCK TABLE ONLY quota.events IN SHARE UPDATE EXCLUSIVE MODE;
 	FOR month IN
 		SELECT m
@@ -169,7 +148,7 @@ BEGIN
 		ORDER BY m
 	LOOP
 		name := to_char(month, '"quota.events_"YYYY_MM');
-		/* the whole as well: who waited for the default one alone would not see what is moved out of it */
+		/* also the whole: a reader that waited for the default partition alone would miss the moved rows */
 		LOCK TABLE ONLY quota.events, quota.events_default IN ACCESS EXCLUSIVE MODE;
 		EXECUTE format('CREATE TABLE %s (LIKE quota.events_default INCLUDING ALL)', name);
 		PERFORM quota.revoke_all('pg_class'::regclass, name::regclass::oid);
@@ -187,19 +166,18 @@ EXCEPTION
 	WHEN lock_not_available OR deadlock_detected THEN
 		RETURN NULL;
 	WHEN check_violation THEN
-		/* the transaction's snapshot is older than an event of the month, which so was not moved */
+		/* the snapshot is older than an event of the month, which was not moved */
 		IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
 			RETURN NULL;
 		END IF;
 		RAISE;
 END $$;
-COMMENT ON FUNCTION quota.make_ledger_months() IS
-	'partitions of the ledger for this month, the next two, and those of events in the default partition; how many; NULL: others were in the way';
+COMMENT ON FUNCTION quota.make_ledger_months IS
+	'creates partitions for this month, the next two, and those of rows in the default partition; returns how many; NULL: could not lock';
 
 CREATE OR REPLACE FUNCTION quota.drop_ledger_months(retention interval)
 	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 	SET timezone = 'UTC'
 	SET lock_timeout = '500ms'
 AS $$
@@ -216,7 +194,7 @@ BEGIN
 			AND make_timestamptz(m[1]::integer, m[2]::integer, 1, 0, 0, 0) + interval '1 month' <= quota.now() - retention
 		ORDER BY c.relname
 	LOOP
-		/* with views on it: whoever may use the schema can make one, without a right to read */
+		/* CASCADE: users of the schema can have made views on it, without a right to read */
 		EXECUTE format('DROP TABLE quota.%I CASCADE', name);
 		PERFORM quota.write_audit('drop'::text, name, NULL::text, NULL::jsonb, NULL::jsonb);
 		dropped := dropped + 1;
@@ -225,13 +203,12 @@ BEGIN
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION quota.drop_ledger_months(interval) IS
-	'drops the months of the ledger that ended longer ago; how many; NULL: others were in the way';
+COMMENT ON FUNCTION quota.drop_ledger_months IS
+	'drops months of the ledger that ended before the retention; returns how many; NULL: could not lock';
 
 CREATE OR REPLACE FUNCTION quota.quota_maintain(retention interval DEFAULT NULL, key_retention interval DEFAULT '7 days', ledger_retention interval DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('retention', retention >= '0' OR retention IS NULL, 'not be negative'),
 		quota.check_argument('key_retention', key_retention >= '0' OR key_retention IS NULL, 'not be negative'),
@@ -240,14 +217,14 @@ BEGIN ATOMIC
 		'plans_changed', quota.change_due_plans(),
 		'holds_returned', quota.return_expired_holds(),
 		'usage_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_usage(retention) END,
-		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_old_overrides(retention) END,
+		'overrides_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('limit_overrides', 'expires_at', retention) END,
 		'reservations_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_old_reservations(key_retention) END,
-		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_older('keys', key_retention) END,
-		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('alerts', retention) END,
-		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('stripe_events', retention) END,
+		'keys_deleted', CASE WHEN key_retention IS NULL THEN 0 ELSE quota.delete_older('keys', 'at', key_retention) END,
+		'alerts_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('alerts', 'at', retention) END,
+		'stripe_events_deleted', CASE WHEN retention IS NULL THEN 0 ELSE quota.delete_older('stripe_events', 'at', retention) END,
 		/* last: their locks stay until the end of the transaction */
 		'ledger_months_made', quota.make_ledger_months(),
 		'ledger_months_dropped', CASE WHEN ledger_retention IS NULL THEN 0 ELSE quota.drop_ledger_months(ledger_retention) END);
 END;
-COMMENT ON FUNCTION quota.quota_maintain(interval, interval, interval) IS
+COMMENT ON FUNCTION quota.quota_maintain IS
 	'write down plan changes and expired reservations, make the ledger''s months, delete what ended longer ago than the retentions; what was done';

@@ -1,36 +1,30 @@
 /*
- * Reports, as twins: the gate has checked the account of a report of one. Those
- * of many leave out the rows of accounts that are not the caller's to see.
+ * Reports, as twins. For reports on one account the gate has checked it; those on
+ * many leave out accounts that the caller may not see.
  */
 CREATE OR REPLACE FUNCTION quota.check_counted(feature text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	feature_kind text := (SELECT f.kind FROM quota.features f WHERE f.feature = check_counted.feature);
+	kind text := quota.kind_of(feature);
 BEGIN
-	IF feature IS NULL THEN
-		RAISE null_value_not_allowed USING MESSAGE = 'feature must not be null';
-	ELSIF feature_kind IS NULL THEN
-		RAISE undefined_object USING MESSAGE = format('feature "%s" does not exist', quota.shown(feature));
-	ELSIF feature_kind NOT IN ('counter', 'gauge') THEN
-		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, feature_kind);
+	IF kind NOT IN ('counter', 'gauge') THEN
+		RAISE wrong_object_type USING MESSAGE = format('feature "%s" of kind %s has no counters', feature, kind);
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_counted(text) IS 'refuses what is no feature of which use is counted';
+COMMENT ON FUNCTION quota.check_counted IS 'raises an error unless a feature is a counter or gauge';
 
 /*
- * One account. The first two are on an application's every page: PL/pgSQL keeps
- * the plans of its queries, where SQL functions are planned at each call before
- * PostgreSQL 18. A feature with several windows is shown by the one that has
- * the least left, and of those the one that ends last. Rates are left out: they
- * tell of the last minute, quota_rates shows them.
+ * One account. Applications call the first two on every page: PL/pgSQL caches the
+ * plans of its queries, where SQL functions are planned at each call before
+ * PostgreSQL 18. A feature with several windows is shown by the one with the least
+ * left, and among equals the one that ends last. Rates are left out; quota_rates
+ * shows them.
  */
 CREATE OR REPLACE FUNCTION quota.quota_usage(account text)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN (
@@ -51,13 +45,12 @@ BEGIN
 			LEFT JOIN quota.accounts a ON a.account = k.account
 			LEFT JOIN quota.accounts p ON p.account = a.pool);
 END $$;
-COMMENT ON FUNCTION quota.quota_usage(text) IS
+COMMENT ON FUNCTION quota.quota_usage IS
 	'plan, month and the use of each feature of an account: {"plan", "month_key", "features"}';
 
 CREATE OR REPLACE FUNCTION quota.quota_status(account text, feature text DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	main record;
@@ -105,13 +98,12 @@ BEGIN
 			LEFT JOIN quota.limit_overrides o ON o.account = k.account AND o.feature = main.feature AND o.period = main.period
 				AND (quota.now() >= o.expires_at) IS NOT TRUE);
 END $$;
-COMMENT ON FUNCTION quota.quota_status(text, text) IS
+COMMENT ON FUNCTION quota.quota_status IS
 	'account, plan, use, decision and figures of an account, for a feature or the one nearest to its limit';
 
 CREATE OR REPLACE FUNCTION quota.quota_history(account text, feature text DEFAULT NULL, period @extschema@.quota_period DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
 	RETURNS SETOF quota.counters
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_history.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until');
@@ -125,14 +117,12 @@ BEGIN ATOMIC
 		AND (until IS NULL OR c.period_start < until)
 	ORDER BY c.feature, c.period, c.period_start DESC;
 END;
-COMMENT ON FUNCTION quota.quota_history(text, text, @extschema@.quota_period, timestamptz, timestamptz) IS
-	'the counters of an account, a row a window, the latest first';
+COMMENT ON FUNCTION quota.quota_history IS 'the counters of an account, a row a window, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_forecast(account text, feature text)
 	RETURNS TABLE (period @extschema@.quota_period, period_start timestamptz, period_end timestamptz, used bigint, usage_limit bigint,
 		projected bigint, projected_overage bigint, overage_cost numeric, limit_at timestamptz)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_forecast.feature);
 	SELECT e.period, e.period_start, e.period_end, e.used, e.usage_limit, f.projected, g.overage,
@@ -148,13 +138,12 @@ BEGIN ATOMIC
 	WHERE e.feature = quota_forecast.feature
 	ORDER BY e.period;
 END;
-COMMENT ON FUNCTION quota.quota_forecast(text, text) IS
+COMMENT ON FUNCTION quota.quota_forecast IS
 	'the use of a feature at the end of each window, if it goes on as it did since the window began';
 
 CREATE OR REPLACE FUNCTION quota.quota_events(account text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_events.account),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
@@ -168,13 +157,11 @@ BEGIN ATOMIC
 	ORDER BY e.at DESC, e.id DESC
 	LIMIT n;
 END;
-COMMENT ON FUNCTION quota.quota_events(text, timestamptz, timestamptz, text, integer) IS
-	'the ledger of an account, the latest first';
+COMMENT ON FUNCTION quota.quota_events IS 'the ledger of an account, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_events_of(user_id text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, kind text DEFAULT NULL, n integer DEFAULT 100)
 	RETURNS SETOF quota.events
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('user_id', octet_length(quota_events_of.user_id) BETWEEN 1 AND 255, 'have 1 to 255 bytes'),
 		quota.check_argument('since', since <= until OR since IS NULL OR until IS NULL, 'not be after until'),
@@ -192,13 +179,11 @@ BEGIN ATOMIC
 		LIMIT n) e
 	ORDER BY e.at DESC, e.id DESC;
 END;
-COMMENT ON FUNCTION quota.quota_events_of(text, timestamptz, timestamptz, text, integer) IS
-	'the ledger of what was done on behalf of a user, the latest first';
+COMMENT ON FUNCTION quota.quota_events_of IS 'the ledger of what was done for a user, the latest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_sponsored(sponsor text)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, usage jsonb)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.account_key(quota_sponsored.sponsor);
 	SELECT p.account, p.name, p.account_type, p.status, p.plan, quota.quota_usage(p.account)->'features'
@@ -207,7 +192,7 @@ BEGIN ATOMIC
 		AND ((SELECT quota.sees_all()) OR p.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY p.account;
 END;
-COMMENT ON FUNCTION quota.quota_sponsored(text) IS
+COMMENT ON FUNCTION quota.quota_sponsored IS
 	'the accounts that an account sponsors, with the use of each feature as in quota_usage';
 
 /*
@@ -216,7 +201,6 @@ COMMENT ON FUNCTION quota.quota_sponsored(text) IS
 CREATE OR REPLACE FUNCTION quota.quota_near_limit(ratio float8 DEFAULT 0.8, feature text DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('ratio', ratio >= 0 AND ratio < 'Infinity', 'be a finite number, 0 or more');
 	SELECT quota.check_counted(quota_near_limit.feature) WHERE quota_near_limit.feature IS NOT NULL;
@@ -227,13 +211,12 @@ BEGIN ATOMIC
 		AND ((SELECT quota.sees_all()) OR c.account = ANY (ARRAY(SELECT quota.visible_accounts())))
 	ORDER BY c.ratio DESC, c.account, c.feature, c.period;
 END;
-COMMENT ON FUNCTION quota.quota_near_limit(float8, text) IS
+COMMENT ON FUNCTION quota.quota_near_limit IS
 	'the counters that have reached a share of their limit, the fullest first';
 
 CREATE OR REPLACE FUNCTION quota.quota_top(feature text, n integer DEFAULT 10, period @extschema@.quota_period DEFAULT NULL)
 	RETURNS SETOF quota.current_usage
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_counted(quota_top.feature), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT t.*
@@ -252,13 +235,12 @@ BEGIN ATOMIC
 			LIMIT n) t
 	ORDER BY t.period, t.used DESC, t.account;
 END;
-COMMENT ON FUNCTION quota.quota_top(text, integer, @extschema@.quota_period) IS
+COMMENT ON FUNCTION quota.quota_top IS
 	'the n counters of a feature with most use; without a period, those of each period for which a plan has a limit';
 
 CREATE OR REPLACE FUNCTION quota.quota_totals()
 	RETURNS TABLE (feature text, period @extschema@.quota_period, used numeric, accounts bigint, near_limit bigint, over_limit bigint)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT feature, period, COALESCE(c.used, 0), COALESCE(c.accounts, 0), COALESCE(c.near_limit, 0), COALESCE(c.over_limit, 0)
 	FROM (
@@ -273,23 +255,21 @@ BEGIN ATOMIC
 			GROUP BY u.feature, u.period) c USING (feature, period)
 	ORDER BY feature, period;
 END;
-COMMENT ON FUNCTION quota.quota_totals() IS
-	'what all accounts together have used in their current windows, a row a feature and period';
+COMMENT ON FUNCTION quota.quota_totals IS
+	'what all accounts have used in their current windows, a row a feature and period';
 
 CREATE OR REPLACE FUNCTION quota.accounts_without_row()
 	RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 	RETURN (
 		SELECT count(DISTINCT u.account)
 		FROM quota.usage u
 		WHERE NOT EXISTS (SELECT FROM quota.accounts a WHERE a.account = u.account));
-COMMENT ON FUNCTION quota.accounts_without_row() IS 'how many accounts have counters and no row in quota.accounts';
+COMMENT ON FUNCTION quota.accounts_without_row IS 'the number of accounts with counters and without a row in quota.accounts';
 
 CREATE OR REPLACE FUNCTION quota.quota_stats()
 	RETURNS TABLE (accounts bigint, active_accounts bigint, trialing bigint, past_due bigint, suspended bigint, canceled bigint)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT count(*) + quota.accounts_without_row(),
 		(SELECT count(DISTINCT u.account) FROM quota.current_usage u WHERE u.period <> 'lifetime' AND u.used > 0),
@@ -297,14 +277,13 @@ BEGIN ATOMIC
 		count(*) FILTER (WHERE a.status = 'suspended'), count(*) FILTER (WHERE a.status = 'canceled')
 	FROM quota.account_plans a;
 END;
-COMMENT ON FUNCTION quota.quota_stats() IS
+COMMENT ON FUNCTION quota.quota_stats IS
 	'accounts, those that have used something in a current window, and those of each status';
 
 CREATE OR REPLACE FUNCTION quota.quota_plan_stats()
 	RETURNS TABLE (plan text, name text, accounts bigint, trialing bigint, paying bigint, price numeric, currency text,
 		billing_interval text, monthly_revenue numeric, overage_revenue numeric)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT p.plan, p.name,
 		COALESCE(a.accounts, 0) + CASE WHEN p.is_default THEN quota.accounts_without_row() ELSE 0 END,
@@ -330,12 +309,11 @@ BEGIN ATOMIC
 			GROUP BY c.plan) u ON u.plan = p.plan
 	ORDER BY p.display_order, p.price, p.plan;
 END;
-COMMENT ON FUNCTION quota.quota_plan_stats() IS 'accounts and estimated revenue, a row a plan';
+COMMENT ON FUNCTION quota.quota_plan_stats IS 'accounts and estimated revenue, a row a plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_search(query text, n integer DEFAULT 20)
 	RETURNS TABLE (account text, name text, account_type text, status text, plan text, sponsor text)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT quota.check_argument('query', octet_length(query) <= 1024, 'have at most 1024 bytes'), quota.check_argument('n', n >= 1, 'be at least 1');
 	SELECT a.account, a.name, a.account_type, a.status, a.plan, a.sponsor
@@ -347,62 +325,47 @@ BEGIN ATOMIC
 		a.name, a.account
 	LIMIT n;
 END;
-COMMENT ON FUNCTION quota.quota_search(text, integer) IS
+COMMENT ON FUNCTION quota.quota_search IS
 	'accounts whose key or name contains a text, in whatever case, the best matches first';
 
 /*
- * Metrics, without a label for the account: a time series for each of a
- * million accounts would be too many.
+ * Metrics have no label for the account, which would be a time series for each of a
+ * million.
  */
 CREATE OR REPLACE FUNCTION quota.metric_label(name text, value text)
 	RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN name || '="' || replace(replace(replace(value, '\', '\\'), '"', '\"'), E'\n', '\n') || '"';
-COMMENT ON FUNCTION quota.metric_label(text, text) IS 'a label in Prometheus'' text format; NULL without a value';
+COMMENT ON FUNCTION quota.metric_label IS 'a label in Prometheus'' text format; NULL without a value';
 
 CREATE OR REPLACE FUNCTION quota.quota_metrics()
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	/* materialized: each is one pass of its own, whatever becomes of its columns */
-	WITH plan_stats AS MATERIALIZED (
-		SELECT * FROM quota.quota_plan_stats()
-	), totals AS MATERIALIZED (
-		SELECT * FROM quota.quota_totals()
-	), samples AS (
-		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('plan', s.plan), quota.metric_label('currency', m.currency)) AS labels
-		FROM plan_stats s
-			CROSS JOIN LATERAL (VALUES
-				('quota_accounts', s.accounts::numeric, NULL),
-				('quota_accounts_paying', s.paying, NULL),
-				('quota_accounts_trialing', s.trialing, NULL),
-				('quota_monthly_revenue', s.monthly_revenue, s.currency),
-				('quota_overage_revenue', s.overage_revenue, s.currency)) m (metric, value, currency)
-		WHERE m.value IS NOT NULL
+	/* materialized: each report is run once */
+	WITH figures AS MATERIALIZED (
+		SELECT to_jsonb(s) AS of FROM quota.quota_plan_stats() s
 		UNION ALL
-		SELECT m.metric, m.value, concat_ws(',', quota.metric_label('feature', t.feature), quota.metric_label('period', t.period::text))
-		FROM totals t
-			CROSS JOIN LATERAL (VALUES
-				('quota_accounts_active', t.accounts::numeric),
-				('quota_accounts_near_limit', t.near_limit),
-				('quota_accounts_over_limit', t.over_limit),
-				('quota_used_units', t.used)) m (metric, value)
+		SELECT to_jsonb(t) FROM quota.quota_totals() t
 	)
 	SELECT string_agg(format(E'# HELP %s %s\n# TYPE %1$s gauge\n', m.metric, m.help) || COALESCE(s.lines, ''), '' ORDER BY m.metric)
 	FROM (VALUES
-			('quota_accounts', 'Accounts by the plan in effect.'),
-			('quota_accounts_paying', 'Accounts that pay the price of the plan.'),
-			('quota_accounts_trialing', 'Accounts on trial.'),
-			('quota_monthly_revenue', 'Estimated revenue of a month from the prices of plans.'),
-			('quota_overage_revenue', 'Price of what has been used past limits in current windows.'),
-			('quota_accounts_active', 'Accounts that have used the feature in their current window.'),
-			('quota_accounts_near_limit', 'Accounts that have reached the warning threshold of the limit.'),
-			('quota_accounts_over_limit', 'Accounts past the limit.'),
-			('quota_used_units', 'Units used by all accounts in their current windows.')) m (metric, help)
-		LEFT JOIN (
-			SELECT metric, string_agg(format(E'%s{%s} %s\n', metric, labels, value), '' ORDER BY labels) AS lines
-			FROM samples
-			GROUP BY metric) s USING (metric);
+			('quota_accounts', 'plan', 'accounts', 'Accounts by the plan in effect.'),
+			('quota_accounts_paying', 'plan', 'paying', 'Accounts that pay the price of the plan.'),
+			('quota_accounts_trialing', 'plan', 'trialing', 'Accounts on trial.'),
+			('quota_monthly_revenue', 'plan', 'monthly_revenue', 'Estimated revenue of a month from the prices of plans.'),
+			('quota_overage_revenue', 'plan', 'overage_revenue', 'Price of what has been used past limits in current windows.'),
+			('quota_accounts_active', 'feature', 'accounts', 'Accounts that have used the feature in their current window.'),
+			('quota_accounts_near_limit', 'feature', 'near_limit', 'Accounts that have reached the warning threshold of the limit.'),
+			('quota_accounts_over_limit', 'feature', 'over_limit', 'Accounts past the limit.'),
+			('quota_used_units', 'feature', 'used', 'Units used by all accounts in their current windows.')) m (metric, kind, figure, help)
+		CROSS JOIN LATERAL (
+			SELECT string_agg(format(E'%s{%s} %s\n', m.metric, l.labels, f.of->>m.figure), '' ORDER BY l.labels) AS lines
+			FROM figures f
+				CROSS JOIN LATERAL (
+					SELECT concat_ws(',', quota.metric_label('plan', f.of->>'plan'),
+						CASE WHEN m.figure LIKE '%_revenue' THEN quota.metric_label('currency', f.of->>'currency') END,
+						quota.metric_label('feature', f.of->>'feature'), quota.metric_label('period', f.of->>'period')) AS labels) l
+			WHERE f.of ? m.kind AND f.of->>m.figure IS NOT NULL) s;
 END;
-COMMENT ON FUNCTION quota.quota_metrics() IS 'figures of the platform in Prometheus'' text format';
+COMMENT ON FUNCTION quota.quota_metrics IS 'figures of the platform in Prometheus'' text format';

@@ -1,5 +1,5 @@
 /*
- * Reservations. C, and not strict, as charging is: a NULL is an error.
+ * Reservations, in C. Not strict: a NULL raises an error.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_reserve(account text, feature text, n bigint, ttl interval DEFAULT '5 minutes', key text DEFAULT NULL)
 	RETURNS @extschema@.quota_reservation
@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_commit(id bigint, actual bigint DEF
 	RETURNS @extschema@.quota_decision
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_commit';
 COMMENT ON FUNCTION @extschema@.quota_commit(bigint, bigint) IS
-	'charge what a reservation has really cost, NULL: all that it holds, and end it';
+	'charge the actual use of a reservation, NULL: all that it holds, and end it';
 
 CREATE OR REPLACE FUNCTION @extschema@.quota_release(id bigint)
 	RETURNS @extschema@.quota_decision
@@ -22,5 +22,4 @@ COMMENT ON FUNCTION @extschema@.quota_release(bigint) IS
 CREATE OR REPLACE FUNCTION quota.return_expired(owner text, feature text, period @extschema@.quota_period, period_start timestamptz)
 	RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'quota_return_expired';
-COMMENT ON FUNCTION quota.return_expired(text, text, @extschema@.quota_period, timestamptz) IS
-	'lowers a counter by the holds that have expired, as its next charge would';
+COMMENT ON FUNCTION quota.return_expired IS 'lowers a counter by the holds that have expired, as its next charge would';

@@ -1,7 +1,7 @@
 /*
- * What is remembered of calls: the answers to calls with a key, and what
- * reservations hold. C reads and writes these rows (src/tables/keys.c, src/tables/reservations.c); one that
- * neither reserves nor gives a key touches none of them.
+ * Idempotency keys with their remembered answers, and reservations. C reads and
+ * writes them (src/tables/keys.c, src/tables/reservations.c); calls that neither
+ * reserve nor give a key do not touch them.
  */
 CREATE TABLE quota.keys (
 	account text COLLATE "C" NOT NULL
@@ -16,16 +16,13 @@ CREATE TABLE quota.keys (
 	at timestamptz NOT NULL,
 	PRIMARY KEY (account, key)
 ) USING heap;
-/* rows come in the order of time, and go by it */
+/* rows are inserted and deleted in the order of time */
 CREATE INDEX keys_at ON quota.keys USING brin (at);
-COMMENT ON TABLE quota.keys IS 'a row a call with a key: what it asked for, and the answer, which further calls with that key get';
-COMMENT ON COLUMN quota.keys.reservation IS 'of quota_reserve: what it returned; NULL: a denial';
-COMMENT ON COLUMN quota.keys.at IS 'when the first call was made; quota_maintain goes by it';
-SELECT pg_extension_config_dump('quota.keys', '');
+COMMENT ON TABLE quota.keys IS 'calls with an idempotency key: the arguments, and the answer that is returned again for the same key';
+COMMENT ON COLUMN quota.keys.reservation IS 'for quota_reserve the id that it returned; NULL: denied';
+COMMENT ON COLUMN quota.keys.at IS 'time of the first call; quota_maintain deletes by it';
 
 CREATE SEQUENCE quota.reservations_id_seq;
-COMMENT ON SEQUENCE quota.reservations_id_seq IS 'of quota.reservations';
-SELECT pg_extension_config_dump('quota.reservations_id_seq', '');
 
 CREATE TABLE quota.reservations (
 	id bigint PRIMARY KEY DEFAULT nextval('quota.reservations_id_seq'),
@@ -38,14 +35,13 @@ CREATE TABLE quota.reservations (
 	expires_at timestamptz NOT NULL
 ) USING heap;
 ALTER SEQUENCE quota.reservations_id_seq OWNED BY quota.reservations.id;
-COMMENT ON TABLE quota.reservations IS 'reservations that have not been settled, and for a while those that have expired';
-COMMENT ON COLUMN quota.reservations.account IS 'which reserved';
-COMMENT ON COLUMN quota.reservations.counters IS 'how many counters it was charged to: as many rows it had in quota.holds';
-SELECT pg_extension_config_dump('quota.reservations', '');
+COMMENT ON TABLE quota.reservations IS 'open reservations, and for a while expired ones';
+COMMENT ON COLUMN quota.reservations.account IS 'the account that reserved';
+COMMENT ON COLUMN quota.reservations.counters IS 'number of counters charged, each with a row in quota.holds';
 
 /*
- * By counter, and of a counter those first that expire first: a charge that
- * looks for what has expired reads nothing else.
+ * The key orders the holds of a counter by expiry, so that a charge reads the expired
+ * ones only.
  */
 CREATE TABLE quota.holds (
 	account text COLLATE "C" NOT NULL
@@ -63,7 +59,6 @@ CREATE TABLE quota.holds (
 		ELSE period_start >= '4700-01-01 00:00+00 BC' AND period_start < '294000-01-01 00:00+00' END)
 ) USING heap;
 CREATE INDEX holds_reservation ON quota.holds (reservation);
-COMMENT ON TABLE quota.holds IS 'a row a reservation and counter: what of the counter''s use is only held';
-COMMENT ON COLUMN quota.holds.account IS 'whose counter it is';
-COMMENT ON COLUMN quota.holds.expires_at IS 'from then on it is not used any more, whether or not the counter has been written';
-SELECT pg_extension_config_dump('quota.holds', '');
+COMMENT ON TABLE quota.holds IS 'use of a counter that a reservation holds, a row a reservation and counter';
+COMMENT ON COLUMN quota.holds.account IS 'the account of the counter';
+COMMENT ON COLUMN quota.holds.expires_at IS 'from then on the hold does not count as used, even if the counter has not been written yet';

@@ -1,16 +1,15 @@
 /*
- * Rights. The C functions read and write the tables on their own, and the twins
- * have the rights of the owner, so that a role needs EXECUTE on the functions of
- * its level and nothing else, unless it is to read or write the tables.
+ * Levels of roles. C functions read and write the tables themselves, and twins have
+ * the rights of the owner, so a role needs only EXECUTE on the functions of its
+ * level, unless it is to read or write the tables.
  */
 CREATE OR REPLACE FUNCTION quota.grants(level text)
 	RETURNS SETOF text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	extension pg_extension := (SELECT e FROM pg_extension e WHERE extname = 'quota');
-	/* what the views and the policies call; no others of schema quota are for anybody */
+	/* functions that views and policies call; all others of schema quota are for nobody */
 	shown CONSTANT text[] := '{now,window_start,default_plan,plan_has_ended,own_plan,plan_in_effect,visible_accounts,sees_all,manages}';
 	hidden text[] := '{stripe_secrets}';
 	functions text[] := '{}';
@@ -29,7 +28,7 @@ BEGIN
 		hidden := hidden || '{levels}';
 	END IF;
 	IF level = 'monitor' THEN
-		/* figures: no people, no calls, nothing of Stripe's, and of the ledger all but its metadata */
+		/* figures only: no users, calls or Stripe tables, and the ledger without metadata */
 		hidden := hidden || '{events,audit_log,account_users,keys,charged_rows,stripe_prices,stripe_customers,stripe_subscriptions,stripe_events}';
 		RETURN QUERY
 			SELECT format('SELECT (%s) ON quota.events', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
@@ -42,7 +41,7 @@ BEGIN
 		WHERE d.classid = 'pg_type'::regclass AND d.deptype = 'e'
 			AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
 			AND t.typnamespace = extension.extnamespace
-			/* from 17 on types of arrays are members as well */
+			/* from 17 on array types are members too */
 			AND t.typcategory <> 'A'
 		ORDER BY t.oid;
 	RETURN QUERY
@@ -57,10 +56,10 @@ BEGIN
 		ORDER BY p.oid;
 	IF functions <> '{}' THEN
 		RETURN NEXT 'USAGE ON SCHEMA quota';
-		/* a partition is read through the whole; not ALL TABLES: who is past row-level security could read the secrets */
+		/* partitions are read through the whole; not ALL TABLES, since roles with BYPASSRLS would read the secrets */
 		RETURN QUERY
 			SELECT format('SELECT%s ON %s',
-				/* why an override was given is for no member to see */
+				/* members may not see the reason of an override */
 				CASE WHEN relname = 'limit_overrides' AND level <> 'admin' THEN (
 					SELECT format(' (%s)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
 					FROM pg_attribute
@@ -76,20 +75,20 @@ BEGIN
 			SELECT 'INSERT, UPDATE, DELETE ON ' || oid::regclass
 			FROM pg_class
 			WHERE relnamespace = 'quota'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-				/* what is recorded elsewhere, or by charges alone: a change by hand would leave no trace in the audit log */
+				/* not those that charges or functions alone write: a change by hand would leave no trace in the audit log */
 				AND relname NOT IN ('adopted', 'alerts', 'attached', 'audit_log', 'charged_rows', 'events', 'holds', 'keys', 'levels', 'reservations', 'stripe_secrets')
 			ORDER BY oid;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.grants(text) IS 'what quota_grant grants for a level, in the words of GRANT';
+COMMENT ON FUNCTION quota.grants IS 'what quota_grant grants for a level, as the words after GRANT';
 
 /*
- * GRANT takes the word public for everybody: a role must be one.
+ * GRANT reads the word public as everybody, so it must not be the name of a role
+ * here.
  */
 CREATE OR REPLACE FUNCTION quota.check_role(role text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF role IS NULL THEN
@@ -102,17 +101,16 @@ BEGIN
 		RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', quota.shown(role));
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.check_role(text) IS 'refuses what is no role';
+COMMENT ON FUNCTION quota.check_role IS 'raises an error unless a role exists';
 
 /*
- * Nothing is granted by way of PUBLIC or of default privileges, nor counted on:
- * what others have may be taken from them. A right on the schema of the functions
- * that the role had before is left to it.
+ * Rights that the role has through PUBLIC or default privileges are not counted on:
+ * they may be revoked. USAGE on the schema of the functions is left to a role that
+ * had it before.
  */
 CREATE OR REPLACE FUNCTION quota.quota_grant(role text, level text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
@@ -122,7 +120,7 @@ DECLARE
 BEGIN
 	PERFORM quota.check_role(role);
 	PERFORM quota.grants(level);
-	/* one at a time: of two GRANTs on an object at once one fails */
+	/* one at a time: of two concurrent GRANTs on an object one fails */
 	PERFORM quota.lock_alone('levels'::text);
 	DELETE FROM quota.levels l WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = l.role);
 	had_usage := EXISTS (
@@ -138,13 +136,12 @@ BEGIN
 	VALUES (role_oid, quota_grant.level, NOT had_usage)
 	ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION quota.quota_grant(text, text) IS
+COMMENT ON FUNCTION quota.quota_grant IS
 	'give a role a level: user charges and shows its user''s accounts, reader shows them, monitor shows all figures, app charges any account, admin manages';
 
 CREATE OR REPLACE FUNCTION quota.quota_revoke(role text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	api CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'quota');
@@ -165,13 +162,12 @@ BEGIN
 	END IF;
 	DELETE FROM quota.levels l WHERE l.role = role_oid;
 END $$;
-COMMENT ON FUNCTION quota.quota_revoke(text) IS 'take back what quota_grant granted, of every level';
+COMMENT ON FUNCTION quota.quota_revoke IS 'take back what quota_grant granted, of every level';
 
-/* Types of rows and of arrays have the rights of what they are made of. */
+/* Row types and array types have the rights of their table and element. */
 CREATE OR REPLACE FUNCTION quota.revoke_all(class regclass, object oid)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	granted record;
@@ -203,4 +199,4 @@ BEGIN
 			CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION quota.revoke_all(regclass, oid) IS 'takes from everybody but its owner all rights on a relation, function, type or schema';
+COMMENT ON FUNCTION quota.revoke_all IS 'revokes all rights on a relation, function, type or schema from everybody but its owner';

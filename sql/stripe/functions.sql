@@ -1,8 +1,8 @@
 /*
- * Stripe. The application hands each webhook in as it came; what it says of a
- * subscription is written down, and the account becomes what its subscriptions
- * amount to. So it does not matter in which order events come, how often, or how
- * many subscriptions an account has.
+ * Stripe. The application passes each webhook on unchanged. What it says of a
+ * subscription is stored, and the account is set from all of its subscriptions. So
+ * the order of events does not matter, nor repeated ones, nor several subscriptions
+ * of an account.
  *
  * Locks: the event's key, the subscription, then its account.
  */
@@ -13,13 +13,12 @@
 CREATE OR REPLACE FUNCTION quota.quota_stripe_price(price text, plan text, billing_interval text DEFAULT NULL)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_price.plan));
 BEGIN
 	PERFORM quota.check_argument('price', octet_length(price) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year'), 'be day, week, month or year');
 	UPDATE quota.stripe_prices p SET offered = false
 	WHERE p.plan = quota_stripe_price.plan AND p.billing_interval = every AND p.price <> quota_stripe_price.price AND offered;
@@ -28,7 +27,7 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT stripe_prices_pkey DO UPDATE
 		SET (plan, billing_interval, offered) = (excluded.plan, excluded.billing_interval, true);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_price IS
 	'let a price of Stripe name a plan, and be the one that is offered for it; NULL: for the plan''s own billing interval';
 
 /*
@@ -37,13 +36,12 @@ COMMENT ON FUNCTION quota.quota_stripe_price(text, text, text) IS
 CREATE OR REPLACE FUNCTION quota.percent_encode(value text)
 	RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quota_percent_encode';
-COMMENT ON FUNCTION quota.percent_encode(text) IS 'a text as a part of a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
+COMMENT ON FUNCTION quota.percent_encode IS 'encodes a text for a URL or form: its bytes in UTF-8, but for letters, digits and ._~-';
 
-/* What is nested more than 8 levels deep comes as it is. */
+/* What is nested more than 8 levels deep is returned as it is. */
 CREATE OR REPLACE FUNCTION quota.form_fields(parameters jsonb)
 	RETURNS TABLE (name text, value jsonb)
 	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	WITH RECURSIVE fields AS (
 		SELECT p.key AS name, p.value, 1 AS level FROM jsonb_each(parameters) p
@@ -60,16 +58,15 @@ BEGIN ATOMIC
 	)
 	SELECT f.name, f.value FROM fields f WHERE jsonb_typeof(f.value) NOT IN ('object', 'array') OR f.level = 8;
 END;
-COMMENT ON FUNCTION quota.form_fields(jsonb) IS 'the fields of a form that nested parameters amount to, such as line_items[0][price]';
+COMMENT ON FUNCTION quota.form_fields IS 'nested parameters as fields of a form, such as line_items[0][price]';
 
 /*
- * The key lets the same request be sent again where no answer came, and is
- * another one for each transaction.
+ * With the idempotency key a request without an answer can be sent again. It is a new
+ * one in each transaction.
  */
 CREATE OR REPLACE FUNCTION quota.stripe_request(path text, parameters jsonb, options jsonb)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	body text;
@@ -94,31 +91,29 @@ BEGIN
 			'Idempotency-Key', encode(sha256(convert_to(concat_ws(' ', path, body, to_json(quota.now())), 'UTF8')), 'hex')),
 		'body', body);
 END $$;
-COMMENT ON FUNCTION quota.stripe_request(text, jsonb, jsonb) IS
-	'a request to Stripe''s API; options come in addition to the parameters or in place of them, null leaves one out';
+COMMENT ON FUNCTION quota.stripe_request IS
+	'a request to Stripe''s API; options are added to the parameters or replace them, null removes one';
 
 CREATE OR REPLACE FUNCTION quota.check_url(name text, url text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM quota.check_argument(name, octet_length(url) <= 8192, 'have at most 8192 bytes');
 	PERFORM quota.check_argument(name, url ~ '^https?://', 'be a URL with http or https');
 END $$;
-COMMENT ON FUNCTION quota.check_url(text, text) IS 'refuses what is no URL of a page';
+COMMENT ON FUNCTION quota.check_url IS 'raises an error unless a text is a URL of a page';
 
 CREATE OR REPLACE FUNCTION quota.quota_stripe_checkout(account text, plan text, success_url text, cancel_url text DEFAULT NULL, billing_interval text DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	every text := COALESCE(billing_interval, (SELECT p.billing_interval FROM quota.plans p WHERE p.plan = quota_stripe_checkout.plan));
 	price text;
 BEGIN
 	PERFORM quota.account_key(account);
-	PERFORM quota.check_exists('plan', plan);
+	PERFORM quota.check_plan(plan);
 	PERFORM quota.check_argument('billing_interval', every IN ('day', 'week', 'month', 'year', 'once'), 'be day, week, month or year');
 	PERFORM quota.check_url('success_url', success_url);
 	IF cancel_url IS NOT NULL THEN
@@ -141,7 +136,7 @@ BEGIN
 			'mode', 'subscription',
 			'line_items', jsonb_build_array(jsonb_build_object('price', price, 'quantity', 1)),
 			'customer', (SELECT c.customer FROM quota.stripe_customers c WHERE c.account = quota_stripe_checkout.account),
-			/* Stripe takes no more of it; the metadata has the account as well */
+			/* Stripe's limit; the metadata has the account too */
 			'client_reference_id', CASE WHEN length(account) <= 200 THEN account END,
 			'metadata', jsonb_build_object('account', account, 'price', price),
 			'subscription_data', jsonb_build_object('metadata', jsonb_build_object('account', account)),
@@ -149,13 +144,12 @@ BEGIN
 			'cancel_url', cancel_url),
 		options);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_checkout(text, text, text, text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_checkout IS
 	'the request to Stripe for a page on which an account subscribes to a plan';
 
 CREATE OR REPLACE FUNCTION quota.quota_stripe_portal(account text, return_url text, options jsonb DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	customer text;
@@ -173,7 +167,7 @@ BEGIN
 		jsonb_build_object('customer', customer, 'return_url', return_url),
 		options);
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_portal(text, text, jsonb) IS
+COMMENT ON FUNCTION quota.quota_stripe_portal IS
 	'the request to Stripe for a page on which an account manages its subscription';
 
 /*
@@ -182,14 +176,14 @@ COMMENT ON FUNCTION quota.quota_stripe_portal(text, text, jsonb) IS
 CREATE OR REPLACE FUNCTION quota.check_stripe_signature(payload text, signature text, secrets text[])
 	RETURNS void
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'quota_check_stripe_signature';
-COMMENT ON FUNCTION quota.check_stripe_signature(text, text, text[]) IS
-	'refuses a payload that was signed with none of the secrets, or too long ago';
+COMMENT ON FUNCTION quota.check_stripe_signature IS
+	'raises an error if a payload was signed with none of the secrets, or too long ago';
 
 CREATE OR REPLACE FUNCTION quota.stripe_time(seconds jsonb)
 	RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN to_timestamp((seconds #>> '{}')::bigint::float8);
-COMMENT ON FUNCTION quota.stripe_time(jsonb) IS 'the time that a number of seconds since 1970 stands for';
+COMMENT ON FUNCTION quota.stripe_time IS 'the time of a number of seconds since 1970';
 
 CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
 	RETURNS text
@@ -200,16 +194,15 @@ CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
 		WHEN NOT s.paid AND s.status = 'active' THEN 'past_due'
 		ELSE s.status
 	END;
-COMMENT ON FUNCTION quota.stripe_status(quota.stripe_subscriptions) IS
-	'the status of a subscription: what it said last, or what a payment since then makes of it';
+COMMENT ON FUNCTION quota.stripe_status IS 'status of a subscription: from its last event, or a payment since then';
 
 CREATE OR REPLACE FUNCTION quota.stripe_gives_plan(s quota.stripe_subscriptions)
 	RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 	RETURN quota.stripe_status(s) IN ('trialing', 'active', 'past_due') AND s.price IS NOT NULL
 		AND (s.ends_at <= quota.now()) IS NOT TRUE;
-COMMENT ON FUNCTION quota.stripe_gives_plan(quota.stripe_subscriptions) IS
-	'whether the account has the plan by this subscription: it is paid for, on trial, or its payment is due';
+COMMENT ON FUNCTION quota.stripe_gives_plan IS
+	'true if a subscription gives its account the plan: it is paid for, on trial, or past due';
 
 CREATE OR REPLACE FUNCTION quota.stripe_prices_of(object jsonb)
 	RETURNS text[]
@@ -217,20 +210,19 @@ CREATE OR REPLACE FUNCTION quota.stripe_prices_of(object jsonb)
 	RETURN ARRAY(
 		SELECT COALESCE(i.item #>> '{price,id}', i.item #>> '{plan,id}')
 		FROM jsonb_array_elements(object #> '{items,data}') i (item));
-COMMENT ON FUNCTION quota.stripe_prices_of(jsonb) IS 'the prices of a subscription''s items, which old versions of Stripe''s API call plans';
+COMMENT ON FUNCTION quota.stripe_prices_of IS 'the prices of a subscription''s items, which old versions of Stripe''s API call plans';
 
 /*
- * What an event says of a subscription; the subscription is NULL where it is of
- * another kind. A payment or a checkout tells neither status nor terms: those
- * have not been told yet. The account is what the metadata of our checkout says.
+ * Read what an event says of a subscription; subscription is NULL for other events. A
+ * payment or a checkout has neither status nor terms: those are set as not known yet.
+ * The account is in the metadata of our checkout.
  *
- * Newer versions of Stripe's API have the period in the subscription's items, and
- * an invoice's subscription under `parent`.
+ * Newer versions of Stripe's API have the period in the subscription's items, and an
+ * invoice's subscription under `parent`.
  */
 CREATE OR REPLACE FUNCTION quota.stripe_told(event jsonb)
 	RETURNS quota.stripe_subscriptions
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type CONSTANT text := event->>'type';
@@ -294,16 +286,15 @@ BEGIN
 	END IF;
 	RETURN told;
 END $$;
-COMMENT ON FUNCTION quota.stripe_told(jsonb) IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
+COMMENT ON FUNCTION quota.stripe_told IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
 
 /*
- * Of two events of one second the greater rank counts, of two of one rank the one
- * that came later. What has ended stays so: Stripe never revives a subscription.
+ * Of two events of the same second the higher rank wins, of equal rank the later one.
+ * An ended subscription stays ended: Stripe never revives one.
  */
 CREATE OR REPLACE FUNCTION quota.stripe_merged(known quota.stripe_subscriptions, told quota.stripe_subscriptions)
 	RETURNS quota.stripe_subscriptions
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	merged quota.stripe_subscriptions := known;
@@ -324,18 +315,17 @@ BEGIN
 	END IF;
 	RETURN merged;
 END $$;
-COMMENT ON FUNCTION quota.stripe_merged(quota.stripe_subscriptions, quota.stripe_subscriptions) IS
-	'what is known of a subscription with what an event says of it; the same where that is older';
+COMMENT ON FUNCTION quota.stripe_merged IS
+	'a known subscription updated by what an event says; unchanged if the event is older';
 
 /*
- * Somebody has paid for a plan, and it is not clear who or for which: an error,
- * so that Stripe sends the event again and shows that it could not be delivered.
- * Where neither the account nor a price is known, it is somebody else's.
+ * If only the account or only the price is known, somebody has paid and gets no plan:
+ * raise an error, so that Stripe shows the failed delivery and sends the event again.
+ * If neither is known, the event is of another application.
  */
 CREATE OR REPLACE FUNCTION quota.stripe_is_ours(told quota.stripe_subscriptions, prices text[])
 	RETURNS boolean
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	unknown CONSTANT text[] := ARRAY(
@@ -360,19 +350,18 @@ BEGIN
 	END IF;
 	RETURN told.price IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION quota.stripe_is_ours(quota.stripe_subscriptions, text[]) IS
-	'whether what an event says is of an account and a plan of ours; an error where only one of them is known';
+COMMENT ON FUNCTION quota.stripe_is_ours IS
+	'true if an event is for an account and a plan here; raises an error if only one of them is known';
 
 /*
- * The newest of its subscriptions that gives a plan, unless its payment is due
- * and that of another one is not. A trial goes over into the plan by itself, and
- * a plan without an end lasts until Stripe says otherwise: a webhook that comes
- * late costs nobody what they have paid for.
+ * The account follows its newest subscription that gives a plan, but one that is not
+ * past due comes first. A trial continues as the plan by itself, and a plan without
+ * an end lasts until Stripe ends it, so that a late webhook costs nobody what they
+ * have paid for.
  */
 CREATE OR REPLACE FUNCTION quota.apply_stripe(changed quota.stripe_subscriptions)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present quota.accounts;
@@ -421,13 +410,11 @@ BEGIN
 		ON CONFLICT DO NOTHING;
 	END IF;
 END $$;
-COMMENT ON FUNCTION quota.apply_stripe(quota.stripe_subscriptions) IS
-	'makes an account what its subscriptions amount to, one of which has changed';
+COMMENT ON FUNCTION quota.apply_stripe IS 'sets an account from its subscriptions, one of which has changed';
 
 CREATE OR REPLACE FUNCTION quota.hear_stripe(told quota.stripe_subscriptions, prices text[])
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	known quota.stripe_subscriptions;
@@ -441,7 +428,7 @@ BEGIN
 			IF heard IS NOT DISTINCT FROM known THEN
 				RETURN 'unchanged';
 			END IF;
-			/* what has changed to a price that names no plan is ours all the same */
+			/* a known subscription is ours even if its new price names no plan */
 			PERFORM quota.stripe_is_ours(told, prices);
 			heard.had_plan := known.had_plan OR quota.stripe_gives_plan(heard);
 			UPDATE quota.stripe_subscriptions s
@@ -461,23 +448,22 @@ BEGIN
 		heard := told;
 		heard.had_plan := told.had_plan OR quota.stripe_gives_plan(told);
 		INSERT INTO quota.stripe_subscriptions SELECT heard.* ON CONFLICT DO NOTHING;
-		/* else another event was the first meanwhile */
+		/* else another event has inserted it meanwhile */
 		EXIT WHEN FOUND;
 	END LOOP;
 	PERFORM quota.apply_stripe(heard);
 	RETURN 'applied';
 END $$;
-COMMENT ON FUNCTION quota.hear_stripe(quota.stripe_subscriptions, text[]) IS
-	'takes in what an event says of a subscription, and the prices that it has; the outcome';
+COMMENT ON FUNCTION quota.hear_stripe IS
+	'stores what an event says of a subscription and its prices, and returns the outcome';
 
 /*
- * SECURITY DEFINER, so that an application can hand webhooks in without any
- * right on accounts: the signature says that they are Stripe's.
+ * SECURITY DEFINER, so that an application can pass webhooks on without a right on
+ * accounts: the signature proves that they are Stripe's.
  */
 CREATE OR REPLACE FUNCTION quota.quota_stripe_event(payload text, signature text)
 	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	content jsonb;
@@ -527,5 +513,5 @@ BEGIN
 			LEFT JOIN quota.accounts p ON p.account = a.pool
 		WHERE e.event = content->>'id');
 END $$;
-COMMENT ON FUNCTION quota.quota_stripe_event(text, text) IS
+COMMENT ON FUNCTION quota.quota_stripe_event IS
 	'take in a webhook of Stripe: the body as it came, and its Stripe-Signature; what became of it';

@@ -1,7 +1,7 @@
 /*
- * Stripe: which price names which plan, who is which customer, and what Stripe
- * has told. The database sends nothing and asks nothing: what it knows of a
- * subscription is what webhooks have said (sql/functions/stripe.sql).
+ * Stripe: prices and their plans, customers and their accounts, subscriptions and
+ * events. The database sends and asks nothing: it knows subscriptions from webhooks
+ * (sql/stripe/functions.sql).
  */
 CREATE TABLE quota.stripe_prices (
 	price text COLLATE "C" PRIMARY KEY
@@ -12,11 +12,10 @@ CREATE TABLE quota.stripe_prices (
 	offered boolean NOT NULL DEFAULT true
 );
 CREATE UNIQUE INDEX stripe_prices_offered ON quota.stripe_prices (plan, billing_interval) WHERE offered;
-COMMENT ON TABLE quota.stripe_prices IS 'which plan a price of Stripe names; several may name one plan';
-COMMENT ON COLUMN quota.stripe_prices.plan IS 'NULL: no plan, but an add-on, or something of another application';
+COMMENT ON TABLE quota.stripe_prices IS 'plans of Stripe''s prices; several prices may name one plan';
+COMMENT ON COLUMN quota.stripe_prices.plan IS 'NULL: not a plan, but an add-on, or something of another application';
 COMMENT ON COLUMN quota.stripe_prices.offered IS
-	'whether quota_stripe_checkout takes it, at most one a plan and interval; others still name the plan of those that have it';
-SELECT pg_extension_config_dump('quota.stripe_prices', '');
+	'true: quota_stripe_checkout uses it, at most one for a plan and interval; other prices still give their subscribers the plan';
 
 CREATE TABLE quota.stripe_customers (
 	account text COLLATE "C" PRIMARY KEY
@@ -25,12 +24,11 @@ CREATE TABLE quota.stripe_customers (
 		CHECK (customer <> '' AND octet_length(customer) <= 255)
 );
 CREATE INDEX stripe_customers_customer ON quota.stripe_customers (customer);
-COMMENT ON TABLE quota.stripe_customers IS 'who an account is to Stripe';
-SELECT pg_extension_config_dump('quota.stripe_customers', '');
+COMMENT ON TABLE quota.stripe_customers IS 'Stripe''s customers of accounts';
 
 /*
- * Two clocks, since payments say nothing but that they were made or failed: an
- * event of the subscription that comes after a newer payment still counts.
+ * Two times, since an event of a payment says nothing but that it was made or failed:
+ * an older event of the subscription still counts after it.
  */
 CREATE TABLE quota.stripe_subscriptions (
 	subscription text COLLATE "C" PRIMARY KEY
@@ -54,17 +52,16 @@ CREATE TABLE quota.stripe_subscriptions (
 	had_plan boolean NOT NULL
 );
 CREATE INDEX stripe_subscriptions_account ON quota.stripe_subscriptions (account);
-COMMENT ON TABLE quota.stripe_subscriptions IS 'subscriptions as webhooks have told of them';
-COMMENT ON COLUMN quota.stripe_subscriptions.price IS 'which of its prices names a plan; NULL: only a payment or a checkout has told of it';
-COMMENT ON COLUMN quota.stripe_subscriptions.status IS 'as the newest event of the subscription says; quota.stripe_status also knows of payments';
-COMMENT ON COLUMN quota.stripe_subscriptions.period_ends_at IS 'when the current period ends, and another begins unless ends_at says otherwise';
-COMMENT ON COLUMN quota.stripe_subscriptions.ends_at IS 'when it ends as it was canceled to; NULL: it goes on';
-COMMENT ON COLUMN quota.stripe_subscriptions.told_at IS 'when Stripe made the newest event of the subscription; -infinity: none has come';
-COMMENT ON COLUMN quota.stripe_subscriptions.told_rank IS 'which of two events of one second is the newer: the one of the greater rank';
-COMMENT ON COLUMN quota.stripe_subscriptions.payment_at IS 'when Stripe made the newest event of a payment; -infinity: none has come';
-COMMENT ON COLUMN quota.stripe_subscriptions.paid IS 'of that payment: whether it succeeded';
-COMMENT ON COLUMN quota.stripe_subscriptions.had_plan IS 'whether the account has had the plan by it, which then ends with it';
-SELECT pg_extension_config_dump('quota.stripe_subscriptions', '');
+COMMENT ON TABLE quota.stripe_subscriptions IS 'subscriptions as known from webhooks';
+COMMENT ON COLUMN quota.stripe_subscriptions.price IS 'the price that names a plan; NULL: known from a payment or checkout only';
+COMMENT ON COLUMN quota.stripe_subscriptions.status IS 'from the newest event of the subscription; quota.stripe_status also considers payments';
+COMMENT ON COLUMN quota.stripe_subscriptions.period_ends_at IS 'end of the current period, after which another begins unless ends_at is set';
+COMMENT ON COLUMN quota.stripe_subscriptions.ends_at IS 'end of a canceled subscription; NULL: it goes on';
+COMMENT ON COLUMN quota.stripe_subscriptions.told_at IS 'time of the newest event of the subscription; -infinity: none yet';
+COMMENT ON COLUMN quota.stripe_subscriptions.told_rank IS 'order among events of the same second: the highest is the newest';
+COMMENT ON COLUMN quota.stripe_subscriptions.payment_at IS 'time of the newest event of a payment; -infinity: none yet';
+COMMENT ON COLUMN quota.stripe_subscriptions.paid IS 'true if that payment succeeded';
+COMMENT ON COLUMN quota.stripe_subscriptions.had_plan IS 'true if it has given the account a plan, which ends with it';
 
 CREATE TABLE quota.stripe_events (
 	event text COLLATE "C" PRIMARY KEY
@@ -76,32 +73,30 @@ CREATE TABLE quota.stripe_events (
 	account text COLLATE "C",
 	outcome text NOT NULL CHECK (outcome IN ('applied', 'unchanged', 'ignored'))
 );
-COMMENT ON TABLE quota.stripe_events IS 'webhooks that have come, each once: a repeated one changes nothing';
-COMMENT ON COLUMN quota.stripe_events.created_at IS 'when Stripe made it';
-COMMENT ON COLUMN quota.stripe_events.at IS 'when it came; quota_maintain goes by it';
+COMMENT ON TABLE quota.stripe_events IS 'webhooks that were taken in; a repeated one changes nothing';
+COMMENT ON COLUMN quota.stripe_events.created_at IS 'time at which Stripe made it';
+COMMENT ON COLUMN quota.stripe_events.at IS 'time at which it came; quota_maintain deletes by it';
 COMMENT ON COLUMN quota.stripe_events.outcome IS
-	'applied; unchanged: older than what was known, or nothing new; ignored: of no kind, or of no subscription, that counts here';
-SELECT pg_extension_config_dump('quota.stripe_events', '');
+	'applied; unchanged: older than what was known, or nothing new; ignored: of a kind or a subscription that does not count here';
 
 /*
- * A table and no setting: what ALTER DATABASE sets anybody can read in
- * pg_db_role_setting, and what postgresql.conf sets anybody can SHOW in a session
- * that has not loaded the library yet. Nobody but the owner has a right on it.
+ * A table, not a setting: everybody can read what ALTER DATABASE sets in
+ * pg_db_role_setting, and SHOW what postgresql.conf sets in a session that has not
+ * loaded the library yet. Only the owner has rights on it.
  */
 CREATE TABLE quota.stripe_secrets (
 	name text COLLATE "C" PRIMARY KEY,
 	secret text
 );
-COMMENT ON TABLE quota.stripe_secrets IS 'signing secrets of webhook endpoints; any of them may have signed an event';
+COMMENT ON TABLE quota.stripe_secrets IS 'signing secrets of webhook endpoints; an event may be signed with any of them';
 COMMENT ON COLUMN quota.stripe_secrets.name IS 'for people, such as live';
 COMMENT ON COLUMN quota.stripe_secrets.secret IS 'as Stripe shows it: whsec_...';
-SELECT pg_extension_config_dump('quota.stripe_secrets', '');
 
 /*
- * In place of constraints, whose errors show the row, and so the secret.
+ * Not constraints: their errors would show the row, and so the secret.
  */
 CREATE FUNCTION quota.check_secret() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql
 AS $$
 BEGIN
 	IF NEW.name IS NULL OR NEW.secret IS NULL THEN
@@ -111,7 +106,7 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $$;
-COMMENT ON FUNCTION quota.check_secret() IS 'refuses what is no secret, without showing it';
+COMMENT ON FUNCTION quota.check_secret IS 'refuses an invalid secret, without showing it';
 
 CREATE TRIGGER check_secret BEFORE INSERT OR UPDATE ON quota.stripe_secrets
 	FOR EACH ROW EXECUTE FUNCTION quota.check_secret();

@@ -1,6 +1,6 @@
 /*
- * Charging. For accounts named by uuid and bigint install/overloads.sql makes each
- * function again. The functions are not strict: a NULL among the first three
+ * Charging. install/overloads.sql creates each function again for accounts named by
+ * uuid and bigint. The functions are not strict: a NULL among the first three
  * arguments is an error, never a silent yes.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_consume(account text, feature text, n bigint DEFAULT 1, key text DEFAULT NULL, metadata jsonb DEFAULT NULL)
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION @extschema@.quota_consume_many(text, jsonb) IS
 	'charge several features, {"feature": n, ...}, all or none; a row a feature';
 
 /*
- * Deciding without charging: these write and lock nothing.
+ * Decisions without a charge: these write and lock nothing.
  */
 CREATE OR REPLACE FUNCTION @extschema@.quota_evaluate(account text, feature text, n bigint DEFAULT 1)
 	RETURNS @extschema@.quota_decision
@@ -66,7 +66,7 @@ CREATE OR REPLACE FUNCTION @extschema@.quota_require_feature(account text, featu
 COMMENT ON FUNCTION @extschema@.quota_require_feature(text, text) IS
 	'raise PT402 unless the account has a feature, PT403 where it is suspended';
 
-/* For the bodies of ours, which name nothing outside schema quota. */
+/* For bodies here, which name nothing outside schema quota. */
 CREATE OR REPLACE FUNCTION quota.evaluate(account text, feature text)
 	RETURNS @extschema@.quota_decision
 	LANGUAGE sql STABLE PARALLEL RESTRICTED

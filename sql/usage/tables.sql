@@ -1,8 +1,7 @@
 /*
- * The counters: the only table that a charge writes. The columns of fixed width
- * are first, so that a charge finds them at known places of the row; the
- * fillfactor keeps room on each page for HOT updates, so that the index never
- * changes.
+ * The counters: the only table that a plain charge writes. Columns of fixed width
+ * come first, so that a charge finds them at fixed offsets; the fillfactor keeps room
+ * on each page for HOT updates, so that the index never changes.
  */
 CREATE TABLE quota.usage (
 	used bigint NOT NULL CHECK (used >= 0 OR slot > 0 OR slots <> 1),
@@ -17,7 +16,7 @@ CREATE TABLE quota.usage (
 	feature text COLLATE "C" NOT NULL
 		CHECK (feature <> '' AND octet_length(feature) <= 48),
 	PRIMARY KEY (account, feature, period, period_start, slot),
-	/* within what windows can be computed of, in any time zone */
+	/* the range in which windows can be computed, in any time zone */
 	CHECK (CASE period WHEN 'lifetime' THEN period_start = '-infinity'
 		ELSE period_start >= '4700-01-01 00:00+00 BC' AND period_start < '294000-01-01 00:00+00' END)
 ) USING heap WITH (
@@ -25,47 +24,10 @@ CREATE TABLE quota.usage (
 	autovacuum_vacuum_scale_factor = 0.02,
 	autovacuum_analyze_scale_factor = 0.1
 );
-COMMENT ON TABLE quota.usage IS 'a row a counter and window; of a contended counter one for each slot, and their sum counts';
+COMMENT ON TABLE quota.usage IS 'a row a counter and window; a contended counter has a row for each slot, whose sum counts';
 COMMENT ON COLUMN quota.usage.used IS 'units charged in the window, in this slot';
-COMMENT ON COLUMN quota.usage.period_start IS 'the window''s first instant; -infinity for lifetime';
+COMMENT ON COLUMN quota.usage.period_start IS 'start of the window; -infinity for lifetime';
 COMMENT ON COLUMN quota.usage.slot IS '0, or the number of a further slot of a contended counter';
-COMMENT ON COLUMN quota.usage.slots IS 'of slot 0: how many slots there are';
-COMMENT ON COLUMN quota.usage.holds IS 'open reservations that are among what is used; their sum over the slots counts';
-COMMENT ON COLUMN quota.usage.alerted IS 'thresholds that have been told of: 0 none, 1 warn_ratio, 2 the limit; the greatest of the slots counts';
-SELECT pg_extension_config_dump('quota.usage', '');
-
-/*
- * What is cached of a table goes when somebody changes it: of the catalogue, what
- * backends have, and of who uses it, what is remembered of the account in shared
- * memory. Row triggers and ENABLE ALWAYS, because replicated changes count as well.
- */
-CREATE FUNCTION quota.catalog_changed() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_catalog_changed';
-COMMENT ON FUNCTION quota.catalog_changed() IS 'drops what backends have cached of the table, at commit';
-
-CREATE FUNCTION quota.standing_changed() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'quota_standing_changed';
-COMMENT ON FUNCTION quota.standing_changed() IS 'forgets what is remembered of an account';
-
-DO $do$
-DECLARE
-	cached record;
-BEGIN
-	FOR cached IN
-		SELECT name, 'catalog' AS what FROM unnest('{plans,features,plan_limits,plan_features}'::text[]) name
-		UNION ALL
-		SELECT name, 'standing' FROM unnest('{accounts,limit_overrides}'::text[]) name
-	LOOP
-		EXECUTE format('
-			CREATE TRIGGER %2$s_changed AFTER INSERT OR UPDATE OR DELETE ON quota.%1$I
-				FOR EACH ROW EXECUTE FUNCTION quota.%2$s_changed();
-			CREATE TRIGGER %2$s_emptied AFTER TRUNCATE ON quota.%1$I
-				FOR EACH STATEMENT EXECUTE FUNCTION quota.%2$s_changed();
-			ALTER TABLE quota.%1$I ENABLE ALWAYS TRIGGER %2$s_changed;
-			ALTER TABLE quota.%1$I ENABLE ALWAYS TRIGGER %2$s_emptied', cached.name, cached.what);
-	END LOOP;
-END $do$;
-
-CREATE TRIGGER pool_changed AFTER INSERT OR UPDATE OF pool ON quota.accounts
-	FOR EACH ROW WHEN (NEW.pool IS NOT NULL) EXECUTE FUNCTION quota.catalog_changed();
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER pool_changed;
+COMMENT ON COLUMN quota.usage.slots IS 'in slot 0: the number of slots, negative while they are merged';
+COMMENT ON COLUMN quota.usage.holds IS 'open reservations in used; the sum over the slots counts';
+COMMENT ON COLUMN quota.usage.alerted IS 'highest threshold with an alert: 0 none, 1 warn_ratio, 2 the limit; the highest of the slots counts';

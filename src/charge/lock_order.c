@@ -46,6 +46,7 @@ quota_lock_order_add(List *keys, const QuotaAccount *account, const char *featur
 		OrderedKey *key = palloc(sizeof(OrderedKey));
 		bool pooled = entitlement.windows[i].pooled;
 
+		Assert(!pooled || account->pool != NULL);
 		key->group = account->pool != NULL ? account->pool->account : account->account;
 		key->of_member = account->pool != NULL && !pooled;
 		key->key.account = pooled ? account->pool->account : account->account;

@@ -102,6 +102,7 @@ quota_account_entitle(const QuotaAccount *account, const char *feature, Timestam
 		/* a rate has no windows */
 		QuotaPeriod period = entitlement->feature.kind == QUOTA_RATE ? QUOTA_LIFETIME : window->period;
 
+		Assert(owner != NULL);
 		window->window = quota_period_window(period, at, owner->tz, owner->has_anchor ? &owner->cycle_anchor : NULL);
 	}
 }

@@ -214,6 +214,7 @@ add_offer(QuotaPlan *plan, const char *feature)
 {
 	QuotaOffer *last = plan->offers + plan->count - 1;
 
+	Assert(plan->offers != NULL);
 	if (plan->count == 0 || strcmp(last->feature, feature) != 0)
 	{
 		last++;

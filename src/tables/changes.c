@@ -98,13 +98,13 @@ quota_catalog_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * quota.standing_changed(): AFTER row and TRUNCATE trigger of tables whose first column
+ * quota.entitlement_changed(): AFTER row and TRUNCATE trigger of tables whose first column
  * is an account. Removes the account from the entitlement cache.
  */
-PG_FUNCTION_INFO_V1(quota_standing_changed);
+PG_FUNCTION_INFO_V1(quota_entitlement_changed);
 
 Datum
-quota_standing_changed(PG_FUNCTION_ARGS)
+quota_entitlement_changed(PG_FUNCTION_ARGS)
 {
 	static const char *const tables[] = {"accounts", "limit_overrides", NULL};
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
@@ -115,7 +115,7 @@ quota_standing_changed(PG_FUNCTION_ARGS)
 		!quota_owner_is_table(RelationGetRelid(trigdata->tg_relation), tables))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("quota.standing_changed must be an AFTER trigger of quota.accounts or quota.limit_overrides")));
+				 errmsg("quota.entitlement_changed must be an AFTER trigger of quota.accounts or quota.limit_overrides")));
 	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 	{
 		quota_entitlement_cache_forget_all();
@@ -164,7 +164,7 @@ look_up_generation(void)
 
 		hash = hash_combine64(hash, hash_combine64(relid, rel->rd_rel->relfilenode));
 		table_close(rel, NoLock);
-		if (!hash_trigger(relid, "standing_changed", &hash) || !hash_trigger(relid, "standing_emptied", &hash))
+		if (!hash_trigger(relid, "entitlement_changed", &hash) || !hash_trigger(relid, "entitlement_emptied", &hash))
 			return 0;
 	}
 	/* 0 is taken */

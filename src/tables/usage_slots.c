@@ -335,6 +335,7 @@ merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const Quota
 	for (int i = scan->slots - 1; i >= 0; i--)
 		if (scan->slot[i].exists && (version = lock_slot(store, &scan->slot[i], LockTupleExclusive)) == NULL)
 			return false;
+	Assert(version != NULL);
 	row = *QUOTA_USAGE_ROW(version);
 	row.used = scan->used + change->used;
 	row.holds = scan->holds + change->holds;

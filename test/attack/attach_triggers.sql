@@ -106,7 +106,7 @@ SELECT is((SELECT used FROM quota.usage WHERE feature = 'storage'), 17::bigint, 
 /* The trigger functions of the extension's own tables, by the hand of a superuser. */
 CREATE TABLE tg (a int DEFAULT 1, b text);
 SELECT is(try('tg', 'mine', kind || ' ON %s FOR EACH ' || what, function, ''), '39P01', concat_ws(' ', function, kind, what))
-FROM (VALUES ('standing_changed', 'AFTER INSERT', 'ROW'), ('standing_changed', 'AFTER INSERT', 'STATEMENT'),
+FROM (VALUES ('entitlement_changed', 'AFTER INSERT', 'ROW'), ('entitlement_changed', 'AFTER INSERT', 'STATEMENT'),
 	('catalog_changed', 'AFTER INSERT', 'ROW'), ('levels_changed', 'AFTER INSERT', 'ROW'),
 	('check_account', 'BEFORE INSERT', 'ROW')) v (function, kind, what);
 

@@ -131,18 +131,18 @@ INSERT INTO quota.accounts (account, plan) SELECT 'many-' || n, 'pro' FROM gener
 SELECT is((SELECT string_agg(DISTINCT other('many-' || n), ', ') FROM generate_series(1, 160000, 1000) n), 'pro 100 ok', 'and their changes');
 
 /* What is changed while no trigger tells of it. */
-ALTER TABLE quota.accounts DISABLE TRIGGER standing_changed;
+ALTER TABLE quota.accounts DISABLE TRIGGER entitlement_changed;
 UPDATE quota.accounts SET plan = 'basic' WHERE account = 'ann';
 SELECT is(other('ann'), 'basic 2 ok', 'the trigger disabled');
 UPDATE quota.accounts SET plan = 'pro' WHERE account = 'ann';
 SELECT is(other('ann'), 'pro 100 ok', 'and once more');
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_changed;
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER entitlement_changed;
 SELECT is(other('ann'), 'pro 100 ok', 'enabled again');
 BEGIN;
 ALTER TABLE quota.accounts DISABLE TRIGGER USER;
 UPDATE quota.accounts SET plan = 'basic' WHERE account = 'ann';
 ALTER TABLE quota.accounts ENABLE TRIGGER USER;
-ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER standing_changed, ENABLE ALWAYS TRIGGER standing_emptied;
+ALTER TABLE quota.accounts ENABLE ALWAYS TRIGGER entitlement_changed, ENABLE ALWAYS TRIGGER entitlement_emptied;
 COMMIT;
 SELECT is(other('ann'), 'basic 2 ok', 'disabled and enabled in one transaction');
 SET session_replication_role = replica;
@@ -159,6 +159,6 @@ SELECT is(other('ann') || ', ' || other('x') || ', ' || other('bob'), 'basic 2 o
 
 /* The trigger function is none for others. */
 CREATE TABLE app (account text);
-CREATE TRIGGER early BEFORE INSERT ON app FOR EACH ROW EXECUTE FUNCTION quota.standing_changed();
+CREATE TRIGGER early BEFORE INSERT ON app FOR EACH ROW EXECUTE FUNCTION quota.entitlement_changed();
 SELECT throws_ok($$INSERT INTO app VALUES ('ann')$$, '39P01', NULL, 'it is an AFTER trigger');
 SELECT * FROM finish();

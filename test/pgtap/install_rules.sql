@@ -322,11 +322,11 @@ SELECT set_eq($$
 	$$, 'changes of what is cached are told ALWAYS');
 SELECT set_eq($$
 	SELECT tgrelid::regclass::text, tgname::text, tgenabled, regexp_replace(pg_get_triggerdef(t.oid), '.* (AFTER .*) ON .* FOR EACH (ROW|STATEMENT) .*', '\1 \2') AS d
-	FROM pg_trigger t WHERE tgfoid = 'quota.standing_changed'::regproc
+	FROM pg_trigger t WHERE tgfoid = 'quota.entitlement_changed'::regproc
 	$$, $$
 	SELECT 'quota.' || t AS a, n AS b, 'A'::"char" AS c, d
 	FROM unnest('{accounts,limit_overrides}'::text[]) t,
-		(VALUES ('standing_changed', 'AFTER INSERT OR DELETE OR UPDATE ROW'), ('standing_emptied', 'AFTER TRUNCATE STATEMENT')) v (n, d)
+		(VALUES ('entitlement_changed', 'AFTER INSERT OR DELETE OR UPDATE ROW'), ('entitlement_emptied', 'AFTER TRUNCATE STATEMENT')) v (n, d)
 	$$, 'and so are changes of what accounts amount to');
 SELECT is((SELECT amname::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = 'quota.usage'::regclass), 'heap',
 	'usage is a heap');

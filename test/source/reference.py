@@ -21,7 +21,7 @@ BEGIN, END = '<!-- functions, by `make doc-index` -->\n', '<!-- end of the funct
 
 # What each section says of its function, as **Word** or **Word ...**
 PARTS = ('errors', 'privileges', 'transaction')
-OUR_SCHEMA = r'(quota|@extschema@)\.(\w+)\('
+OUR_SCHEMA = r'(quota|@extschema@)\.(\w+)'
 HEADING = re.compile(r'^#+ +(.+?) *$', re.MULTILINE)
 FENCE = re.compile(r'^( *)```.*?^\1```$', re.MULTILINE | re.DOTALL)
 LINK = re.compile(r'\]\(([^()\s]+)\)')
@@ -53,11 +53,11 @@ def public_functions():
     control = (ROOT / 'quota.control').read_text()
     version = re.search(r"default_version *= *'(.*)'", control)[1]
     script = (ROOT / f'quota--{version}.sql').read_text()
-    made = re.findall(rf'^CREATE FUNCTION {OUR_SCHEMA}', script, re.MULTILINE)
+    made = re.findall(rf'^CREATE FUNCTION {OUR_SCHEMA}\(', script, re.MULTILINE)
     names = {name for schema, name in made if schema == '@extschema@' or name.startswith('quota_')}
     comments = {}
     for schema, name, comment in re.findall(
-            rf"^COMMENT ON FUNCTION {OUR_SCHEMA}[^;]*?\) IS\s+'((?:[^']|'')*)';", script, re.MULTILINE):
+            rf"^COMMENT ON FUNCTION {OUR_SCHEMA}(?:\([^;]*?\))? IS\s+'((?:[^']|'')*)';", script, re.MULTILINE):
         if name in names and (name not in comments or schema != 'quota' and comments[name][0] == 'quota'):
             comments[name] = schema, comment.replace("''", "'")
     missing = names - set(comments)
