@@ -203,9 +203,14 @@ class Memory:
     """What is used of a backend's memory contexts, in bytes, and what is resident."""
 
     def __init__(self, connection):
+        # from 18 on the parent is told by its path
+        contexts = """
+            WITH contexts AS MATERIALIZED (TABLE pg_backend_memory_contexts)
+            SELECT c.name, p.name AS parent, c.used_bytes FROM contexts c LEFT JOIN contexts p ON p.path = trim_array(c.path, 1)
+            """ if connection.info.server_version >= 180000 else "TABLE pg_backend_memory_contexts"
         # what statistics have not been sent yet comes and goes
-        self.contexts = Counter(dict(connection.execute("""
-            SELECT concat_ws(' of ', name, parent), sum(used_bytes)::bigint FROM pg_backend_memory_contexts
+        self.contexts = Counter(dict(connection.execute(f"""
+            SELECT concat_ws(' of ', name, parent), sum(used_bytes)::bigint FROM ({contexts}) c
             WHERE name <> 'PgStat Pending'
             GROUP BY 1""").fetchall()))
         self.used = sum(self.contexts.values())

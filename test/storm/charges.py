@@ -49,7 +49,7 @@ def attempt(connection, statement):
         return True
     except psycopg.Error as error:
         if error.sqlstate not in IN_THE_WAY:
-            raise
+            raise RuntimeError(f"{statement}: {error}") from error
         return False
 
 
