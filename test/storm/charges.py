@@ -48,7 +48,8 @@ def attempt(connection, statement):
         connection.execute(statement)
         return True
     except psycopg.Error as error:
-        if error.sqlstate not in IN_THE_WAY:
+        # PostgreSQL's answer where two sessions change a row of its catalogue, such as that of an index
+        if error.sqlstate not in IN_THE_WAY and "tuple concurrently" not in str(error):
             raise RuntimeError(f"{statement}: {error}") from error
         return False
 
