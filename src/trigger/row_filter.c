@@ -280,11 +280,22 @@ open_others(Relation rel, FilterState *state)
 static Frame *
 find_frame(Relation rel, const char *feature)
 {
-	List *tables = lcons_oid(RelationGetRelid(rel), rel->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(rel)) : NIL);
+	List *ancestors = NIL;
 
 	for (Frame *frame = frames; frame != NULL; frame = frame->outer)
-		if (strcmp(frame->feature, feature) == 0 && list_member_oid(tables, frame->table))
+	{
+		if (strcmp(frame->feature, feature) != 0)
+			continue;
+		if (frame->table == RelationGetRelid(rel))
 			return frame;
+		if (rel->rd_rel->relispartition)
+		{
+			if (ancestors == NIL)
+				ancestors = get_partition_ancestors(RelationGetRelid(rel));
+			if (list_member_oid(ancestors, frame->table))
+				return frame;
+		}
+	}
 	return NULL;
 }
 
