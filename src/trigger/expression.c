@@ -333,7 +333,7 @@ only_expression(const char *expression)
 		select->whereClause != NULL || select->groupClause != NIL || select->havingClause != NULL ||
 		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL ||
-		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
+		(target = (ResTarget *) linitial(select->targetList))->name != NULL || target->indirection != NIL ||
 		/* "*" and "quota_row.*" are lists of columns */
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
 		ereport(ERROR,
