@@ -314,7 +314,7 @@ only_expression(const char *expression)
 
 	bare->targetList = select->targetList;
 	if (!equal(select, bare) || list_length(select->targetList) != 1 ||
-		(target = linitial_node(ResTarget, select->targetList))->name != NULL || target->indirection != NIL ||
+		(target = (ResTarget *) linitial(select->targetList))->name != NULL || target->indirection != NIL ||
 		/* "*" and "quota_row.*" are lists of columns */
 		(IsA(target->val, ColumnRef) && IsA(llast(((ColumnRef *) target->val)->fields), A_Star)))
 		ereport(ERROR,
