@@ -124,7 +124,8 @@ quota_argument_metadata(FunctionCallInfo fcinfo, int number)
 text *
 quota_argument_text(FunctionCallInfo fcinfo, int number, const char *name)
 {
-	quota_argument_check_not_null(fcinfo, number, name);
+	if (unlikely(PG_ARGISNULL(number)))
+		quota_argument_check_not_null(fcinfo, number, name);
 	return PG_GETARG_TEXT_PP(number);
 }
 
@@ -156,5 +157,6 @@ check_text(const char *name, Size length, Size most)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be empty", name)));
-	quota_argument_check_length(name, length, most);
+	if (unlikely(length > most))
+		quota_argument_check_length(name, length, most);
 }

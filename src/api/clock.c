@@ -1,21 +1,30 @@
 /*
  * clock.c
- *		Clock, windows, default plan, account key and user, for functions in SQL.
+ *		Clock, windows, default plan, account key, user and acts done alone, for functions in SQL.
  *
- * Charges and reports in SQL use the same code for them. Locks: none. Memory:
- * the caller's context.
+ * Charges and reports in SQL use the same code for them. Memory: the caller's context.
+ *
+ * Lock									Protects	Order			While held
+ * advisory, database and hash of the act	the act		by the caller	the transaction
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "argument.h"
+#include "compat.h"
 #include "entitlement/account.h"
 #include "guc.h"
 #include "tables/relations.h"
+
+/* class of the advisory locks; the application's own have 1 or 2, idempotency keys 0x7175 */
+#define LOCK_OF_ACTS 0x7176
 
 static Datum text_or_null(FunctionCallInfo fcinfo, const char *string);
 static QuotaWindow window_of_arguments(FunctionCallInfo fcinfo);
@@ -97,6 +106,27 @@ QUOTA_FUNCTION(quota_charged_counters)
 	return (Datum) 0;
 }
 
+/*
+ * quota.lock_alone(act, shared): lock an act until the transaction ends; shared
+ * locks do not exclude each other. SQL cannot take advisory locks of this class.
+ *
+ * No LOCK TABLE: a role with USAGE on schema quota can take ROW EXCLUSIVE on any of
+ * its tables without a right to write, by PREPARE of a DELETE, and could so block
+ * an act until the end of its transaction.
+ */
+QUOTA_FUNCTION(quota_lock_alone)
+{
+	LOCKTAG lock;
+	text *act = quota_argument_text(fcinfo, 0, "act");
+
+	quota_argument_check_not_null(fcinfo, 1, "shared");
+	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0,
+						 hash_bytes((unsigned char *) VARDATA_ANY(act), VARSIZE_ANY_EXHDR(act)), LOCK_OF_ACTS);
+	(void) LockAcquire(&lock, PG_GETARG_BOOL(1) ? ShareLock : ExclusiveLock, false, false);
+	PG_RETURN_VOID();
+}
+
+/* Return a string; NULL if it is empty. */
 static Datum
 text_or_null(FunctionCallInfo fcinfo, const char *string)
 {

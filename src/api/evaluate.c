@@ -87,7 +87,6 @@ QUOTA_ACCOUNT_FUNCTION(quota_has_feature)
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
 
-	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	PG_RETURN_BOOL(has_feature(&loaded, &entitlement));
 }
@@ -99,7 +98,6 @@ QUOTA_ACCOUNT_FUNCTION(quota_feature)
 	QuotaEntitlement entitlement;
 	Datum value;
 
-	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (loaded.suspended)
 		PG_RETURN_NULL();
@@ -117,7 +115,6 @@ QUOTA_ACCOUNT_FUNCTION(quota_require_feature)
 	QuotaAccount loaded;
 	QuotaEntitlement entitlement;
 
-	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
 	load_feature(fcinfo, account, &loaded, &entitlement);
 	if (!has_feature(&loaded, &entitlement))
 	{
@@ -224,9 +221,12 @@ put_rate(const QuotaAccount *account pg_attribute_unused(), const QuotaCharge *c
 static void
 load_feature(FunctionCallInfo fcinfo, Datum account, QuotaAccount *loaded, QuotaEntitlement *entitlement)
 {
-	char *feature = quota_argument_feature(fcinfo, 1);
-	QuotaStore *store = quota_store_begin_read();
+	char *feature;
+	QuotaStore *store;
 
+	quota_gate_require_account(fcinfo, QUOTA_GATE_LOOK, account);
+	feature = quota_argument_feature(fcinfo, 1);
+	store = quota_store_begin_read();
 	quota_account_load(store, account, loaded);
 	quota_store_end(store);
 	quota_account_entitle(loaded, feature, loaded->now, entitlement);

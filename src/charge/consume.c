@@ -443,7 +443,8 @@ decide(QuotaStore *store, const QuotaAccount *account, QuotaCharge *charges, int
 		{
 			charge->changes[j] = make_change(charge, j, charge->n, limited);
 			charge->changes[j].holds = charge->holds;
-			*expired |= !is_rate(charge) && must_return(charge, j);
+			if (!is_rate(charge) && unlikely(charge->counters[j].expired > 0))
+				*expired |= must_return(charge, j);
 		}
 		allowed &= decision->verdict != QUOTA_BLOCK;
 	}

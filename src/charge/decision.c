@@ -69,11 +69,10 @@ static bool is_rate(const QuotaDecision *decision);
 static bool limit_refuses(const QuotaDecision *decision);
 static bool waiting_helps(const QuotaDecision *decision);
 static void write_string(QuotaComposite *record, const char *string);
-static void put_times(QuotaComposite *record, const QuotaDecision *decision);
+static void write_int8(QuotaComposite *record, bool known, int64 value);
 static char *write_message(char *to, const QuotaDecision *decision);
 static char *write_limit(char *to, const QuotaDecision *decision);
 static char *write_figures(char *to, const QuotaDecision *decision);
-static char *write_percent(char *to, double ratio);
 static char *detail(const QuotaDecision *decision);
 static const char *hint(const QuotaDecision *decision);
 static const char *plan_with(const char *feature);
@@ -166,6 +165,7 @@ quota_decision_datum(const QuotaDecision *decision)
 	const QuotaWindowLimit *window = window_of(decision);
 	const QuotaLimit *limit = limit_of(decision);
 	int64 used = used_of(decision);
+	bool has_end = window != NULL && !TIMESTAMP_NOT_FINITE(window->window.end);
 	const text *account = DatumGetTextPP(decision->account);
 	char message[MAX_MESSAGE];
 	QuotaComposite record;
@@ -173,10 +173,7 @@ quota_decision_datum(const QuotaDecision *decision)
 	quota_composite_begin(&record, &decision_type, quota_relations_oids()->decision_type, COLUMNS_SIZE + VARSIZE_ANY_EXHDR(account));
 	quota_composite_text(&record, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
 	write_string(&record, entitlement->feature.feature);
-	if (entitlement->plan[0] != '\0')
-		write_string(&record, entitlement->plan);
-	else
-		quota_composite_null(&record);
+	write_string(&record, entitlement->plan[0] == '\0' ? NULL : entitlement->plan);
 	if (window != NULL)
 		quota_composite_oid(&record, quota_relations_period_oid(window->period));
 	else
@@ -184,17 +181,20 @@ quota_decision_datum(const QuotaDecision *decision)
 	quota_composite_oid(&record, quota_relations_oids()->verdicts[decision->verdict]);
 	quota_composite_bool(&record, decision->verdict != QUOTA_BLOCK);
 	quota_composite_int8(&record, used);
+	write_int8(&record, !limit->unlimited, limit->per_window);
+	write_int8(&record, !limit->unlimited, quota_decide_remaining(limit, used));
 	if (limit->unlimited)
-		for (int i = 0; i < 3; i++)
-			quota_composite_null(&record);
+		quota_composite_null(&record);
 	else
-	{
-		quota_composite_int8(&record, limit->per_window);
-		quota_composite_int8(&record, quota_decide_remaining(limit, used));
 		quota_composite_float8(&record, quota_decide_ratio(limit, used));
-	}
 	quota_composite_int8(&record, is_rate(decision) ? 0 : quota_decide_overage(limit, used));
-	put_times(&record, decision);
+	write_int8(&record, has_end, has_end ? window->window.start : 0);
+	write_int8(&record, has_end, has_end ? window->window.end : 0);
+	if (waiting_helps(decision))
+		quota_composite_interval(&record, DatumGetIntervalP(DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(decision->lasts_until),
+																				TimestampTzGetDatum(decision->now))));
+	else
+		quota_composite_null(&record);
 	write_string(&record, reasons[decision->reason].name);
 	quota_composite_text(&record, message, write_message(message, decision) - message);
 	return quota_composite_end(&record);
@@ -278,7 +278,8 @@ quota_decision_event(const QuotaDecision *decision)
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	const QuotaWindowLimit *window = window_of(decision);
 	const QuotaLimit *limit = limit_of(decision);
-	QuotaEventRow event = {
+
+	return (QuotaEventRow){
 		.at = decision->now,
 		.account = decision->account,
 		.feature = entitlement->feature.feature,
@@ -288,14 +289,9 @@ quota_decision_event(const QuotaDecision *decision)
 		.used = used_of(decision),
 		.unlimited = limit->unlimited,
 		.usage_limit = limit->usage_limit,
-		.has_period = window != NULL};
-
-	if (window != NULL)
-	{
-		event.period = window->period;
-		event.period_start = window->window.start;
-	}
-	return event;
+		.has_period = window != NULL,
+		.period = window == NULL ? QUOTA_LIFETIME : window->period,
+		.period_start = window == NULL ? DT_NOBEGIN : window->window.start};
 }
 
 /* Raise a denial: PT429, PT402 or PT403. */
@@ -381,30 +377,21 @@ waiting_helps(const QuotaDecision *decision)
 		   !TIMESTAMP_NOT_FINITE(decision->lasts_until) && decision->n <= limit_of(decision)->block_at;
 }
 
+/* Write a string; NULL: a null. */
 static void
 write_string(QuotaComposite *record, const char *string)
 {
-	quota_composite_text(record, string, strlen(string));
+	if (string == NULL)
+		quota_composite_null(record);
+	else
+		quota_composite_text(record, string, strlen(string));
 }
 
-/* period_start, period_end, retry_after */
 static void
-put_times(QuotaComposite *record, const QuotaDecision *decision)
+write_int8(QuotaComposite *record, bool known, int64 value)
 {
-	if (window_of(decision) != NULL && !TIMESTAMP_NOT_FINITE(decision->window->window.end))
-	{
-		quota_composite_int8(record, decision->window->window.start);
-		quota_composite_int8(record, decision->window->window.end);
-	}
-	else
-	{
-		quota_composite_null(record);
-		quota_composite_null(record);
-	}
-	if (waiting_helps(decision))
-		quota_composite_interval(record, DatumGetIntervalP(DirectFunctionCall2(timestamp_mi,
-																			   TimestampTzGetDatum(decision->lasts_until),
-																			   TimestampTzGetDatum(decision->now))));
+	if (known)
+		quota_composite_int8(record, value);
 	else
 		quota_composite_null(record);
 }
@@ -419,6 +406,7 @@ write_message(char *to, const QuotaDecision *decision)
 	const QuotaEntitlement *entitlement = decision->entitlement;
 	const QuotaLimit *limit = limit_of(decision);
 	const char *start = reasons[decision->reason].start;
+	double percent;
 
 	switch (decision->reason)
 	{
@@ -444,7 +432,10 @@ write_message(char *to, const QuotaDecision *decision)
 		return write_figures(stpcpy(to, reasons[QUOTA_REASON_UNLIMITED].start), decision);
 	if (quota_decide_overage(limit, decision->used) > 0)
 		start = "Over limit: ";
-	return write_percent(write_figures(stpcpy(to, start), decision), quota_decide_ratio(limit, decision->used));
+	percent = 100 * quota_decide_ratio(limit, decision->used) + 0.5;
+	to = stpcpy(write_figures(stpcpy(to, start), decision), " (");
+	to += pg_ltoa(percent < PG_INT32_MAX ? (int) percent : PG_INT32_MAX, to);
+	return stpcpy(to, "%)");
 }
 
 /* `Monthly report limit reached (60/50).` */
@@ -483,17 +474,6 @@ write_figures(char *to, const QuotaDecision *decision)
 	}
 	*to++ = ' ';
 	return stpcpy(to, decision->entitlement->feature.units);
-}
-
-/* ` (82%)` */
-static char *
-write_percent(char *to, double ratio)
-{
-	double percent = 100 * ratio + 0.5;
-
-	to = stpcpy(to, " (");
-	to += pg_ltoa(percent < PG_INT32_MAX ? (int) percent : PG_INT32_MAX, to);
-	return stpcpy(to, "%)");
 }
 
 /* Return the detail: JSON for programs. */

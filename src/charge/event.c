@@ -77,7 +77,7 @@ quota_event_report_charge(QuotaStore *store, const QuotaCharge *charge, bool cha
 	for (int i = 0; charged && charge->entitlement.feature.kind != QUOTA_RATE && i < charge->entitlement.count; i++)
 		if (charge->changes[i].alerted > charge->counters[i].alerted)
 			report_thresholds(store, charge, i);
-	if (charged || (charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial))
+	if (charge->entitlement.feature.ledger && (charged || (charge->decision.verdict == QUOTA_BLOCK && charge->origin.returns_denial)))
 		quota_event_insert(store, charge, charge->n);
 }
 

@@ -18,13 +18,12 @@
 #include "charge/idempotency.h"
 
 #include "access/transam.h"
-#include "common/hashfn.h"
+#include "catalog/pg_collation.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 
-#include "compat.h"
 #include "guc.h"
 #include "tables/keys.h"
 
@@ -33,8 +32,6 @@
 
 static bool has_key(const QuotaCharge *charge);
 static LOCKTAG lock_tag(const QuotaKeyRow *row);
-static uint64 hash_of(Datum value, uint64 seed);
-static const char *function_of(const QuotaCharge *charge);
 static void check_same_call(const QuotaCharge *charge, bool as_user, const QuotaKeyRow *row);
 
 /*
@@ -95,7 +92,7 @@ quota_idempotency_remember(QuotaStore *store, const QuotaCharge *charge, const Q
 
 	if (!has_key(charge))
 		return;
-	row.function = function_of(charge);
+	row.function = psprintf("quota_%s", charge->origin.what);
 	lock = lock_tag(&row);
 	quota_keys_insert(store, &row);
 	LockRelease(&lock, ExclusiveLock, false);
@@ -111,32 +108,20 @@ has_key(const QuotaCharge *charge)
 static LOCKTAG
 lock_tag(const QuotaKeyRow *row)
 {
-	uint64 hash = hash_of(row->key, hash_of(row->account, 0));
+	Datum account = DirectFunctionCall2Coll(hashtextextended, C_COLLATION_OID, row->account, Int64GetDatum(0));
+	uint64 hash = DatumGetUInt64(DirectFunctionCall2Coll(hashtextextended, C_COLLATION_OID, row->key, account));
 	LOCKTAG lock;
 
 	SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_OF_KEYS);
 	return lock;
 }
 
-static uint64
-hash_of(Datum value, uint64 seed)
-{
-	text *string = DatumGetTextPP(value);
-
-	return hash_bytes_extended((unsigned char *) VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string), seed);
-}
-
-/* Return the name in SQL of the function called. */
-static const char *
-function_of(const QuotaCharge *charge)
-{
-	return psprintf("quota_%s", charge->origin.what);
-}
-
 static void
 check_same_call(const QuotaCharge *charge, bool as_user, const QuotaKeyRow *row)
 {
-	if (strcmp(function_of(charge), row->function) != 0 || strcmp(charge->feature, row->feature) != 0 || charge->n != row->n)
+	const char *function = psprintf("quota_%s", charge->origin.what);
+
+	if (strcmp(function, row->function) != 0 || strcmp(charge->feature, row->feature) != 0 || charge->n != row->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" stands for another call", TextDatumGetCString(row->key)),

@@ -36,7 +36,6 @@
 #define ALL_HELD (-1)
 
 static TimestampTz expiry_of_argument(FunctionCallInfo fcinfo, int number);
-static void check_kind(const char *feature);
 static int64 insert_reservation(QuotaStore *store, const QuotaCharge *charge, int counters, TimestampTz expires_at);
 static Datum reservation_datum(FunctionCallInfo fcinfo, const QuotaRememberedAnswer *answer);
 static Datum settle(FunctionCallInfo fcinfo, const char *what, int64 actual);
@@ -52,6 +51,7 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 	QuotaRememberedAnswer answer = {0};
 	TimestampTz expires_at;
 	QuotaStore *store;
+	QuotaKind kind;
 
 	quota_gate_require(fcinfo, QUOTA_GATE_CHARGE);
 	quota_consume_prepare(charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
@@ -59,7 +59,12 @@ QUOTA_ACCOUNT_FUNCTION(quota_reserve)
 	charge->origin = (QuotaChargeOrigin){.what = "reserve", .key = key, .returns_denial = true};
 	expires_at = expiry_of_argument(fcinfo, 3);
 	store = quota_store_begin_write();
-	check_kind(charge->feature);
+	quota_plan_begin();
+	kind = quota_plan_feature(charge->feature)->kind;
+	if (kind != QUOTA_COUNTER && kind != QUOTA_GAUGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("feature \"%s\" is a %s and cannot be reserved", charge->feature, kind == QUOTA_RATE ? "rate" : "flag")));
 	if (!quota_idempotency_find(store, account, charge, false, &answer))
 	{
 		bool charged = quota_consume_charge(store, account, charge, 1, QUOTA_CHARGE_LIMITED);
@@ -115,20 +120,6 @@ expiry_of_argument(FunctionCallInfo fcinfo, int number)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("ttl must be finite")));
 	return expires_at;
-}
-
-/* Refuse a feature that has no counter. */
-static void
-check_kind(const char *feature)
-{
-	QuotaKind kind;
-
-	quota_plan_begin();
-	kind = quota_plan_feature(feature)->kind;
-	if (kind != QUOTA_COUNTER && kind != QUOTA_GAUGE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("feature \"%s\" is a %s and cannot be reserved", feature, kind == QUOTA_RATE ? "rate" : "flag")));
 }
 
 /*

@@ -298,9 +298,8 @@ QUOTA_FUNCTION(quota_level_functions)
 		for (const char *const *function = rule->functions; *function != NULL; function++)
 			for (size_t i = 0; i < lengthof(level_names); i++)
 			{
-				const char *accounts = rule->all & 1 << i ? "all" : rule->scope == CHARGES ? "member"
-																						   : "visible";
-				Datum values[] = {CStringGetTextDatum(*function), CStringGetTextDatum(level_names[i]), CStringGetTextDatum(accounts)};
+				const char *own = rule->scope == CHARGES ? "member" : "visible";
+				Datum values[] = {CStringGetTextDatum(*function), CStringGetTextDatum(level_names[i]), CStringGetTextDatum(rule->all & 1 << i ? "all" : own)};
 				bool nulls[lengthof(values)] = {false};
 
 				if ((rule->all | rule->own) & 1 << i)

@@ -1,18 +1,16 @@
 /*
  * The gate: who may call what, for which accounts.
  *
- * A public function is either C that asks the gate itself (charging, deciding),
- * or the generic quota_gate, which calls its twin: the function of the same name
- * and arguments in schema quota, the owner's alone, which does the work.
- *
- * A C function that has to check more first, such as who owns a table:
+ * A public function is C that asks the gate itself (charging, deciding), or quota_gate,
+ * which calls its twin: the function of the same name and arguments in schema quota, the
+ * owner's alone. A C function that has more to check first calls its twin in the end:
  *
  *	quota_gate_require_admin("quota_attach");
  *	... checks of its own, as the caller ...
  *	return quota_gate_call(fcinfo);
  *
- * Its twin quota.quota_attach(same arguments) is SECURITY DEFINER with a pinned
- * search_path. It must not use fcinfo->flinfo->fn_extra, which the call keeps.
+ * It must not use fcinfo->flinfo->fn_extra, which the call keeps. A twin is SECURITY
+ * DEFINER with a pinned search_path.
  */
 #ifndef QUOTA_GATE_H
 #define QUOTA_GATE_H
