@@ -37,10 +37,6 @@
 	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
 #endif
 
-#if PG_VERSION_NUM < 160000
-#define rd_locator rd_node
-#endif
-
 /*
  * True if heap_update can be called with wait = false. A server with assertions
  * asserts that such a caller never meets a locked row.

@@ -71,7 +71,6 @@ quota_lookup_open(QuotaLookup *lookup, Relation rel, bool write, const AttrNumbe
 	lookup->columns = columns;
 	lookup->tuple.t_data = NULL;
 	lookup->page = InvalidBuffer;
-	lookup->expected = NULL;
 	lookup->index = NULL;
 	lookup->context = CurrentMemoryContext;
 }
@@ -222,16 +221,6 @@ find_by_index(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 }
 
 /*
- * Name the buffer where the page of the next row is expected; it is updated if
- * the page is elsewhere. Saves the search of the buffer mapping table.
- */
-void
-quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer)
-{
-	lookup->expected = buffer;
-}
-
-/*
  * Read the version at a place, whoever wrote it.
  *
  * Returns NULL if there is none; valid until the next read. Costs nothing for the
@@ -324,7 +313,6 @@ quota_lookup_release(QuotaLookup *lookup)
 	if (BufferIsValid(lookup->page))
 		ReleaseBuffer(lookup->page);
 	lookup->page = InvalidBuffer;
-	lookup->expected = NULL;
 	if (lookup->index != NULL)
 		table_index_fetch_reset(lookup->scan->xs_heapfetch);
 }
@@ -430,16 +418,9 @@ pin_page(QuotaLookup *lookup, BlockNumber block)
 		return lookup->page;
 	if (BufferIsValid(lookup->page))
 		ReleaseBuffer(lookup->page);
-	if (lookup->expected != NULL && BufferIsValid(*lookup->expected) &&
-		ReadRecentBuffer(lookup->rel->rd_locator, MAIN_FORKNUM, block, *lookup->expected))
-		lookup->page = *lookup->expected;
-	else
-	{
-		lookup->page = InvalidBuffer;
-		lookup->page = ReadBuffer(lookup->rel, block);
-		if (lookup->expected != NULL)
-			*lookup->expected = lookup->page;
-	}
+	/* ReadBuffer may raise an error */
+	lookup->page = InvalidBuffer;
+	lookup->page = ReadBuffer(lookup->rel, block);
 	if (lookup->write)
 		/* as index scans do: HOT updates need room on the page */
 		heap_page_prune_opt(lookup->rel, lookup->page);

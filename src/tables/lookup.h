@@ -38,7 +38,6 @@ typedef struct QuotaLookup
 	bool own;                  /* this transaction wrote that version */
 	QuotaVersion found;        /* copy of it, if `write` */
 	Buffer page;               /* the page read last, pinned until quota_lookup_release */
-	Buffer *expected;          /* where to expect the page of the next row; NULL: unknown */
 	QuotaVersion next;         /* copy of the version after `found`, if on the same page */
 	Relation index;            /* primary key; NULL: not open yet, nor are scan and slot */
 	IndexScanDesc scan;
@@ -70,7 +69,6 @@ extern void quota_lookup_key_string(QuotaKey *key, const char *value);
 extern void quota_lookup_key_value(QuotaKey *key, RegProcedure equals, Datum value);
 
 extern bool quota_lookup_find(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot);
-extern void quota_lookup_expect_page(QuotaLookup *lookup, Buffer *buffer);
 extern QuotaVersion *quota_lookup_read_version(QuotaLookup *lookup, ItemPointerData tid);
 extern QuotaVersion *quota_lookup_read_version_of(QuotaLookup *lookup, ItemPointerData tid, const QuotaKey *key);
 extern void quota_lookup_release_row(QuotaLookup *lookup);
