@@ -34,7 +34,6 @@
 #include "charge/hold.h"
 #include "charge/idempotency.h"
 #include "guc.h"
-#include "memory/entitlement_cache.h"
 #include "rights/gate.h"
 #include "tables/relations.h"
 
@@ -365,7 +364,6 @@ charge_one(FunctionCallInfo fcinfo, Datum account, QuotaChargeOrigin origin, Quo
 	QuotaRememberedAnswer answer = {0};
 	QuotaStore *store;
 
-	quota_entitlement_cache_expect(account);
 	origin.key = quota_argument_key(fcinfo, 3);
 	quota_consume_prepare(&charge, quota_argument_feature(fcinfo, 1), quota_argument_amount(fcinfo, 2));
 	if (unlikely(mode == QUOTA_CHARGE_AS_USER))
