@@ -24,7 +24,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "memory/shared.h"
+#include "memory/segment.h"
 #include "tables/usage_slots.h"
 
 /* lost races before a charge splits the counter into slots */
@@ -181,7 +181,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	HeapTuple version = counter->version;
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
 	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
-				 quota_shared_lock(counter->hash) != NULL;
+				 quota_segment_counter_lock(counter->hash) != NULL;
 
 	row.used = quota_decide_sum(counter->used, change->used);
 	row.holds += change->holds;
