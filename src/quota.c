@@ -7,7 +7,7 @@
 #include "fmgr.h"
 
 #include "guc.h"
-#include "memory/shared.h"
+#include "memory/segment.h"
 #include "rights/gate.h"
 #include "tables/changes.h"
 #include "tables/ledger.h"
@@ -24,7 +24,7 @@ void
 _PG_init(void)
 {
 	quota_guc_init();
-	quota_shared_init();
+	quota_segment_init();
 	quota_relations_init();
 	quota_changes_init();
 	quota_ledger_init();

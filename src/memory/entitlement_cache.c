@@ -1,272 +1,236 @@
 /*
- * What accounts amount to, remembered in shared memory: with it a call need not
- * look at quota.accounts and quota.limit_overrides.
+ * entitlement_cache.c
+ *		The entitlement cache: what accounts are entitled to, in shared memory.
  *
- * A change that has committed is never missed. Triggers on both tables call
- * quota_entitlement_cache_forget in the transaction that changes an account: what was
- * remembered of it goes at once, and the set in which it was notes the
- * transaction. Nothing is remembered in a set again unless it was read with a
- * snapshot older than which no transaction runs that the set has noted. So what
- * is found was read after the end of every change there has been, and of the
- * changes that have not ended none has been made visible. It does not matter how
- * they end: a rollback, also of a savepoint, a prepared transaction and a crash
- * only leave less remembered.
+ * With it a call need not read quota.accounts and quota.limit_overrides. A change
+ * that has committed is never missed:
  *
- * What else could change the tables has another generation (src/tables/store.c), under
- * which nothing is found that was remembered before: triggers that were disabled
- * and enabled again, a table that was written anew. A standby remembers nothing.
- * The memory of a server that has started notes all transactions before; it is
- * not made in recovery, when others come whose triggers ran elsewhere.
+ * - Triggers on both tables call quota_entitlement_cache_forget in the transaction
+ *   that changes an account. The entry goes at once, and its set records the
+ *   transaction in changed_by. An entry is stored only if snapshot.xmin >
+ *   set.changed_by: every recorded writer had finished before the snapshot.
+ * - So an entry was read after the end of every change before it, and none is
+ *   stored while a change is open. How a change ends does not matter: rollback,
+ *   also of a savepoint, PREPARE and a crash only leave fewer entries.
+ * - What else could change the tables (triggers disabled and enabled again, a
+ *   table written anew) makes another generation (tables/changes.c), under which
+ *   no earlier entry is found.
+ * - A standby, where no trigger fires, does not use the cache. A new cache counts
+ *   all earlier transactions as writers.
  *
- * An account is remembered with its key, so that none is taken for another. A
- * set has nine places; a new one takes that of any other when all are in use.
+ * Life: a cache of 16 MB (memory/set_cache.h), made by the first call. An entry has
+ * its account's name, so none is taken for another's. Where all nine ways of a set are
+ * in use, a new entry replaces any. Without memory all accounts are looked up.
  *
- * Locks: a set belongs to one of 64 LWLocks, held while a few words are written.
- * Readers take none: they look at the set's number of changes before and after.
+ * Lock			Protects			Order	While held
+ * set LWLock	writes of a set		alone	no wait, no allocation, no error
  *
- * Memory: a segment of its own of 16 MB (src/memory/shared.h), made by the first call.
- * Without it all accounts are looked up. Who chooses accounts with equal hashes
- * only has them looked up more often.
+ * Readers take none: they compare the set's number of changes before and after.
  */
 #include "postgres.h"
 
 #include "memory/entitlement_cache.h"
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 
 #include "compat.h"
-#include "memory/shared.h"
 
-#define WAYS 9
-#define SETS (1 << 14)
-#define LOCKS 64
-/* longer ones are not remembered */
-#define MAX_ACCOUNT 47
+#define CACHE_SEGMENT QUOTA_SEGMENT_ENTITLEMENTS
+#define CACHE_SETS (1 << 14)
+#define CACHE_WAYS 9
+#define CACHE_SET EntitlementSet
+#define CACHE_KEY AccountKey
+
+/* accounts with longer names are looked up */
+#define MAX_NAME 47
 
 #define TAG(hash) ((uint32) ((hash) >> 32))
 
-typedef struct Place
+typedef struct AccountKey
+{
+	uint64 hash; /* of the name and the database */
+	const char *name;
+	Size length;
+} AccountKey;
+
+typedef struct NamedEntry
 {
 	uint64 generation;
-	QuotaEntitlementEntry standing;
-	uint8 length; /* 0: an empty place */
-	char account[MAX_ACCOUNT];
-} Place;
+	QuotaEntitlementEntry entry;
+	uint8 length; /* 0: empty */
+	char name[MAX_NAME];
+} NamedEntry;
 
 /* What is looked at first is one line of the processor's cache. */
-typedef struct Set
+typedef struct EntitlementSet
 {
 	pg_atomic_uint64 changes; /* odd while one is made */
 	uint64 changed_by;        /* the latest transaction, by its full number */
-	uint32 tags[WAYS];        /* of the accounts' hashes */
+	uint32 tags[CACHE_WAYS];  /* of the accounts' hashes */
 	char unused[12];
-	Place places[WAYS];
-	char rest[24];
-} Set;
+	NamedEntry entries[CACHE_WAYS];
+	char unused2[24];
+} EntitlementSet;
 
-StaticAssertDecl(sizeof(Set) == 1024, "sets fit to lines of the processor's cache");
-
-typedef struct Table
+static inline bool
+has_key(const EntitlementSet *set, int way, const AccountKey *key)
 {
-	union
-	{
-		LWLock lock;
-		char pad[LWLOCK_PADDED_SIZE];
-	} locks[LOCKS];
-	Set sets[SETS];
-} Table;
+	const NamedEntry *named = &set->entries[way];
 
-static Table *table = NULL;
+	return set->tags[way] == TAG(key->hash) && named->length == key->length && memcmp(named->name, key->name, key->length) == 0;
+}
 
-static bool attach(void);
-static bool attach_to_change(void);
-static void fill(void *memory, int tranche);
-static uint64 hash_of(Datum account);
-static Set *begin_change(uint64 hash);
-static void end_change(Set *set, uint64 hash);
-static LWLock *lock_of(uint64 hash);
-static int way_for(const Set *set, const text *account, uint64 hash);
-static bool is_of(const Place *place, const text *account);
+static inline double
+worth(const EntitlementSet *set, int way, TimestampTz now pg_attribute_unused())
+{
+	return set->entries[way].length == 0 ? 0 : 1;
+}
+
+#include "memory/set_cache.h"
+
+static inline AccountKey key_of(const void *account);
+static void forget(const AccountKey *key, uint64 first, int sets);
+static EntitlementSet *begin_change(uint64 hash);
+static void end_change(EntitlementSet *set, uint64 hash);
 
 /*
- * Have what is remembered of an account brought to the processor, for a
+ * Have an account's entry brought to the processor, for a
  * quota_entitlement_cache_find to come: in a large memory it is far away.
  */
 void
 quota_entitlement_cache_expect(Datum account)
 {
 	uint64 hash;
-	const Set *set;
-	const char *place;
+	const EntitlementSet *set;
+	const char *first;
 
-	/* it is not made here: a standby, which asks as well, must not */
-	if (table == NULL)
+	/* do not make it here: a standby, which asks as well, must not */
+	if (cache == NULL)
 		return;
-	hash = hash_of(account);
-	set = &table->sets[hash % SETS];
-	place = (const char *) &set->places[TAG(hash) % WAYS];
+	hash = key_of(DatumGetPointer(account)).hash;
+	set = set_of(hash);
+	first = (const char *) &set->entries[first_way(hash)];
 	__builtin_prefetch(set);
 	/* two lines, at most three */
-	__builtin_prefetch(place);
-	__builtin_prefetch(place + sizeof(Place) - 1);
+	__builtin_prefetch(first);
+	__builtin_prefetch(first + sizeof(NamedEntry) - 1);
 }
 
-/* What an account amounts to at a time; false: it is not known. */
+/* Find what an account is entitled to at a time; false: not known. */
 bool
-quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *standing)
+quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *entry)
 {
-	const text *key = (text *) DatumGetPointer(account);
-	uint64 hash = hash_of(account);
-	const Set *set;
+	AccountKey key = key_of(DatumGetPointer(account));
+	EntitlementSet *set;
 	uint64 changes;
-	bool found = false;
+	int way;
 
-	if (!attach())
+	Assert(!RecoveryInProgress());
+	if (!attach_cache())
 		return false;
-	set = &table->sets[hash % SETS];
-	changes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &set->changes));
+	set = set_of(key.hash);
+	changes = pg_atomic_read_u64(&set->changes);
 	pg_read_barrier();
-	for (int i = 0; i < WAYS && !found; i++)
-		if (set->tags[i] == TAG(hash) && set->places[i].generation == generation && is_of(&set->places[i], key))
-		{
-			*standing = set->places[i].standing;
-			found = true;
-		}
+	way = find_way(&key);
+	if (way == CACHE_WAYS || set->entries[way].generation != generation)
+		return false;
+	*entry = set->entries[way].entry;
 	pg_read_barrier();
-	return found && changes % 2 == 0 && changes == pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &set->changes)) &&
-		   standing->from <= at && at < standing->until;
+	return changes % 2 == 0 && changes == pg_atomic_read_u64(&set->changes) &&
+		   entry->from <= at && at < entry->until;
 }
 
 /*
- * Remember what an account amounts to.
+ * Store what an account is entitled to.
  *
  * oldest: the full number of the oldest transaction that ran when the snapshot
  * was taken with which it was read.
  */
 void
-quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *standing, uint64 oldest)
+quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *entry, uint64 oldest)
 {
-	const text *key = (text *) DatumGetPointer(account);
-	uint64 hash = hash_of(account);
-	Set *set;
+	AccountKey key = key_of(DatumGetPointer(account));
+	EntitlementSet *set;
 
-	if (VARSIZE_ANY_EXHDR(key) > MAX_ACCOUNT || !attach())
+	Assert(!RecoveryInProgress());
+	if (key.length > MAX_NAME || !attach_cache() || oldest < cache->head.next_xid)
 		return;
-	set = begin_change(hash);
+	set = begin_change(key.hash);
 	if (set->changed_by < oldest)
 	{
-		int way = way_for(set, key, hash);
-		Place *place = &set->places[way];
+		int way = find_way_to_write(&key, 0);
+		NamedEntry *named = &set->entries[way];
 
-		set->tags[way] = TAG(hash);
-		place->generation = generation;
-		place->standing = *standing;
-		place->length = VARSIZE_ANY_EXHDR(key);
-		memcpy(place->account, VARDATA_ANY(key), place->length);
+		set->tags[way] = TAG(key.hash);
+		named->generation = generation;
+		named->entry = *entry;
+		named->length = key.length;
+		memcpy(named->name, key.name, key.length);
 	}
-	end_change(set, hash);
+	end_change(set, key.hash);
 }
 
 /* Forget an account, whose rows the transaction has changed. */
 void
 quota_entitlement_cache_forget(Datum account)
 {
-	const text *key = DatumGetTextPP(account);
-	uint64 hash = hash_of(PointerGetDatum(key));
-	uint64 changer = U64FromFullTransactionId(GetTopFullTransactionId());
-	Set *set;
+	AccountKey key = key_of(DatumGetTextPP(account));
 
-	if (!attach_to_change())
-		return;
-	set = begin_change(hash);
-	set->changed_by = Max(set->changed_by, changer);
-	for (int i = 0; i < WAYS; i++)
-		if (is_of(&set->places[i], key))
-			set->places[i].length = 0;
-	end_change(set, hash);
+	forget(&key, key.hash, 1);
 }
 
 /* Forget all accounts, as the transaction may have changed any. */
 void
 quota_entitlement_cache_forget_all(void)
 {
-	uint64 changer = U64FromFullTransactionId(GetTopFullTransactionId());
-
-	if (!attach_to_change())
-		return;
-	for (uint64 i = 0; i < SETS; i++)
-	{
-		Set *set = begin_change(i);
-
-		set->changed_by = Max(set->changed_by, changer);
-		for (int way = 0; way < WAYS; way++)
-			set->places[way].length = 0;
-		end_change(set, i);
-	}
+	forget(NULL, 0, CACHE_SETS);
 }
 
-/* Whether there is memory. */
-static bool
-attach(void)
+static inline AccountKey
+key_of(const void *account)
 {
-	Assert(!RecoveryInProgress());
-	if (unlikely(table == NULL))
-		table = quota_shared_segment(QUOTA_SEGMENT_STANDINGS, sizeof(Table), fill);
-	return table != NULL;
+	const char *name = VARDATA_ANY(account);
+	Size length = VARSIZE_ANY_EXHDR(account);
+
+	return (AccountKey){hash_bytes_extended((const unsigned char *) name, length, MyDatabaseId), name, length};
 }
 
 /*
- * Whether there is memory in which something has to be forgotten. Where nobody has
- * any, nothing is remembered; that of later notes this transaction, which has a
- * number by now.
+ * Forget an account in its set, or all accounts in a number of sets.
  *
- * Errors: out_of_memory where others have memory and this backend cannot get at
- * it: they would go on with what has changed.
+ * Errors: out_of_memory where other sessions have memory and this backend cannot
+ * get at it: they would go on with what has changed.
  */
-static bool
-attach_to_change(void)
-{
-	if (table == NULL && quota_shared_is_made(QUOTA_SEGMENT_STANDINGS) && !attach())
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not get the shared memory in which other sessions remember accounts"),
-				 errhint("%s", quota_shared_remedy())));
-	return table != NULL;
-}
-
 static void
-fill(void *memory, int tranche)
+forget(const AccountKey *key, uint64 first, int sets)
 {
-	Table *made = memory;
-	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	/* before the look at the memory: a cache that is made after it counts this transaction as a writer */
+	uint64 changer = U64FromFullTransactionId(GetTopFullTransactionId());
 
-	memset(made, 0, sizeof(Table));
-	for (int i = 0; i < LOCKS; i++)
-		LWLockInitialize(&made->locks[i].lock, tranche);
-	for (int i = 0; i < SETS; i++)
+	Assert(!RecoveryInProgress());
+	if (cache == NULL && quota_segment_is_made(CACHE_SEGMENT) && !attach_cache())
+		quota_segment_raise("could not get the shared memory in which other sessions remember accounts");
+	for (int i = 0; cache != NULL && i < sets; i++)
 	{
-		pg_atomic_init_u64(&made->sets[i].changes, 0);
-		made->sets[i].changed_by = next - 1;
+		EntitlementSet *set = begin_change(first + i);
+
+		set->changed_by = Max(set->changed_by, changer);
+		for (int way = 0; way < CACHE_WAYS; way++)
+			if (key == NULL || has_key(set, way, key))
+				set->entries[way].length = 0;
+		end_change(set, first + i);
 	}
 }
 
-static uint64
-hash_of(Datum account)
-{
-	const text *key = (text *) DatumGetPointer(account);
-
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key), MyDatabaseId);
-}
-
-static Set *
+static EntitlementSet *
 begin_change(uint64 hash)
 {
-	Set *set = &table->sets[hash % SETS];
+	EntitlementSet *set = set_of(hash);
 
 	LWLockAcquire(lock_of(hash), LW_EXCLUSIVE);
 	pg_atomic_write_u64(&set->changes, pg_atomic_read_u64(&set->changes) + 1);
@@ -275,38 +239,9 @@ begin_change(uint64 hash)
 }
 
 static void
-end_change(Set *set, uint64 hash)
+end_change(EntitlementSet *set, uint64 hash)
 {
 	pg_write_barrier();
 	pg_atomic_write_u64(&set->changes, pg_atomic_read_u64(&set->changes) + 1);
 	LWLockRelease(lock_of(hash));
-}
-
-static LWLock *
-lock_of(uint64 hash)
-{
-	return &table->locks[hash % LOCKS].lock;
-}
-
-/* The place that an account has, or else the one where it is expected, unless another is empty. */
-static int
-way_for(const Set *set, const text *account, uint64 hash)
-{
-	int expected = TAG(hash) % WAYS;
-	int way = expected;
-
-	for (int i = 0; i < WAYS; i++)
-	{
-		if (is_of(&set->places[i], account))
-			return i;
-		if (set->places[i].length == 0 && set->places[expected].length != 0)
-			way = i;
-	}
-	return way;
-}
-
-static bool
-is_of(const Place *place, const text *account)
-{
-	return place->length == VARSIZE_ANY_EXHDR(account) && memcmp(place->account, VARDATA_ANY(account), place->length) == 0;
 }

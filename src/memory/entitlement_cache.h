@@ -1,5 +1,6 @@
 /*
- * What accounts amount to, remembered in shared memory.
+ * entitlement_cache.h
+ *		The entitlement cache: what accounts are entitled to, in shared memory.
  */
 #ifndef QUOTA_ENTITLEMENT_CACHE_H
 #define QUOTA_ENTITLEMENT_CACHE_H
@@ -19,8 +20,8 @@ typedef struct QuotaEntitlementEntry
 } QuotaEntitlementEntry;
 
 extern void quota_entitlement_cache_expect(Datum account);
-extern bool quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *standing);
-extern void quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *standing, uint64 oldest);
+extern bool quota_entitlement_cache_find(Datum account, uint64 generation, TimestampTz at, QuotaEntitlementEntry *entry);
+extern void quota_entitlement_cache_keep(Datum account, uint64 generation, const QuotaEntitlementEntry *entry, uint64 oldest);
 extern void quota_entitlement_cache_forget(Datum account);
 extern void quota_entitlement_cache_forget_all(void);
 

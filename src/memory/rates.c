@@ -1,31 +1,23 @@
 /*
- * Rates: limits over a short window, held in shared memory.
+ * rates.c
+ *		Rates: limits over a short window, held in shared memory.
  *
- * A rate of an account is a bucket (src/rules/bucket.h), found by a keyed hash of 128
- * bits of the extension, feature, period and account, in one of the eight places
- * that the hash can be in. A bucket that has run empty is the same as none, so its
- * place is free. Where all eight are in use, the one that is emptiest, as a share
- * of what it can hold, is given up, and counted: memory is bounded, and an account
- * that loses its bucket finds a new one, empty. Nothing is written to disk or undone:
- * what has been taken stays taken when the transaction rolls back, and a restart
- * forgets all.
+ * A rate of an account is a bucket (rules/bucket.h), an entry of a cache
+ * (memory/set_cache.h). Its key is a secret hash of 128 bits of the database's
+ * identity, the extension, feature, period and account: neither a database with
+ * the OID of a dropped one nor an extension that is made again finds old buckets.
  *
- * Whoever may choose names cannot know which are in one set: the key of the hash
- * is a random secret, made with the memory. To have a bucket that is full given
- * up, he has to fill eight others of the set more than that, which by chance takes as many
- * buckets as there are places.
+ * Life: a segment of 12 MB a database, made by the first rate; without it no rate is
+ * admitted. A bucket that has run empty is the same as none. Where all eight of a set
+ * are in use, the one that is emptiest, as a share of what it can hold, is evicted
+ * and counted. To have a full bucket evicted, one has to fill eight others of its set
+ * more than that, which by chance takes as many buckets as there are places. Nothing
+ * is written to disk or undone: what was taken stays taken when the transaction rolls
+ * back, and a restart forgets all.
  *
- * What is hashed has the identity of the database, as the server knows it, and of
- * the extension in it: neither a database with the OID of one that is gone nor
- * an extension that is made again finds buckets of before.
- *
- * Locks: a place belongs to one of 64 LWLocks. Several are taken in the order of
- * their numbers and held while a few words are read or written; nothing else is
- * waited for, allocated or raised with one of them held. The clock is read under the lock,
- * so that time goes forward for whoever comes next.
- *
- * Memory: a segment a database (src/memory/shared.h), made by the first rate. Without it
- * no rate is admitted.
+ * Lock			Protects	Order		While held
+ * set LWLock	buckets		by number	the clock is read, so that time goes forward for
+ *									the next session; no wait, no allocation, no error
  */
 #include "postgres.h"
 
@@ -37,12 +29,12 @@
 
 #include "compat.h"
 #include "guc.h"
-#include "memory/shared.h"
-#include "rules/siphash.h"
 
-#define WAYS 8
-#define SETS (1 << 15)
-#define LOCKS 64
+#define CACHE_SEGMENT QUOTA_SEGMENT_RATES
+#define CACHE_SETS (1 << 15)
+#define CACHE_WAYS 8
+#define CACHE_SET BucketSet
+#define CACHE_KEY uint64 /* two of them */
 
 /* the greatest share that is told apart */
 #define FULL ((1 << 24) - 1)
@@ -53,33 +45,37 @@ typedef struct Bucket
 	TimestampTz at; /* a QuotaLevel, whose parts are fewer than a day has microseconds */
 	int64 units;
 	uint64 parts : 40;
-	uint64 share : 24;    /* of what it can hold, from 1 to FULL */
-	TimestampTz empty_at; /* -infinity: nobody's */
+	uint64 share : 24; /* of what it can hold, from 1 to FULL; 0: empty */
+	TimestampTz empty_at;
 } Bucket;
 
 /* What is looked at first is one line of the processor's cache. */
-typedef struct Set
+typedef struct BucketSet
 {
-	uint64 keys[WAYS]; /* the first halves */
-	Bucket buckets[WAYS];
-} Set;
+	uint64 keys[CACHE_WAYS]; /* the first halves */
+	Bucket buckets[CACHE_WAYS];
+} BucketSet;
 
-typedef struct RateTable
+static inline bool
+has_key(const BucketSet *set, int way, const uint64 *key)
 {
-	union
-	{
-		LWLock lock;
-		char pad[LWLOCK_PADDED_SIZE];
-	} locks[LOCKS];
-	union
-	{
-		pg_atomic_uint64 number;
-		char pad[PG_CACHE_LINE_SIZE];
-	} evictions;
-	QuotaSecret secret;
-	char unused[PG_CACHE_LINE_SIZE - sizeof(QuotaSecret)];
-	Set sets[SETS];
-} RateTable;
+	return set->keys[way] == key[0] && set->buckets[way].key == key[1];
+}
+
+/* Return how much of what it can hold is in a bucket, as a share to be compared with that of others. */
+static inline double
+worth(const BucketSet *set, int way, TimestampTz now)
+{
+	const Bucket *bucket = &set->buckets[way];
+
+	if (bucket->share == 0 || bucket->empty_at <= now)
+		return 0;
+	if (bucket->empty_at == DT_NOEND)
+		return bucket->share;
+	return bucket->share * ((double) (bucket->empty_at - now) / (double) (bucket->empty_at - bucket->at));
+}
+
+#include "memory/set_cache.h"
 
 /* the periods that a rate can have, up to the day; 0: it cannot */
 static const int64 period_us[QUOTA_PERIODS] = {
@@ -88,27 +84,18 @@ static const int64 period_us[QUOTA_PERIODS] = {
 	[QUOTA_HOUR] = USECS_PER_HOUR,
 	[QUOTA_DAY] = USECS_PER_DAY};
 
-static RateTable *table = NULL;
-
 static void make_key(const QuotaRateKey *key, uint64 *hash);
-static RateTable *attach(void);
-static void fill(void *memory, int tranche);
+static void attach(void);
 static uint64 lock_all(const QuotaRateChange *changes, int count);
-static void unlock_all(uint64 locked);
-static int lock_number(const uint64 *key);
 static QuotaLevel level_now(const QuotaRate *rate, TimestampTz now);
-static Bucket *find(const uint64 *key);
-static Bucket *find_or_make(const uint64 *key, TimestampTz now);
-static void fill_bucket(Bucket *bucket, const QuotaRate *rate);
-static double fullness(const Bucket *bucket, TimestampTz now);
-static void forget(Bucket *bucket);
+static void write_bucket(const QuotaRate *rate, TimestampTz now);
 
 /*
- * Read a rate: the units that are in the bucket which its key names. One without
- * a limit, or with a limit of 0, has no bucket, and nothing used.
+ * Read a rate: the units in the bucket of its key. One without a limit, or with a
+ * limit of 0, has no bucket, and nothing used.
  *
  * Errors: check_violation for a period that no rate has; out_of_memory where there
- * is no room for rates at all.
+ * is no memory for rates.
  * Locks: the bucket's, shared, while it is read.
  */
 void
@@ -132,19 +119,18 @@ quota_rates_read(QuotaRate *rate, const QuotaRateKey *key, const QuotaLimit *lim
 	attach();
 	make_key(key, rate->bucket);
 
-	LWLockAcquire(&table->locks[lock_number(rate->bucket)].lock, LW_SHARED);
+	LWLockAcquire(lock_of(rate->bucket[0]), LW_SHARED);
 	rate->level = level_now(rate, quota_guc_clock());
-	LWLockRelease(&table->locks[lock_number(rate->bucket)].lock);
+	LWLockRelease(lock_of(rate->bucket[0]));
 	rate->used = quota_bucket_used(&rate->level);
 }
 
 /*
- * Add to rates that were read, to all or to none. Giving back stops at nothing
- * used.
+ * Add to rates that were read, to all or to none. A refund stops at nothing used.
  *
- * Returns false where one of them has no room, or more used than a bigint holds:
- * read and judge them again. Otherwise the rates tell what is used then.
- * Locks: those of the buckets, while they are looked at and written.
+ * Returns false if one of them has no room, or more used than a bigint holds: read
+ * and judge them again. Otherwise the rates have what is used after it.
+ * Locks: those of the buckets, while they are read and written.
  */
 bool
 quota_rates_add(const QuotaRateChange *changes, int count)
@@ -164,19 +150,18 @@ quota_rates_add(const QuotaRateChange *changes, int count)
 	for (int i = 0; i < count && admitted; i++)
 	{
 		QuotaRate *rate = changes[i].rate;
-		Bucket *bucket;
 
 		if (rate->pace.limit == 0)
 			continue;
-		bucket = find_or_make(rate->bucket, now);
-		fill_bucket(bucket, rate);
+		write_bucket(rate, now);
 		rate->used = quota_bucket_used(&rate->level);
 	}
-	unlock_all(locked);
+	for (; locked != 0; locked &= locked - 1)
+		LWLockRelease(lock_of(pg_rightmost_one_pos64(locked)));
 	return admitted;
 }
 
-/* When n units will be admitted, if nobody else takes any, to the millisecond above; infinity: never. */
+/* Return when n units will be admitted, if nobody else takes any, to the millisecond above; infinity: never. */
 TimestampTz
 quota_rates_admits(const QuotaRate *rate, const QuotaLimit *limit, int64 n)
 {
@@ -196,17 +181,15 @@ void
 quota_rates_forget(const QuotaRateKey *key)
 {
 	uint64 hash[2];
-	LWLock *lock;
-	Bucket *bucket;
+	int way;
 
 	attach();
 	make_key(key, hash);
-	lock = &table->locks[lock_number(hash)].lock;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	bucket = find(hash);
-	if (bucket != NULL)
-		forget(bucket);
-	LWLockRelease(lock);
+	LWLockAcquire(lock_of(hash[0]), LW_EXCLUSIVE);
+	way = find_way(hash);
+	if (way < CACHE_WAYS)
+		memset(&set_of(hash[0])->buckets[way], 0, sizeof(Bucket));
+	LWLockRelease(lock_of(hash[0]));
 }
 
 /* Count the buckets in use. Locks: each of the 64 for as long as its buckets are counted. */
@@ -214,23 +197,23 @@ QuotaRateStats
 quota_rates_stats(void)
 {
 	TimestampTz now = quota_guc_clock();
-	QuotaRateStats stats = {.places = (int64) SETS * WAYS, .bytes = (int64) sizeof(RateTable)};
+	QuotaRateStats stats = {.places = (int64) CACHE_SETS * CACHE_WAYS, .bytes = (int64) sizeof(Cache)};
 
 	attach();
-	for (int i = 0; i < LOCKS; i++)
+	for (uint32 i = 0; i < QUOTA_SEGMENT_LOCKS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		LWLockAcquire(&table->locks[i].lock, LW_SHARED);
-		for (int set = i; set < SETS; set += LOCKS)
-			for (int way = 0; way < WAYS; way++)
-				stats.in_use += table->sets[set].buckets[way].empty_at > now;
-		LWLockRelease(&table->locks[i].lock);
+		LWLockAcquire(lock_of(i), LW_SHARED);
+		for (uint32 set = i; set < CACHE_SETS; set += QUOTA_SEGMENT_LOCKS)
+			for (int way = 0; way < CACHE_WAYS; way++)
+				stats.in_use += worth(set_of(set), way, now) > 0;
+		LWLockRelease(lock_of(i));
 	}
-	stats.evictions = (int64) pg_atomic_read_u64(&table->evictions.number);
+	stats.evictions = (int64) pg_atomic_read_u64(&cache->head.evictions);
 	return stats;
 }
 
-/* The hash of a rate: of bytes that no two rates of the server have. */
+/* Hash a rate: bytes that no two rates of the server have. */
 static void
 make_key(const QuotaRateKey *key, uint64 *hash)
 {
@@ -248,51 +231,24 @@ make_key(const QuotaRateKey *key, uint64 *hash)
 	/* as the tables' constraints have it */
 	if (length > QUOTA_MAX_FEATURE || VARSIZE_ANY_EXHDR(account) > QUOTA_MAX_ACCOUNT)
 		elog(ERROR, "name of a rate is too long");
-	bytes.database = quota_shared_database();
+	bytes.database = quota_segment_database();
 	bytes.extension = key->extension;
 	bytes.period = key->period;
 	bytes.length = length;
 	memcpy(bytes.names, key->feature, length);
 	memcpy(bytes.names + length, VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
-	quota_siphash(&table->secret, &bytes, bytes.names + length + VARSIZE_ANY_EXHDR(account) - (char *) &bytes, hash);
-}
-
-static RateTable *
-attach(void)
-{
-	if (likely(table != NULL))
-		return table;
-	table = quota_shared_segment(QUOTA_SEGMENT_RATES, sizeof(RateTable), fill);
-	if (table == NULL)
-		/* never a yes for want of memory */
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not get shared memory for rates"),
-				 errhint("%s", quota_shared_remedy())));
-	return table;
+	quota_siphash(&cache->head.secret, &bytes, bytes.names + length + VARSIZE_ANY_EXHDR(account) - (char *) &bytes, hash);
 }
 
 static void
-fill(void *memory, int tranche)
+attach(void)
 {
-	RateTable *made = memory;
-
-	if (!pg_strong_random(&made->secret, sizeof(made->secret)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
-	for (int i = 0; i < LOCKS; i++)
-		LWLockInitialize(&made->locks[i].lock, tranche);
-	pg_atomic_init_u64(&made->evictions.number, 0);
-	for (int i = 0; i < SETS; i++)
-	{
-		memset(made->sets[i].keys, 0, sizeof(made->sets[i].keys));
-		for (int way = 0; way < WAYS; way++)
-			forget(&made->sets[i].buckets[way]);
-	}
+	/* never a yes for want of memory */
+	if (!attach_cache())
+		quota_segment_raise("could not get shared memory for rates");
 }
 
-/* Take the locks of all buckets, lowest first; the set of their numbers. */
+/* Take the locks of all buckets, lowest first. Return their numbers as bits. */
 static uint64
 lock_all(const QuotaRateChange *changes, int count)
 {
@@ -300,108 +256,42 @@ lock_all(const QuotaRateChange *changes, int count)
 
 	for (int i = 0; i < count; i++)
 		if (changes[i].rate->pace.limit > 0)
-			wanted |= UINT64CONST(1) << lock_number(changes[i].rate->bucket);
+			wanted |= UINT64CONST(1) << changes[i].rate->bucket[0] % QUOTA_SEGMENT_LOCKS;
 	for (uint64 left = wanted; left != 0; left &= left - 1)
-		LWLockAcquire(&table->locks[pg_rightmost_one_pos64(left)].lock, LW_EXCLUSIVE);
+		LWLockAcquire(lock_of(pg_rightmost_one_pos64(left)), LW_EXCLUSIVE);
 	return wanted;
-}
-
-static void
-unlock_all(uint64 locked)
-{
-	for (; locked != 0; locked &= locked - 1)
-		LWLockRelease(&table->locks[pg_rightmost_one_pos64(locked)].lock);
-}
-
-static int
-lock_number(const uint64 *key)
-{
-	return key[0] % LOCKS;
 }
 
 static QuotaLevel
 level_now(const QuotaRate *rate, TimestampTz now)
 {
-	const Bucket *bucket = rate->pace.limit > 0 ? find(rate->bucket) : NULL;
+	int way = rate->pace.limit > 0 ? find_way(rate->bucket) : CACHE_WAYS;
 	QuotaLevel level = {.at = now};
 
-	if (bucket != NULL)
+	if (way < CACHE_WAYS)
 	{
+		const Bucket *bucket = &set_of(rate->bucket[0])->buckets[way];
+
 		level = (QuotaLevel){bucket->at, bucket->units, bucket->parts};
 		quota_bucket_drain(&level, &rate->pace, now);
 	}
 	return level;
 }
 
-/* The bucket of a key; NULL: there is none. */
-static Bucket *
-find(const uint64 *key)
-{
-	Set *set = &table->sets[key[0] % SETS];
-
-	for (int i = 0; i < WAYS; i++)
-		if (set->keys[i] == key[0] && set->buckets[i].key == key[1])
-			return &set->buckets[i];
-	return NULL;
-}
-
-/* The same; where there is none, in the place of the one that is emptiest. */
-static Bucket *
-find_or_make(const uint64 *key, TimestampTz now)
-{
-	Bucket *bucket = find(key);
-	Set *set = &table->sets[key[0] % SETS];
-	double least;
-	int way = 0;
-
-	if (bucket != NULL)
-		return bucket;
-	least = fullness(&set->buckets[0], now);
-	for (int i = 1; i < WAYS && least > 0; i++)
-	{
-		double share = fullness(&set->buckets[i], now);
-
-		if (share < least)
-		{
-			least = share;
-			way = i;
-		}
-	}
-	bucket = &set->buckets[way];
-	if (bucket->empty_at > now)
-		pg_atomic_fetch_add_u64(&table->evictions.number, 1);
-	set->keys[way] = key[0];
-	bucket->key = key[1];
-	return bucket;
-}
-
-/* Write a rate to its bucket. */
+/* Write a rate to its bucket, or to a new one. */
 static void
-fill_bucket(Bucket *bucket, const QuotaRate *rate)
+write_bucket(const QuotaRate *rate, TimestampTz now)
 {
 	const QuotaLevel *level = &rate->level;
+	BucketSet *set = set_of(rate->bucket[0]);
+	int way = find_way_to_write(rate->bucket, now);
+	Bucket *bucket = &set->buckets[way];
 
+	set->keys[way] = rate->bucket[0];
+	bucket->key = rate->bucket[1];
 	bucket->at = level->at;
 	bucket->units = level->units;
 	bucket->parts = level->parts;
 	bucket->share = level->units >= rate->full ? FULL : (uint64) ((double) level->units / rate->full * (FULL - 1)) + 1;
 	bucket->empty_at = quota_bucket_falls_to(level, &rate->pace, 0);
-}
-
-/* How much of what it can hold is in a bucket, as a share that is only to be compared with that of others. */
-static double
-fullness(const Bucket *bucket, TimestampTz now)
-{
-	if (bucket->empty_at <= now)
-		return 0;
-	if (bucket->empty_at == DT_NOEND)
-		return bucket->share;
-	return bucket->share * ((double) (bucket->empty_at - now) / (double) (bucket->empty_at - bucket->at));
-}
-
-static void
-forget(Bucket *bucket)
-{
-	memset(bucket, 0, sizeof(Bucket));
-	bucket->empty_at = DT_NOBEGIN;
 }

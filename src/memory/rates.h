@@ -1,5 +1,6 @@
 /*
- * Rates: limits over a short window, held in shared memory.
+ * rates.h
+ *		Rates: limits over a short window, held in shared memory.
  */
 #ifndef QUOTA_RATES_H
 #define QUOTA_RATES_H

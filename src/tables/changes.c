@@ -27,7 +27,7 @@
 
 #include "compat.h"
 #include "memory/entitlement_cache.h"
-#include "memory/shared.h"
+#include "memory/segment.h"
 #include "owner.h"
 #include "tables/relations.h"
 
@@ -155,7 +155,7 @@ look_up_generation(void)
 {
 	static const QuotaTable followed[] = {ACCOUNTS, LIMIT_OVERRIDES};
 	/* tables of another database, also one that has taken its OID since, have other rows */
-	uint64 hash = quota_shared_database();
+	uint64 hash = quota_segment_database();
 
 	for (size_t i = 0; i < lengthof(followed); i++)
 	{

@@ -20,7 +20,7 @@
 #include "access/xact.h"
 #include "utils/fmgroids.h"
 
-#include "memory/shared.h"
+#include "memory/segment.h"
 #include "tables/scan.h"
 #include "tables/usage_slots.h"
 
@@ -168,7 +168,7 @@ add_to_row(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *c
 	HeapTuple version = counter->version;
 	QuotaUsageRow row = *QUOTA_USAGE_ROW(version);
 	bool split = change->used > 0 && counter->conflicts >= CONTENDED && !quota_usage_slots_near_limit(counter->used, change->used, change->most) &&
-				 quota_shared_lock(counter->hash) != NULL;
+				 quota_segment_counter_lock(counter->hash) != NULL;
 	TM_Result result;
 
 	row.used = quota_decide_sum(counter->used, change->used);

@@ -6,7 +6,7 @@
  * snapshot keeps dead versions from being removed, the index leads to all
  * versions of a row, and a contended counter has very many. So a row is looked for
  *		1. where this transaction wrote its newest version (newest.c)
- *		2. at its row place, in shared memory (memory/shared.h)
+ *		2. at its row place, in shared memory (memory/row_places.h)
  *		3. by the primary key.
  * A row place is only a hint: what is found there is checked for visibility and
  * for the key, since another row may have taken the place.
@@ -34,7 +34,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
-#include "memory/shared.h"
+#include "memory/row_places.h"
 #include "tables/newest.h"
 #include "tables/scan.h"
 
@@ -142,7 +142,7 @@ find_at_place(QuotaLookup *lookup, const QuotaKey *key, Snapshot snapshot)
 	ItemPointerData tid;
 
 	/* SERIALIZABLE needs the predicate locks of an index scan */
-	if (IsolationIsSerializable() || !quota_shared_find(key->hash, &place) || !ItemPointerIsValid(&place))
+	if (IsolationIsSerializable() || !quota_row_places_find(key->hash, &place) || !ItemPointerIsValid(&place))
 		return false;
 	tid = place;
 	if (!find_from(lookup, key, &tid, snapshot))
@@ -363,7 +363,7 @@ static void
 remember_place(QuotaLookup *lookup, const QuotaKey *key)
 {
 	if (!lookup->own)
-		quota_shared_remember(key->hash, &lookup->tuple.t_self);
+		quota_row_places_remember(key->hash, &lookup->tuple.t_self);
 }
 
 /* Read the version at tuple->t_self, which is set to where it was redirected; false: there is none. */

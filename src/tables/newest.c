@@ -8,7 +8,7 @@
  * - This transaction finds its newest version here. ROLLBACK TO a savepoint
  *   restores the place from before it; RELEASE hands the places to the outer level.
  * - Others start from the committed version: its row place stays in shared memory
- *   (memory/shared.h) until commit, and is then set to the newest version.
+ *   (memory/row_places.h) until commit, and is then set to the newest version.
  * - A scan of slots needs the range that an open transaction can leave. The writer
  *   publishes its newest version, under a hash of the row and the transaction, if
  *   `used` and `alerted` are monotonic up to it: whatever is rolled back, the
@@ -31,7 +31,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
-#include "memory/shared.h"
+#include "memory/row_places.h"
 
 #define MAX_ROWS 8192
 #define BUCKET(hash) ((hash) >> 20 & (MAX_ROWS - 1))
@@ -95,7 +95,7 @@ quota_newest_record(QuotaNewVersion *version)
 	{
 		/* do not publish an uncommitted version of a slot: scans must start from the committed one, and t_ctid only leads forward */
 		if (!version->is_slot)
-			quota_shared_remember(version->hash, &version->new_tid);
+			quota_row_places_remember(version->hash, &version->new_tid);
 		return;
 	}
 	if (row == NULL)
@@ -142,7 +142,7 @@ quota_newest_find_own(uint64 hash, ItemPointer tid)
 bool
 quota_newest_find_published(uint64 hash, TransactionId writer, ItemPointer tid)
 {
-	return quota_shared_find(published_hash(hash, writer), tid) && ItemPointerIsValid(tid);
+	return quota_row_places_find(published_hash(hash, writer), tid) && ItemPointerIsValid(tid);
 }
 
 static void
@@ -153,7 +153,7 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	for (NewestRow *row = rows + 1; row <= rows + nrows; row++)
 	{
 		if (event == XACT_EVENT_COMMIT && ItemPointerIsValid(&row->tid))
-			quota_shared_remember(row->hash, &row->tid);
+			quota_row_places_remember(row->hash, &row->tid);
 		buckets[BUCKET(row->hash)] = 0;
 	}
 	nrows = 0;
@@ -234,7 +234,7 @@ publish_row(NewestRow *row)
 {
 	uint64 hash = published_hash(row->hash, GetTopTransactionIdIfAny());
 
-	quota_shared_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &(ItemPointerData){0});
+	quota_row_places_remember(hash, ItemPointerIsValid(&row->tid) && IS_MONOTONIC(row->direction) ? &row->tid : &(ItemPointerData){0});
 	row->published = true;
 }
 

@@ -49,7 +49,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "memory/shared.h"
+#include "memory/segment.h"
 #include "tables/newest.h"
 
 /* a backend merges slots after so many charges that met no open change */
@@ -60,8 +60,8 @@
 /* the greatest charge that is added to the lock's `raised` */
 #define MAX_RAISED (INT64CONST(1) << 32)
 
-static bool scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
-static bool charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
+static bool scan_is_current(QuotaSlotScan *scan, QuotaCounterLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change);
+static bool charge_slot(QuotaStore *store, QuotaCounterLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
 						const QuotaCounterChange *change);
 static bool must_wait(QuotaSlotScan *scan, const QuotaCounterChange *change);
 static bool wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan);
@@ -89,7 +89,7 @@ static HeapTuple lock_slot(QuotaStore *store, const QuotaSlot *slot, LockTupleMo
 bool
 quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCounterChange *change)
 {
-	QuotaSharedLock *lock;
+	QuotaCounterLock *lock;
 	QuotaSlotScan *scan = counter->scan != NULL ? counter->scan : palloc(sizeof(QuotaSlotScan));
 	QuotaKey key;
 	bool charged;
@@ -97,7 +97,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
 	/* assign the transaction id now: it may allocate and fail, which is not allowed under the LWLock */
 	GetCurrentTransactionId();
 	quota_usage_row_key(store, &counter->key, &key);
-	lock = quota_shared_lock(key.hash);
+	lock = quota_segment_counter_lock(key.hash);
 	if (lock == NULL)
 		return merge_by_row_locks(store, counter, &key);
 
@@ -126,7 +126,7 @@ quota_usage_slots_add(QuotaStore *store, QuotaCounter *counter, const QuotaCount
  * than the rest of the charge.
  */
 static bool
-scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
+scan_is_current(QuotaSlotScan *scan, QuotaCounterLock *lock, const QuotaCounter *counter, const QuotaCounterChange *change)
 {
 	uint64 raised = pg_atomic_read_u64(&lock->raised) - scan->raised;
 
@@ -148,7 +148,7 @@ scan_is_current(QuotaSlotScan *scan, QuotaSharedLock *lock, const QuotaCounter *
  * Returns false, with nothing written, if that has to wait; the scan says for what.
  */
 static bool
-charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
+charge_slot(QuotaStore *store, QuotaCounterLock *lock, QuotaCounter *counter, QuotaSlotScan *scan,
 			const QuotaCounterChange *change)
 {
 	static int quiet = 0;
@@ -195,9 +195,9 @@ charge_slot(QuotaStore *store, QuotaSharedLock *lock, QuotaCounter *counter, Quo
 	counter->slots = slots;
 	counter->slot = number;
 	if (slots == scan->slots && change->used > 0 && change->used <= MAX_RAISED && change->alerted == alerted)
-		quota_shared_raised(lock, change->used);
+		quota_counter_locks_add(&lock->raised, change->used);
 	else
-		quota_shared_changed(lock);
+		quota_counter_locks_add(&lock->changes, 1);
 	return true;
 }
 
@@ -246,14 +246,14 @@ quota_usage_slots_near_limit(int64 used, int64 delta, int64 most)
 bool
 quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 {
-	QuotaSharedLock *lock;
+	QuotaCounterLock *lock;
 	QuotaSlotScan scan;
 	QuotaKey key;
 	bool merged = false;
 
 	GetCurrentTransactionId();
 	quota_usage_row_key(store, &counter->key, &key);
-	lock = quota_shared_lock(key.hash);
+	lock = quota_segment_counter_lock(key.hash);
 	if (lock == NULL)
 		return merge_by_row_locks(store, counter, &key);
 
@@ -269,7 +269,7 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	}
 	else if (scan.slots > 1 && scan.locked < 0)
 		merged = merge(store, counter, &scan, &(QuotaCounterChange){.alerted = scan.alerted});
-	quota_shared_changed(lock);
+	quota_counter_locks_add(&lock->changes, 1);
 	LWLockRelease(&lock->lock);
 
 	if (!merged)
@@ -419,7 +419,7 @@ quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *sc
 static bool
 scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 {
-	QuotaSharedLock *lock = quota_shared_lock(key->hash);
+	QuotaCounterLock *lock = quota_segment_counter_lock(key->hash);
 
 	memset(scan, 0, offsetof(QuotaSlotScan, slot));
 	if (lock != NULL)
