@@ -233,7 +233,6 @@ tables_of_type(Oid type)
 	quota_scan_begin(&scan, table_open(RelationRelationId, AccessShareLock), InvalidOid, NULL, 1, &key);
 	while (quota_scan_next(&scan))
 		tables = lappend_oid(tables, DatumGetObjectId(quota_scan_value(&scan, Anum_pg_class_oid)));
-	quota_scan_end(&scan);
 	return tables;
 }
 

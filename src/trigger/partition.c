@@ -88,7 +88,6 @@ quota_partition_follow_attach(Oid parent)
 	while (quota_scan_next(&scan))
 		if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(scan.tuple->t_data)))
 			partitions = lappend_oid(partitions, DatumGetObjectId(quota_scan_value(&scan, Anum_pg_inherits_inhrelid)));
-	quota_scan_end(&scan);
 	foreach (cell, partitions)
 		quota_partition_follow_table(lfirst_oid(cell));
 }

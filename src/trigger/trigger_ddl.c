@@ -206,7 +206,6 @@ quota_trigger_ddl_charged(Oid relid, const QuotaAttached *attached)
 		if (trigger->tgfoid == function && trigger->tgnargs == 1 && TRIGGER_FOR_INSERT(trigger->tgtype) && atoi(arguments) == attached->id)
 			tables = lappend_oid(tables, trigger->tgrelid);
 	}
-	quota_scan_end(&scan);
 	return tables;
 }
 
