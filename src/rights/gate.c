@@ -129,6 +129,7 @@ pg_noreturn static void refuse_operation(const char *function);
 static TwinCall *twin_call(FunctionCallInfo fcinfo);
 static Oid find_twin(HeapTuple tuple, const char *name);
 static Datum run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts);
+static Datum call_in_frame(FunctionCallInfo fcinfo, FmgrInfo *function, QuotaGateFrame *own);
 
 void
 quota_gate_init(void)
@@ -506,7 +507,6 @@ refuse_operation(const char *function)
 static Datum
 run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 {
-	FmgrInfo *function = fcinfo->flinfo;
 	ReturnSetInfo *rsinfo = call->twin.fn_retset ? (ReturnSetInfo *) fcinfo->resultinfo : NULL;
 	int allowed_modes = rsinfo != NULL && IsA(rsinfo, ReturnSetInfo) ? rsinfo->allowedModes : 0;
 	QuotaGateFrame own = {.function = call->function,
@@ -523,18 +523,29 @@ run_twin(TwinCall *call, FunctionCallInfo fcinfo, bool all_accounts)
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	if (rsinfo != NULL)
 		rsinfo->allowedModes |= SFRM_ValuePerCall | SFRM_Materialize_Preferred;
-	frame = &own;
-	fcinfo->flinfo = &call->twin;
+	result = call_in_frame(fcinfo, &call->twin, &own);
+	if (rsinfo != NULL)
+		rsinfo->allowedModes = allowed_modes;
+	return result;
+}
+
+/* Call a function with the arguments of another. The frame ends with the call, also by an error. */
+static Datum
+call_in_frame(FunctionCallInfo fcinfo, FmgrInfo *function, QuotaGateFrame *own)
+{
+	FmgrInfo *caller = fcinfo->flinfo;
+	Datum result;
+
+	frame = own;
+	fcinfo->flinfo = function;
 	PG_TRY();
 	{
 		result = FunctionCallInvoke(fcinfo);
 	}
 	PG_FINALLY();
 	{
-		fcinfo->flinfo = function;
-		frame = own.outer;
-		if (rsinfo != NULL)
-			rsinfo->allowedModes = allowed_modes;
+		fcinfo->flinfo = caller;
+		frame = own->outer;
 	}
 	PG_END_TRY();
 	return result;
