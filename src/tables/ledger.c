@@ -52,6 +52,10 @@ typedef enum EventColumn
 	EVENT_COLUMNS
 } EventColumn;
 
+static const char *const event_columns[EVENT_COLUMNS] = {
+	"id", "at", "account", "user_id", "feature", "plan", "what", "kind", "amount",
+	"decision", "reason", "used", "usage_limit", "period", "period_start", "key", "metadata"};
+
 enum
 {
 	ALERT_ID,
@@ -207,7 +211,7 @@ find_partition(TimestampTz at)
 	/* a partition may have them in another order */
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
-		partition.columns[i] = get_attnum(partition.oid, NameStr(TupleDescAttr(RelationGetDescr(events), i)->attname));
+		partition.columns[i] = get_attnum(partition.oid, event_columns[i]);
 		if (partition.columns[i] == InvalidAttrNumber)
 		{
 			partition.valid = false;
