@@ -237,10 +237,12 @@ make_trigger(Oid relid, const QuotaAttached *attached, QuotaTrigger kind)
 static bool
 drop_triggers(Oid relid, const char *feature)
 {
-	Relation rel = relation_open(relid, NoLock);
+	Relation rel = try_relation_open(relid, NoLock);
 	ObjectAddresses *found = new_object_addresses();
 	bool any = false;
 
+	if (rel == NULL)
+		return false;
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
