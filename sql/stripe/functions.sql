@@ -189,7 +189,7 @@ CREATE OR REPLACE FUNCTION quota.stripe_status(s quota.stripe_subscriptions)
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 	RETURN CASE
-		WHEN s.payment_at < s.told_at THEN s.status
+		WHEN s.payment_at < s.reported_at THEN s.status
 		WHEN s.paid AND s.status IN ('incomplete', 'past_due', 'unpaid') THEN 'active'
 		WHEN NOT s.paid AND s.status = 'active' THEN 'past_due'
 		ELSE s.status
@@ -229,62 +229,62 @@ DECLARE
 	at CONSTANT timestamptz := quota.stripe_time(event->'created');
 	object CONSTANT jsonb := event #> '{data,object}';
 	invoiced CONSTANT jsonb := COALESCE(object #> '{parent,subscription_details}', object->'subscription_details');
-	told quota.stripe_subscriptions;
+	reported quota.stripe_subscriptions;
 BEGIN
-	told.customer := object->>'customer';
-	told.created_at := at;
-	told.status := 'incomplete';
-	told.told_at := '-infinity';
-	told.told_rank := 0;
-	told.payment_at := '-infinity';
-	told.paid := false;
-	told.had_plan := false;
+	reported.customer := object->>'customer';
+	reported.created_at := at;
+	reported.status := 'incomplete';
+	reported.reported_at := '-infinity';
+	reported.reported_rank := 0;
+	reported.payment_at := '-infinity';
+	reported.paid := false;
+	reported.had_plan := false;
 	IF type IN ('customer.subscription.created', 'customer.subscription.updated', 'customer.subscription.deleted',
 		'customer.subscription.paused', 'customer.subscription.resumed')
 	THEN
-		told.subscription := object->>'id';
-		told.account := NULLIF(object #>> '{metadata,account}', '');
-		told.status := CASE type WHEN 'customer.subscription.deleted' THEN 'canceled' ELSE object->>'status' END;
-		told.price := (
+		reported.subscription := object->>'id';
+		reported.account := NULLIF(object #>> '{metadata,account}', '');
+		reported.status := CASE type WHEN 'customer.subscription.deleted' THEN 'canceled' ELSE object->>'status' END;
+		reported.price := (
 			SELECT min(p.price)
 			FROM quota.stripe_prices p
 			WHERE p.price = ANY (quota.stripe_prices_of(object)) AND p.plan IS NOT NULL);
-		told.created_at := quota.stripe_time(object->'created');
-		told.trial_ends_at := quota.stripe_time(object->'trial_end');
-		told.period_ends_at := COALESCE(quota.stripe_time(object->'current_period_end'), (
+		reported.created_at := quota.stripe_time(object->'created');
+		reported.trial_ends_at := quota.stripe_time(object->'trial_end');
+		reported.period_ends_at := COALESCE(quota.stripe_time(object->'current_period_end'), (
 			SELECT max(quota.stripe_time(i.item->'current_period_end')) FROM jsonb_array_elements(object #> '{items,data}') i (item)));
-		told.ends_at := COALESCE(quota.stripe_time(object->'cancel_at'),
-			CASE WHEN (object->>'cancel_at_period_end')::boolean THEN told.period_ends_at END);
-		told.cycle_anchor := quota.stripe_time(object->'billing_cycle_anchor');
-		told.told_at := at;
-		told.told_rank := CASE
-			WHEN told.status IN ('canceled', 'incomplete_expired') THEN 3
-			WHEN told.status = 'incomplete' THEN 0
+		reported.ends_at := COALESCE(quota.stripe_time(object->'cancel_at'),
+			CASE WHEN (object->>'cancel_at_period_end')::boolean THEN reported.period_ends_at END);
+		reported.cycle_anchor := quota.stripe_time(object->'billing_cycle_anchor');
+		reported.reported_at := at;
+		reported.reported_rank := CASE
+			WHEN reported.status IN ('canceled', 'incomplete_expired') THEN 3
+			WHEN reported.status = 'incomplete' THEN 0
 			WHEN type = 'customer.subscription.created' THEN 1
 			ELSE 2 END;
-		told.had_plan := told.price IS NOT NULL AND told.status NOT IN ('incomplete', 'incomplete_expired');
+		reported.had_plan := reported.price IS NOT NULL AND reported.status NOT IN ('incomplete', 'incomplete_expired');
 	ELSIF type = 'checkout.session.completed' THEN
-		told.subscription := object->>'subscription';
-		told.account := COALESCE(NULLIF(object #>> '{metadata,account}', ''), NULLIF(object->>'client_reference_id', ''));
-		told.price := (SELECT p.price FROM quota.stripe_prices p WHERE p.price = object #>> '{metadata,price}' AND p.plan IS NOT NULL);
+		reported.subscription := object->>'subscription';
+		reported.account := COALESCE(NULLIF(object #>> '{metadata,account}', ''), NULLIF(object->>'client_reference_id', ''));
+		reported.price := (SELECT p.price FROM quota.stripe_prices p WHERE p.price = object #>> '{metadata,price}' AND p.plan IS NOT NULL);
 		IF object->>'payment_status' IN ('paid', 'no_payment_required') THEN
-			told.payment_at := at;
-			told.paid := true;
+			reported.payment_at := at;
+			reported.paid := true;
 		END IF;
 	ELSIF type IN ('invoice.paid', 'invoice.payment_failed') THEN
-		told.subscription := COALESCE(object->>'subscription', invoiced->>'subscription');
-		told.account := NULLIF(invoiced #>> '{metadata,account}', '');
-		told.payment_at := at;
-		told.paid := type = 'invoice.paid';
+		reported.subscription := COALESCE(object->>'subscription', invoiced->>'subscription');
+		reported.account := NULLIF(invoiced #>> '{metadata,account}', '');
+		reported.payment_at := at;
+		reported.paid := type = 'invoice.paid';
 	END IF;
-	IF told.subscription IS NOT NULL THEN
-		PERFORM quota.check_argument('subscription', octet_length(told.subscription) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
-		PERFORM quota.check_argument('customer', octet_length(told.customer) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
-		PERFORM quota.check_argument('status', told.status IN
+	IF reported.subscription IS NOT NULL THEN
+		PERFORM quota.check_argument('subscription', octet_length(reported.subscription) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+		PERFORM quota.check_argument('customer', octet_length(reported.customer) BETWEEN 1 AND 255, 'have 1 to 255 bytes');
+		PERFORM quota.check_argument('status', reported.status IN
 			('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'unpaid', 'paused', 'canceled'), 'be one that Stripe has');
-		PERFORM quota.check_argument('created', told.created_at > '-infinity', 'be a time');
+		PERFORM quota.check_argument('created', reported.created_at > '-infinity', 'be a time');
 	END IF;
-	RETURN told;
+	RETURN reported;
 END $$;
 COMMENT ON FUNCTION quota.stripe_told IS 'what an event says of a subscription, as a row of quota.stripe_subscriptions';
 
@@ -292,7 +292,7 @@ COMMENT ON FUNCTION quota.stripe_told IS 'what an event says of a subscription, 
  * Of two events of the same second the higher rank wins, of equal rank the later one.
  * An ended subscription stays ended: Stripe never revives one.
  */
-CREATE OR REPLACE FUNCTION quota.stripe_merged(known quota.stripe_subscriptions, told quota.stripe_subscriptions)
+CREATE OR REPLACE FUNCTION quota.stripe_merged(known quota.stripe_subscriptions, reported quota.stripe_subscriptions)
 	RETURNS quota.stripe_subscriptions
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
@@ -301,17 +301,17 @@ DECLARE
 BEGIN
 	IF known.status IN ('canceled', 'incomplete_expired') THEN
 		RETURN known;
-	ELSIF told.told_at > '-infinity' THEN
-		IF (told.told_at, told.told_rank) >= (known.told_at, known.told_rank) THEN
-			merged := told;
+	ELSIF reported.reported_at > '-infinity' THEN
+		IF (reported.reported_at, reported.reported_rank) >= (known.reported_at, known.reported_rank) THEN
+			merged := reported;
 			merged.account := known.account;
 			merged.payment_at := known.payment_at;
 			merged.paid := known.paid;
 			merged.had_plan := known.had_plan;
 		END IF;
-	ELSIF told.payment_at >= known.told_at AND (told.payment_at, told.paid) >= (known.payment_at, known.paid) THEN
-		merged.payment_at := told.payment_at;
-		merged.paid := told.paid;
+	ELSIF reported.payment_at >= known.reported_at AND (reported.payment_at, reported.paid) >= (known.payment_at, known.paid) THEN
+		merged.payment_at := reported.payment_at;
+		merged.paid := reported.paid;
 	END IF;
 	RETURN merged;
 END $$;
@@ -323,7 +323,7 @@ COMMENT ON FUNCTION quota.stripe_merged IS
  * raise an error, so that Stripe shows the failed delivery and sends the event again.
  * If neither is known, the event is of another application.
  */
-CREATE OR REPLACE FUNCTION quota.stripe_is_ours(told quota.stripe_subscriptions, prices text[])
+CREATE OR REPLACE FUNCTION quota.stripe_is_ours(reported quota.stripe_subscriptions, prices text[])
 	RETURNS boolean
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 AS $$
@@ -331,24 +331,24 @@ DECLARE
 	unknown CONSTANT text[] := ARRAY(
 		SELECT u FROM unnest(prices) u WHERE NOT EXISTS (SELECT FROM quota.stripe_prices p WHERE p.price = u));
 BEGIN
-	IF told.told_at = '-infinity' OR told.status IN ('canceled', 'incomplete_expired') THEN
-		RETURN told.account IS NOT NULL;
+	IF reported.reported_at = '-infinity' OR reported.status IN ('canceled', 'incomplete_expired') THEN
+		RETURN reported.account IS NOT NULL;
 	ELSIF (SELECT count(DISTINCT p.plan) FROM quota.stripe_prices p WHERE p.price = ANY (prices)) > 1 THEN
 		RAISE cardinality_violation USING
-			MESSAGE = format('subscription "%s" names more than one plan', told.subscription),
+			MESSAGE = format('subscription "%s" names more than one plan', reported.subscription),
 			DETAIL = format('Its prices: %s.', array_to_string(prices, ', '));
-	ELSIF told.account IS NOT NULL AND told.price IS NULL AND unknown <> '{}' THEN
+	ELSIF reported.account IS NOT NULL AND reported.price IS NULL AND unknown <> '{}' THEN
 		RAISE undefined_object USING
 			MESSAGE = format('Stripe price "%s" names no plan', unknown[1]),
-			DETAIL = format('Subscription "%s" of account "%s" has it.', told.subscription, told.account),
+			DETAIL = format('Subscription "%s" of account "%s" has it.', reported.subscription, reported.account),
 			HINT = 'Name its plan with quota_stripe_price, or insert it into quota.stripe_prices without a plan; Stripe sends the event again.';
-	ELSIF told.account IS NULL AND told.price IS NOT NULL THEN
+	ELSIF reported.account IS NULL AND reported.price IS NOT NULL THEN
 		RAISE undefined_object USING
-			MESSAGE = format('Stripe customer "%s" belongs to no account', told.customer),
-			DETAIL = format('It has subscribed to price "%s", by subscription "%s".', told.price, told.subscription),
+			MESSAGE = format('Stripe customer "%s" belongs to no account', reported.customer),
+			DETAIL = format('It has subscribed to price "%s", by subscription "%s".', reported.price, reported.subscription),
 			HINT = 'Insert it into quota.stripe_customers, or set "account" in the subscription''s metadata; Stripe sends the event again.';
 	END IF;
-	RETURN told.price IS NOT NULL;
+	RETURN reported.price IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION quota.stripe_is_ours IS
 	'true if an event is for an account and a plan here; raises an error if only one of them is known';
@@ -412,49 +412,49 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION quota.apply_stripe IS 'sets an account from its subscriptions, one of which has changed';
 
-CREATE OR REPLACE FUNCTION quota.hear_stripe(told quota.stripe_subscriptions, prices text[])
+CREATE OR REPLACE FUNCTION quota.apply_stripe_report(reported quota.stripe_subscriptions, prices text[])
 	RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $$
 DECLARE
 	known quota.stripe_subscriptions;
-	heard quota.stripe_subscriptions;
+	merged quota.stripe_subscriptions;
 BEGIN
 	LOOP
-		SELECT s.* INTO known FROM quota.stripe_subscriptions s WHERE s.subscription = told.subscription FOR UPDATE;
+		SELECT s.* INTO known FROM quota.stripe_subscriptions s WHERE s.subscription = reported.subscription FOR UPDATE;
 		IF FOUND THEN
-			told.account := known.account;
-			heard := quota.stripe_merged(known, told);
-			IF heard IS NOT DISTINCT FROM known THEN
+			reported.account := known.account;
+			merged := quota.stripe_merged(known, reported);
+			IF merged IS NOT DISTINCT FROM known THEN
 				RETURN 'unchanged';
 			END IF;
 			/* a known subscription is ours even if its new price names no plan */
-			PERFORM quota.stripe_is_ours(told, prices);
-			heard.had_plan := known.had_plan OR quota.stripe_gives_plan(heard);
+			PERFORM quota.stripe_is_ours(reported, prices);
+			merged.had_plan := known.had_plan OR quota.stripe_gives_plan(merged);
 			UPDATE quota.stripe_subscriptions s
 			SET (customer, price, status, created_at, trial_ends_at, period_ends_at, ends_at, cycle_anchor,
-					told_at, told_rank, payment_at, paid, had_plan) =
-				(heard.customer, heard.price, heard.status, heard.created_at, heard.trial_ends_at, heard.period_ends_at, heard.ends_at,
-					heard.cycle_anchor, heard.told_at, heard.told_rank, heard.payment_at, heard.paid, heard.had_plan)
-			WHERE s.subscription = heard.subscription;
+					reported_at, reported_rank, payment_at, paid, had_plan) =
+				(merged.customer, merged.price, merged.status, merged.created_at, merged.trial_ends_at, merged.period_ends_at, merged.ends_at,
+					merged.cycle_anchor, merged.reported_at, merged.reported_rank, merged.payment_at, merged.paid, merged.had_plan)
+			WHERE s.subscription = merged.subscription;
 			EXIT;
 		END IF;
-		told.account := COALESCE(told.account, (
-			SELECT min(c.account) FROM quota.stripe_customers c WHERE c.customer = told.customer HAVING count(*) = 1));
-		IF NOT quota.stripe_is_ours(told, prices) THEN
+		reported.account := COALESCE(reported.account, (
+			SELECT min(c.account) FROM quota.stripe_customers c WHERE c.customer = reported.customer HAVING count(*) = 1));
+		IF NOT quota.stripe_is_ours(reported, prices) THEN
 			RETURN 'ignored';
 		END IF;
-		PERFORM quota.account_key(told.account);
-		heard := told;
-		heard.had_plan := told.had_plan OR quota.stripe_gives_plan(told);
-		INSERT INTO quota.stripe_subscriptions SELECT heard.* ON CONFLICT DO NOTHING;
+		PERFORM quota.account_key(reported.account);
+		merged := reported;
+		merged.had_plan := reported.had_plan OR quota.stripe_gives_plan(reported);
+		INSERT INTO quota.stripe_subscriptions SELECT merged.* ON CONFLICT DO NOTHING;
 		/* else another event has inserted it meanwhile */
 		EXIT WHEN FOUND;
 	END LOOP;
-	PERFORM quota.apply_stripe(heard);
+	PERFORM quota.apply_stripe(merged);
 	RETURN 'applied';
 END $$;
-COMMENT ON FUNCTION quota.hear_stripe IS
+COMMENT ON FUNCTION quota.apply_stripe_report IS
 	'stores what an event says of a subscription and its prices, and returns the outcome';
 
 /*
@@ -468,8 +468,8 @@ AS $$
 DECLARE
 	content jsonb;
 	is_new boolean;
-	told quota.stripe_subscriptions;
-	heard text;
+	reported quota.stripe_subscriptions;
+	merged text;
 BEGIN
 	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 		RAISE feature_not_supported USING
@@ -489,13 +489,13 @@ BEGIN
 	ON CONFLICT DO NOTHING;
 	is_new := FOUND;
 	IF is_new THEN
-		told := quota.stripe_told(content);
-		IF told.subscription IS NOT NULL THEN
-			heard := quota.hear_stripe(told, quota.stripe_prices_of(content #> '{data,object}'));
+		reported := quota.stripe_told(content);
+		IF reported.subscription IS NOT NULL THEN
+			merged := quota.apply_stripe_report(reported, quota.stripe_prices_of(content #> '{data,object}'));
 			UPDATE quota.stripe_events e
-			SET outcome = heard,
-				subscription = told.subscription,
-				account = (SELECT s.account FROM quota.stripe_subscriptions s WHERE s.subscription = told.subscription)
+			SET outcome = merged,
+				subscription = reported.subscription,
+				account = (SELECT s.account FROM quota.stripe_subscriptions s WHERE s.subscription = reported.subscription)
 			WHERE e.event = content->>'id';
 		END IF;
 	END IF;

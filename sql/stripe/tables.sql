@@ -45,8 +45,8 @@ CREATE TABLE quota.stripe_subscriptions (
 	period_ends_at timestamptz,
 	ends_at timestamptz,
 	cycle_anchor timestamptz,
-	told_at timestamptz NOT NULL,
-	told_rank smallint NOT NULL,
+	reported_at timestamptz NOT NULL,
+	reported_rank smallint NOT NULL,
 	payment_at timestamptz NOT NULL,
 	paid boolean NOT NULL,
 	had_plan boolean NOT NULL
@@ -57,8 +57,8 @@ COMMENT ON COLUMN quota.stripe_subscriptions.price IS 'the price that names a pl
 COMMENT ON COLUMN quota.stripe_subscriptions.status IS 'from the newest event of the subscription; quota.stripe_status also considers payments';
 COMMENT ON COLUMN quota.stripe_subscriptions.period_ends_at IS 'end of the current period, after which another begins unless ends_at is set';
 COMMENT ON COLUMN quota.stripe_subscriptions.ends_at IS 'end of a canceled subscription; NULL: it goes on';
-COMMENT ON COLUMN quota.stripe_subscriptions.told_at IS 'time of the newest event of the subscription; -infinity: none yet';
-COMMENT ON COLUMN quota.stripe_subscriptions.told_rank IS 'order among events of the same second: the highest is the newest';
+COMMENT ON COLUMN quota.stripe_subscriptions.reported_at IS 'time of the newest event of the subscription; -infinity: none yet';
+COMMENT ON COLUMN quota.stripe_subscriptions.reported_rank IS 'order among events of the same second: the highest is the newest';
 COMMENT ON COLUMN quota.stripe_subscriptions.payment_at IS 'time of the newest event of a payment; -infinity: none yet';
 COMMENT ON COLUMN quota.stripe_subscriptions.paid IS 'true if that payment succeeded';
 COMMENT ON COLUMN quota.stripe_subscriptions.had_plan IS 'true if it has given the account a plan, which ends with it';

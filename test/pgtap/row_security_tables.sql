@@ -29,7 +29,7 @@ SELECT account, 'USD', '2026-02-01', '2026-03-01', 1, '2026-03-01' FROM unnest('
 INSERT INTO quota.invoice_lines (account, feature, period, period_start, period_end, invoice, plan, used, usage_limit, quantity, unit_price, amount)
 SELECT account, 'report', 'month', period_start, period_end, id, 'free', 9, 8, 1, 1, 1 FROM quota.invoices;
 INSERT INTO quota.stripe_customers (account, customer) SELECT account, 'cus_' || account FROM quota.invoices;
-INSERT INTO quota.stripe_subscriptions (subscription, account, customer, status, created_at, told_at, told_rank, payment_at, paid, had_plan)
+INSERT INTO quota.stripe_subscriptions (subscription, account, customer, status, created_at, reported_at, reported_rank, payment_at, paid, had_plan)
 SELECT 'sub_' || account, account, 'cus_' || account, 'active', '2026-03-01', '2026-03-01', 0, '2026-03-01', true, false FROM quota.invoices;
 INSERT INTO quota.stripe_events (event, type, created_at, at, account, outcome)
 SELECT 'evt_' || account, 'customer.subscription.updated', '2026-03-01', '2026-03-01', account, 'applied' FROM quota.invoices;
