@@ -92,7 +92,7 @@ static void create(void *memory);
 static void *find_segment(QuotaSegment kind, Size size);
 static Segment *segment_of(QuotaSegment kind);
 static void free_dropped_databases(void);
-static void *try_to_find(QuotaSegment kind, Size size, TimestampTz *refused_at);
+static void *try_to_find(QuotaSegment kind, Size size);
 static bool refused_lately(TimestampTz refused_at);
 static void report_once(const ErrorData *error);
 
@@ -148,6 +148,8 @@ quota_segment_counter_lock(uint64 hash)
 QuotaSegmentHead *
 quota_segment_get(QuotaSegment kind, Size size)
 {
+	QuotaSegmentHead *head;
+
 	/* not while a lock is held: those that wait for it would wait for the memory as well */
 	if (InterruptHoldoffCount > 0 || !attach())
 		return NULL;
@@ -160,7 +162,10 @@ quota_segment_get(QuotaSegment kind, Size size)
 	}
 	if (kind == QUOTA_SEGMENT_RATES)
 		free_dropped_databases();
-	return try_to_find(kind, size, &shared->refused_at[kind]);
+	head = try_to_find(kind, size);
+	if (head == NULL)
+		shared->refused_at[kind] = GetCurrentTimestamp();
+	return head;
 }
 
 /*
@@ -223,7 +228,9 @@ attach(void)
 	if (InterruptHoldoffCount > 0 || refused_lately(refused_at))
 		return false;
 	remedy = remedy_of_struct;
-	shared = try_to_find(0, 0, &refused_at);
+	shared = try_to_find(0, 0);
+	if (shared == NULL)
+		refused_at = GetCurrentTimestamp();
 	return shared != NULL;
 }
 
@@ -355,7 +362,7 @@ free_dropped_databases(void)
  * read and no lock was held before.
  */
 static void *
-try_to_find(QuotaSegment kind, Size size, TimestampTz *refused_at)
+try_to_find(QuotaSegment kind, Size size)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -383,10 +390,7 @@ try_to_find(QuotaSegment kind, Size size, TimestampTz *refused_at)
 		ResourceOwnerRelease(of_request, phase, false, false);
 	ResourceOwnerDelete(of_request);
 	if (memory == NULL)
-	{
-		*refused_at = GetCurrentTimestamp();
 		report_once(error);
-	}
 	return memory;
 }
 
