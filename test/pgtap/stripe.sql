@@ -58,6 +58,7 @@ SELECT is(error_of($$SELECT quota_stripe_event('{}', signature('{}', '2026-01-10
 SET LOCAL quota.stripe_tolerance = '1h';
 SELECT is(checked('{}', signature('{}', '2026-01-10 08:54:59+00')), 'yes', 'the tolerance is a setting');
 RESET quota.stripe_tolerance;
+SELECT throws_ok('SET LOCAL quota.stripe_tolerance = 0', '22023', NULL, 'at least a second');
 SET LOCAL quota.now = '';
 SELECT is(checked('{}', signature('{}', clock_timestamp())), 'yes', 'without quota.now the clock counts');
 SELECT is(checked('{}', signature('{}', '2026-01-10 09:00+00')), 'Stripe signature is not of now', 'and it is later by now');
