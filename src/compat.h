@@ -29,6 +29,7 @@
 	ExecInsertIndexTuples(result, slot, estate, update, speculative, lost, keys, only_summarizing)
 #define quota_compat_owns_table(relid, role) object_ownercheck(RelationRelationId, relid, role)
 #else
+#define rd_locator rd_node
 #define quota_compat_guc_alloc(size) malloc(size)
 #define quota_compat_guc_free(pointer) free(pointer)
 #define quota_compat_decode_time(field, ftype, nf, dtype, tm, fsec, tz) \

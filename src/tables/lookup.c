@@ -276,6 +276,7 @@ quota_lookup_release(QuotaLookup *lookup)
 	if (BufferIsValid(lookup->page))
 		ReleaseBuffer(lookup->page);
 	lookup->page = InvalidBuffer;
+	lookup->expected = NULL;
 	if (lookup->index != NULL)
 		table_index_fetch_reset(lookup->scan->xs_heapfetch);
 }
@@ -348,7 +349,15 @@ pin_page(QuotaLookup *lookup, BlockNumber block)
 		ReleaseBuffer(lookup->page);
 	/* ReadBuffer may raise an error */
 	lookup->page = InvalidBuffer;
-	lookup->page = ReadBuffer(lookup->rel, block);
+	if (lookup->expected != NULL && BufferIsValid(*lookup->expected) &&
+		ReadRecentBuffer(lookup->rel->rd_locator, MAIN_FORKNUM, block, *lookup->expected))
+		lookup->page = *lookup->expected;
+	else
+	{
+		lookup->page = ReadBuffer(lookup->rel, block);
+		if (lookup->expected != NULL)
+			*lookup->expected = lookup->page;
+	}
 	if (lookup->write)
 		/* as index scans do: HOT updates need room on the page */
 		heap_page_prune_opt(lookup->rel, lookup->page);

@@ -42,6 +42,7 @@ typedef struct QuotaLookup
 	bool own;            /* this transaction wrote that version */
 	QuotaVersion found;  /* copy of it, if `write` */
 	Buffer page;         /* the page read last, pinned until quota_lookup_release */
+	Buffer *expected;    /* where to expect the page of the next row, to save a search; is set to where it is. NULL: unknown */
 	QuotaVersion next;   /* copy of the version after `found`, if on the same page */
 	Relation index;      /* primary key; NULL: not open yet, nor are scan and slot */
 	IndexScanDesc scan;

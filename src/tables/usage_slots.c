@@ -419,6 +419,8 @@ quota_usage_slots_scan(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *sc
 static bool
 scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 {
+	/* where this backend read each slot last: busy slots are soon on pages of their own */
+	static Buffer buffers[QUOTA_MAX_SLOTS];
 	QuotaCounterLock *lock = quota_segment_counter_lock(key->hash);
 
 	memset(scan, 0, offsetof(QuotaSlotScan, slot));
@@ -434,6 +436,7 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 	{
 		QuotaSlot *slot = &scan->slot[i];
 
+		store->usage.expected = &buffers[i];
 		read_slot(store, key, i, slot);
 		if (i == 0)
 			scan->slots = slot->exists ? Min(abs(slot->slots), QUOTA_MAX_SLOTS) : 0;
