@@ -68,7 +68,8 @@ worth(const BucketSet *set, int way, TimestampTz now)
 {
 	const Bucket *bucket = &set->buckets[way];
 
-	if (bucket->share == 0 || bucket->empty_at <= now)
+	/* one that is empty already has its own time there, which is to come if the clock has gone back */
+	if (bucket->share == 0 || bucket->empty_at <= now || bucket->empty_at <= bucket->at)
 		return 0;
 	if (bucket->empty_at == DT_NOEND)
 		return bucket->share;

@@ -9,8 +9,8 @@
  *		CACHE_WAYS		entries of a set
  *		CACHE_SET		type of a set; all zero: empty
  *		CACHE_KEY		type of a key, which begins with its hash, a uint64
- * and the functions has_key(set, way, key) and worth(set, way, now); 0: the entry is
- * empty. The hash chooses the set. A new entry replaces the one worth least.
+ * and the functions has_key(set, way, key) and worth(set, way, now), which is finite;
+ * 0: the entry is empty. The hash chooses the set. A new entry replaces the one worth least.
  *
  * If the hash is quota_siphash with the secret, nobody can choose names that share a
  * set. Only rates use it: in the other caches such names are only slower to find, and
@@ -106,6 +106,7 @@ find_way_to_write(const CACHE_KEY *key, TimestampTz now)
 			to = way;
 		}
 	}
+	Assert(to < CACHE_WAYS);
 	/* of the others nobody asks, and all would write to one counter */
 	if (least > 0 && CACHE_SEGMENT == QUOTA_SEGMENT_RATES)
 		pg_atomic_fetch_add_u64(&cache->head.evictions, 1);

@@ -356,6 +356,18 @@ SELECT is((quota_evaluate('hal', 'odd')).used || ' ' || (quota_evaluate('hal', '
 SELECT is(error_of($$SET LOCAL transaction_read_only = on; SELECT * FROM quota_consume_many('hal', '{"odd": 1, "job": 1}')$$)->>'state', '25006', 'read-only: not with a counter');
 SELECT is((quota_evaluate('hal', 'odd')).used, 3::bigint, 'read-only: nothing is taken then');
 
+/*
+ * A refund leaves an empty bucket. When the clock has gone back its time is to come, but
+ * there is nothing in it: it makes room for others, also where all of a set are such.
+ */
+INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('free', 'extra', 'hour', 1);
+SELECT at(86400);
+SELECT count(quota_refund('empty' || i, 'extra')) FROM generate_series(1, 100000) i \g /dev/null
+SELECT at(0);
+SELECT is((SELECT count(*) FROM generate_series(1, 20000) i WHERE (quota_consume('full' || i, 'extra')).allowed), 20000::bigint, 'empty buckets of a time to come: there is room beside them');
+SELECT is((SELECT count(*) FROM generate_series(1, 20000) i WHERE (quota_consume('full' || i, 'extra')).allowed), 0::bigint, 'empty buckets of a time to come: what was used stays used');
+DELETE FROM quota.plan_limits WHERE feature = 'extra';
+
 /* Without a fixed clock time goes on within the transaction, and the statement. */
 SET LOCAL quota.now = '';
 INSERT INTO quota.plan_limits (plan, feature, period, usage_limit) VALUES ('free', 'extra', 'second', 1000);
