@@ -86,7 +86,7 @@ static const char remedy_of_segment[] = "Give the server more dynamic shared mem
 static Shared *shared = NULL;
 static const char *remedy = remedy_of_segment; /* of the last refusal */
 
-static bool attach(void);
+static bool attach(bool at_once);
 static void *find_struct(void);
 static void create(void *memory);
 static void *find_segment(QuotaSegment kind, Size size);
@@ -136,7 +136,7 @@ quota_segment_init(void)
 QuotaCounterLock *
 quota_segment_counter_lock(uint64 hash)
 {
-	return attach() ? &shared->counter_locks[hash % COUNTER_LOCKS] : NULL;
+	return attach(false) ? &shared->counter_locks[hash % COUNTER_LOCKS] : NULL;
 }
 
 /*
@@ -151,7 +151,7 @@ quota_segment_get(QuotaSegment kind, Size size)
 	QuotaSegmentHead *head;
 
 	/* not while a lock is held: those that wait for it would wait for the memory as well */
-	if (InterruptHoldoffCount > 0 || !attach())
+	if (InterruptHoldoffCount > 0 || !attach(false))
 		return NULL;
 	remedy = remedy_of_segment;
 	/* no lock for this look: what is made meanwhile is found the next time */
@@ -177,7 +177,7 @@ quota_segment_is_made(QuotaSegment kind)
 {
 	bool made;
 
-	if (!attach())
+	if (!attach(true))
 		return remedy == remedy_of_layout;
 	LWLockAcquire(AddinShmemInitLock, LW_SHARED);
 	made = segment_of(kind)->handle != DSM_HANDLE_INVALID;
@@ -217,15 +217,15 @@ quota_segment_database(void)
 	return identity;
 }
 
-/* Find the struct, or make it. Return whether there is one. */
+/* Find the struct, or make it. at_once: also if there was lately none to be had. Return whether there is one. */
 static bool
-attach(void)
+attach(bool at_once)
 {
 	static TimestampTz refused_at = 0;
 
 	if (likely(shared != NULL))
 		return true;
-	if (InterruptHoldoffCount > 0 || refused_lately(refused_at))
+	if (InterruptHoldoffCount > 0 || (!at_once && refused_lately(refused_at)))
 		return false;
 	remedy = remedy_of_struct;
 	shared = try_to_find(0, 0);

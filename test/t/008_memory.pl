@@ -171,6 +171,23 @@ foreach my $type ('posix', 'mmap')
 	$small->stop;
 }
 
+# A session that had no memory changes an account that others remember since: from 17
+# on also the struct is dynamic memory, which others may have got meanwhile.
+my $late = make_node('late');
+$late->start;
+fill_node($late);
+my $without = $late->background_psql('postgres', on_error_stop => 0);
+my $its_pid = $without->query_safe('SELECT pg_backend_pid()');
+limit_files(4096, $its_pid);
+is($without->query_safe(q{SELECT decision FROM quota_evaluate('ann', 'report')}), 'ALLOW', 'late: a session goes on without memory');
+limit_files('unlimited', $its_pid);
+my $reason = q{SELECT reason FROM quota_evaluate('ann', 'report')};
+is(ask($late, "$reason; $reason"), "ok\nok", 'late: another remembers an account');
+$without->query_safe(q{SELECT quota_suspend('ann')});
+is(ask($late, $reason), 'suspended', 'late: what the first one changes holds for all');
+$without->quit;
+$late->stop;
+
 # Locks that any role may take use up what the server has to spare.
 my $locks = make_node('locks');
 $locks->start;
