@@ -81,13 +81,17 @@ quota_attachment_feature(const TriggerData *trigdata)
 void
 quota_attachment_read(TriggerData *trigdata, QuotaAttachment *attachment)
 {
-	QuotaBinding *binding = quota_binding_load(binding_of(trigdata), trigdata->tg_relation);
+	const QuotaBinding *binding = quota_binding_load(binding_of(trigdata), trigdata->tg_relation);
+	const char *time_column = binding->attached->time_column;
 
+	if (binding->model.guarded && time_column != NULL)
+		time_column = pstrdup(time_column);
+	/* this may run code of the table's owner, in the checks of domains, and the binding may be freed meanwhile */
 	read_binding(binding, trigdata->tg_relation, TRIGGER_FIRED_FOR_ROW(trigdata->tg_event), attachment);
 	if (attachment->tracked)
 	{
 		/* other attachments need time and key only to count rows again */
-		quota_attachment_read_time(attachment, binding->attached->time_column);
+		quota_attachment_read_time(attachment, time_column);
 		quota_attachment_read_key(attachment);
 	}
 }
