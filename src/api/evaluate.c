@@ -70,12 +70,17 @@ QUOTA_ACCOUNT_FUNCTION(quota_rates)
 /* quota_rate_stats(): return how full the memory of rates is. */
 QUOTA_FUNCTION(quota_rate_stats)
 {
-	QuotaRateStats stats = quota_rates_stats();
-	Datum values[] = {Int64GetDatum(stats.in_use), Int64GetDatum(stats.places), Int64GetDatum(stats.evictions), Int64GetDatum(stats.bytes)};
+	QuotaRateStats stats;
+	Datum values[4];
 	bool nulls[lengthof(values)] = {false};
 	TupleDesc desc;
 
 	quota_gate_require(fcinfo, QUOTA_GATE_TOTALS);
+	stats = quota_rates_stats();
+	values[0] = Int64GetDatum(stats.in_use);
+	values[1] = Int64GetDatum(stats.places);
+	values[2] = Int64GetDatum(stats.evictions);
+	values[3] = Int64GetDatum(stats.bytes);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "quota_rate_stats does not return a row");
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));

@@ -141,7 +141,10 @@ sub no_rates
 my $small = make_node('small', extra => ['--wal-segsize=1']);
 $small->start;
 fill_node($small);
-$small->safe_psql('postgres', q{SELECT quota_set_plan('paid', 'pro')});
+$small->safe_psql('postgres', q{
+	SELECT quota_set_plan('paid', 'pro');
+	CREATE ROLE stranger LOGIN;
+	GRANT EXECUTE ON FUNCTION quota_rate_stats() TO stranger});
 $small->stop;
 foreach my $type ('posix', 'mmap')
 {
@@ -151,6 +154,8 @@ foreach my $type ('posix', 'mmap')
 	limit_files('unlimited', $$);
 	goes_on($small, $type, 1);
 	no_rates($small, $type, 'Give the server more dynamic shared memory');
+	my ($exit, $told_to, $refusal) = $small->psql('postgres', q{SELECT quota_rate_stats()}, extra_params => [ '-U', 'stranger' ]);
+	like($refusal, qr/permission denied for function quota_rate_stats/, "$type: whoever may not ask is told so first");
 	my $plan = q{SELECT (quota_evaluate('paid', 'report')).plan};
 	is(ask($small, "$plan; SELECT quota_set_plan('paid', 'free'); $plan; SELECT quota_set_plan('paid', 'pro')"),
 		"pro\n\nfree\n", "$type: a change of an account holds at once");
