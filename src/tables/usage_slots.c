@@ -153,7 +153,7 @@ charge_slot(QuotaStore *store, QuotaCounterLock *lock, QuotaCounter *counter, Qu
 {
 	static int quiet = 0;
 	QuotaCounterChange own_change = *change;
-	bool alone = !scan->stale && !TransactionIdIsValid(scan->busy) && scan->locked < 0;
+	bool alone = !scan->stale && !TransactionIdIsValid(scan->busy) && !TransactionIdIsValid(scan->locked);
 	int16 alerted = counter->alerted;
 	int slots = scan->slots;
 	int number = 0;
@@ -177,8 +177,7 @@ charge_slot(QuotaStore *store, QuotaCounterLock *lock, QuotaCounter *counter, Qu
 		number = scan->own >= 0 ? scan->own : find_free_slot(scan);
 		if (number < 0)
 		{
-			scan->wait_for = scan->busy;
-			scan->wait_locked = scan->locked;
+			scan->wait_for = TransactionIdIsValid(scan->busy) ? scan->busy : scan->locked;
 			return false;
 		}
 		/* keep the slot's own value: what other slots report may roll back with them */
@@ -260,14 +259,15 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
 	quota_store_renew_snapshots(store);
 	quota_usage_slots_scan(store, &key, &scan);
-	scan.wait_locked = scan.locked;
 	if (scan.slots > 1 && TransactionIdIsValid(scan.busy))
 	{
 		scan.wait_for = TransactionIdIsValid(scan.slot[0].busy) ? scan.slot[0].busy : scan.busy;
 		if (!TransactionIdIsValid(scan.slot[0].busy) && scan.slot[0].slots > 0)
 			write_slot(store, &scan.slot[0], 0, &(QuotaCounterChange){.alerted = scan.slot[0].alerted}, -scan.slots);
 	}
-	else if (scan.slots > 1 && scan.locked < 0)
+	else if (TransactionIdIsValid(scan.locked))
+		scan.wait_for = scan.locked;
+	else if (scan.slots > 1)
 		merged = merge(store, counter, &scan, &(QuotaCounterChange){.alerted = scan.alerted});
 	quota_counter_locks_add(&lock->changes, 1);
 	LWLockRelease(&lock->lock);
@@ -278,15 +278,16 @@ quota_usage_slots_merge(QuotaStore *store, QuotaCounter *counter)
 	return scan.used == counter->used;
 }
 
-/* Wait as a scan says, and return false: the counter has to be read again. */
+/*
+ * Wait as a scan says, and return false: the counter has to be read again. For a
+ * transaction and not for a row lock, which would then be held: two that merge, each
+ * with the lock of a slot, would deadlock.
+ */
 static bool
 wait_for(QuotaStore *store, const QuotaCounter *counter, const QuotaSlotScan *scan)
 {
 	if (TransactionIdIsValid(scan->wait_for))
 		XactLockTableWait(scan->wait_for, store->usage.rel, &counter->version->t_self, XLTW_Update);
-	else if (scan->wait_locked >= 0)
-		/* only row locks, such as those of SELECT FOR UPDATE */
-		quota_usage_row_lock_newest(store, scan->slot[scan->wait_locked].tid);
 	return scan->slots == 0 ? quota_store_retry_or_raise() : false;
 }
 
@@ -313,7 +314,7 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
 		}
 	if (scan->slots == 0)
 		return quota_store_retry_or_raise();
-	if (scan->slots > 1 && !TransactionIdIsValid(scan->busy) && scan->locked < 0)
+	if (scan->slots > 1 && !TransactionIdIsValid(scan->busy) && !TransactionIdIsValid(scan->locked))
 		merge(store, counter, scan, &(QuotaCounterChange){.alerted = scan->alerted});
 	return false;
 }
@@ -322,7 +323,7 @@ merge_by_row_locks(QuotaStore *store, QuotaCounter *counter, const QuotaKey *key
  * Merge all slots into slot 0 and add a change. No other transaction has a slot.
  *
  * Returns false, with nothing written, if another transaction has locked a slot since the scan.
- * Locks: all slots, before one is written.
+ * Locks: all slots, before one is written; slot 0 first, so that of two only one goes on.
  */
 static bool
 merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const QuotaCounterChange *change)
@@ -332,9 +333,15 @@ merge(QuotaStore *store, QuotaCounter *counter, QuotaSlotScan *scan, const Quota
 	TM_Result result;
 	QuotaUsageRow row;
 
-	for (int i = scan->slots - 1; i >= 0; i--)
-		if (scan->slot[i].exists && (version = lock_slot(store, &scan->slot[i], LockTupleExclusive)) == NULL)
+	for (int i = 0; i < scan->slots; i++)
+	{
+		HeapTuple locked = scan->slot[i].exists ? lock_slot(store, &scan->slot[i], LockTupleExclusive) : NULL;
+
+		if (locked == NULL && scan->slot[i].exists)
 			return false;
+		if (i == 0)
+			version = locked;
+	}
 	Assert(version != NULL);
 	row = *QUOTA_USAGE_ROW(version);
 	row.used = scan->used + change->used;
@@ -430,7 +437,7 @@ scan_once(QuotaStore *store, const QuotaKey *key, QuotaSlotScan *scan)
 		scan->raised = pg_atomic_read_u64(&lock->raised);
 		pg_memory_barrier();
 	}
-	scan->own = scan->locked = scan->wait_locked = -1;
+	scan->own = -1;
 	scan->slots = 1;
 	for (int i = 0; i < scan->slots; i++)
 	{
@@ -461,8 +468,8 @@ add_slot(QuotaSlotScan *scan, int number)
 	scan->alerted = Max(scan->alerted, slot->alerted);
 	if (slot->own && scan->own < 0)
 		scan->own = number;
-	if (slot->locked)
-		scan->locked = number;
+	if (TransactionIdIsValid(slot->locked))
+		scan->locked = slot->locked;
 	if (!TransactionIdIsValid(slot->busy))
 		return;
 	scan->busy = slot->busy;
@@ -624,8 +631,9 @@ read_row_locks(HeapTupleHeader version, QuotaSlot *slot)
 		count = GetMultiXactIdMembers(xmax, &holders, false, locked_only);
 	for (int i = 0; i < count; i++)
 		/* open_updater handles an update; after its rollback the other members' locks remain */
-		slot->locked |= !ISUPDATE_from_mxstatus(holders[i].status) &&
-						!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid);
+		if (!ISUPDATE_from_mxstatus(holders[i].status) &&
+			!TransactionIdIsCurrentTransactionId(holders[i].xid) && TransactionIdIsInProgress(holders[i].xid))
+			slot->locked = holders[i].xid;
 	if (count > 0 && holders != &single)
 		pfree(holders);
 }
@@ -639,7 +647,7 @@ find_free_slot(const QuotaSlotScan *scan)
 		int number = i == scan->slots - 1 ? 0 : 1 + (MyProcPid + i) % (scan->slots - 1);
 		const QuotaSlot *slot = &scan->slot[number];
 
-		if (slot->exists && !TransactionIdIsValid(slot->busy) && !slot->locked)
+		if (slot->exists && !TransactionIdIsValid(slot->busy) && !TransactionIdIsValid(slot->locked))
 			return number;
 	}
 	return -1;

@@ -11,10 +11,10 @@
 typedef struct QuotaSlot
 {
 	bool exists;
-	bool own;           /* the version was written by this transaction */
-	TransactionId busy; /* the transaction of the open change; invalid: none */
-	bool locked;        /* another transaction locked it without changing it */
-	int64 used;         /* without the open change */
+	bool own;             /* the version was written by this transaction */
+	TransactionId busy;   /* the transaction of the open change; invalid: none */
+	TransactionId locked; /* a transaction that locked it without changing it; invalid: none */
+	int64 used;           /* without the open change */
 	int64 least;
 	int64 most;          /* with or without it */
 	int32 holds;         /* without the open change */
@@ -44,9 +44,8 @@ typedef struct QuotaSlotScan
 	uint64 lowered_by;
 	TransactionId merging;  /* the one that merges or deletes the slots */
 	int own;                /* this transaction's slot; -1: none */
-	int locked;             /* a slot that is locked but not changed; -1: none */
-	TransactionId wait_for; /* what a charge has to wait for: the end of a transaction, */
-	int wait_locked;        /* or the lock of a slot; invalid, -1: nothing */
+	TransactionId locked;   /* one that has locked a slot without changing it */
+	TransactionId wait_for; /* the one that a charge has to wait for; invalid: none */
 	QuotaSlot slot[QUOTA_MAX_SLOTS];
 } QuotaSlotScan;
 
