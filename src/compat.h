@@ -15,7 +15,7 @@
 /*
  * 16: heap_update returns which indexes need an entry for the new version, and only
  * summarizing ones (BRIN) get one for a heap-only version. Check hooks of settings use
- * guc_malloc. DecodeDateTime explains its errors.
+ * guc_malloc. DecodeDateTime explains its errors. A relation has a locator in place of a node.
  */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -28,8 +28,9 @@
 #define quota_compat_insert_index_tuples(result, slot, estate, update, speculative, lost, keys, only_summarizing) \
 	ExecInsertIndexTuples(result, slot, estate, update, speculative, lost, keys, only_summarizing)
 #define quota_compat_owns_table(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#define quota_compat_locator(rel) ((rel)->rd_locator)
 #else
-#define rd_locator rd_node
+#define quota_compat_locator(rel) ((rel)->rd_node)
 #define quota_compat_guc_alloc(size) malloc(size)
 #define quota_compat_guc_free(pointer) free(pointer)
 #define quota_compat_decode_time(field, ftype, nf, dtype, tm, fsec, tz) \

@@ -350,7 +350,7 @@ pin_page(QuotaLookup *lookup, BlockNumber block)
 	/* ReadBuffer may raise an error */
 	lookup->page = InvalidBuffer;
 	if (lookup->expected != NULL && BufferIsValid(*lookup->expected) &&
-		ReadRecentBuffer(lookup->rel->rd_locator, MAIN_FORKNUM, block, *lookup->expected))
+		ReadRecentBuffer(quota_compat_locator(lookup->rel), MAIN_FORKNUM, block, *lookup->expected))
 		lookup->page = *lookup->expected;
 	else
 	{
